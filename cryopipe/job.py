@@ -1,0 +1,73 @@
+"""The frame around every workflow script: logging, and the boundary where errors become one line."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cryopipe.errors import CryopipeError, one_line
+
+
+def run(work: Callable[[Any], None], job: Any) -> None:
+    """Run one workflow job, with its log, and turn its errors into one line.
+
+    Everything that is logged goes to the rule's log file and to standard error. When `work` raises,
+    standard error gets one line and the log the traceback; the process ends with status 1.
+
+    Parameters
+    ----------
+    work
+        The job's function; it is handed `job`.
+    job
+        The workflow's description of the job: `.input`, `.output`, `.params`, `.wildcards`, `.threads`, `.log`.
+    """
+    log = Path(str(job.log[0]))
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("")
+    start_logging(log)
+    limit_threads(int(job.threads))
+    try:
+        work(job)
+    except Exception as error:  # the boundary: nothing above it would say it better
+        sys.exit(report(error, log))
+
+
+def start_logging(log: Path | None = None) -> None:
+    """Send log messages to standard error and, with its time, to the file `log`."""
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    if log is not None:
+        handlers.append(logging.FileHandler(log, encoding="utf-8"))
+        handlers[-1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers, force=True)
+    logging.captureWarnings(True)
+
+
+def report(error: Exception, log: Path | None) -> int:
+    """Say on standard error what went wrong, in one line, keep the traceback in `log`; return the exit status."""
+    if log is not None:
+        with log.open("a", encoding="utf-8") as stream:
+            traceback.print_exception(error, file=stream)
+    print(f"Error: {_describe(error, log)}", file=sys.stderr)
+    return 1
+
+
+def _describe(error: Exception, log: Path | None) -> str:
+    if isinstance(error, CryopipeError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "out of memory; lower `memory_gb` in config.yaml or ask the scheduler for more"
+    where = "" if log is None else f"; the traceback is in {log}"
+    return f"{type(error).__name__}: {one_line(str(error))}{where}"
+
+
+def limit_threads(threads: int) -> None:
+    """Hold numerical libraries to `threads` processor cores, as the scheduler granted them."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ[name] = str(threads)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)

@@ -1,0 +1,152 @@
+"""The tomogram table: which tomograms a dataset holds and what their headers do not say.
+
+Light on purpose: the Snakefile imports it in every job.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryopipe.errors import TableError
+
+COLUMNS = ("tomogram", "path", "voxel_size", "tilt_min", "tilt_max", "contrast", "mask")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+CONTRASTS = ("dark", "bright")
+
+
+@dataclass(frozen=True)
+class Tomogram:
+    """One row of the tomogram table.
+
+    Attributes
+    ----------
+    name
+        Letters, digits, `_` and `-`; it names the tomogram's files in the results.
+    path
+        The MRC file, relative to the working directory or absolute.
+    voxel_size
+        Angstrom; None takes the header's.
+    tilt_range
+        Lowest and highest tilt of the series, degrees.
+    contrast
+        "dark" if particles are darker than their surroundings (raw reconstructions), else "bright".
+    mask
+        Optional MRC file of the tomogram's shape; particles are picked where it is above 0.
+    """
+
+    name: str
+    path: str
+    voxel_size: float | None
+    tilt_range: tuple[float, float]
+    contrast: str
+    mask: str | None
+
+
+def read_tomogram_table(
+    path: str | Path, tilt_range: tuple[float, float] = (-60.0, 60.0), contrast: str = "dark"
+) -> dict[str, Tomogram]:
+    """Read the tab-separated tomogram table.
+
+    Parameters
+    ----------
+    path
+        The table; see `COLUMNS` for its header. Blank cells take the default; only `tomogram` and
+        `path` must be filled.
+    tilt_range, contrast
+        Defaults for blank cells; degrees, and "dark" or "bright".
+
+    Returns
+    -------
+    The tomograms by name, in the table's order.
+
+    Raises
+    ------
+    TableError
+        With every mistake of the table in one message, each with its line, value and remedy.
+    """
+    rows, problems = _read_rows(Path(path))
+    tomograms: dict[str, Tomogram] = {}
+    for line, row in rows:
+        tomogram, mistakes = _parse_row(row, tilt_range, contrast)
+        if tomogram is not None and tomogram.name.lower() in (name.lower() for name in tomograms):
+            mistakes.append(f"tomogram {tomogram.name!r} stands in the table twice; rename one")
+        problems += [f"line {line}: {mistake}" for mistake in mistakes]
+        if tomogram is not None:
+            tomograms.setdefault(tomogram.name, tomogram)
+    if not rows and not problems:
+        problems.append("no tomograms; add one line per tomogram below the header")
+    if problems:
+        raise TableError(" | ".join(problems), file=path)
+    return tomograms
+
+
+def _read_rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise TableError(
+            "no such file", file=path, remedy="run `cryopipe init` or set `tomograms` in config.yaml"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise TableError(f"cannot be read ({error})", file=path, remedy="save it as UTF-8 text") from error
+    kept = [(n, line) for n, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]
+    if not kept:
+        return [], ["the table is empty; its first line must be: " + "<tab>".join(COLUMNS)]
+    parsed = list(csv.reader((line for _, line in kept), delimiter="\t", quoting=csv.QUOTE_NONE))
+    header = [cell.strip() for cell in parsed[0]]
+    problems = [f"line {kept[0][0]}: unknown column {name!r}; known: {', '.join(COLUMNS)}"
+                for name in header if name not in COLUMNS]  # fmt: skip
+    problems += [f"line {kept[0][0]}: column {name!r} is missing; separate columns by one tab"
+                 for name in COLUMNS[:2] if name not in header]  # fmt: skip
+    if problems:
+        return [], problems
+    rows = []
+    for (line, _), cells in zip(kept[1:], parsed[1:], strict=True):
+        if len(cells) > len(header):
+            problems.append(f"line {line}: {len(cells)} cells for {len(header)} columns; remove extra tabs")
+            continue
+        cells = [cell.strip() for cell in cells] + [""] * (len(header) - len(cells))
+        rows.append((line, dict(zip(header, cells, strict=True))))
+    return rows, problems
+
+
+def _parse_row(
+    row: dict[str, str], tilt_range: tuple[float, float], contrast: str
+) -> tuple[Tomogram | None, list[str]]:
+    problems: list[str] = []
+    name, path = row["tomogram"], row["path"]
+    if not NAME.fullmatch(name):
+        problems.append(f"tomogram name {name!r}; use letters, digits, '_' and '-' only")
+    if not path:
+        problems.append("path is blank; give the MRC file")
+    voxel_size = _number(row, "voxel_size", None, problems)
+    if voxel_size is not None and not 0.1 <= voxel_size <= 1000:
+        problems.append(f"voxel_size {voxel_size:g}; give angstrom, 0.1 to 1000, or leave it blank for the header's")
+    low = _number(row, "tilt_min", tilt_range[0], problems)
+    high = _number(row, "tilt_max", tilt_range[1], problems)
+    if low is not None and high is not None and not -90 <= low < high <= 90:
+        problems.append(f"tilt range {low:g} to {high:g}; give degrees with -90 <= tilt_min < tilt_max <= 90")
+    shade = row.get("contrast") or contrast
+    if shade not in CONTRASTS:
+        problems.append(f"contrast {shade!r}; give dark or bright")
+    if problems or low is None or high is None:
+        return None, problems
+    return Tomogram(name, path, voxel_size, (low, high), shade, row.get("mask") or None), []
+
+
+def _number(row: dict[str, str], column: str, default: float | None, problems: list[str]) -> float | None:
+    text = row.get(column, "")
+    if not text:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        problems.append(f"{column} {text!r} is not a number; give a number or leave it blank")
+        return None
+    return value

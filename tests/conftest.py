@@ -1,0 +1,17 @@
+"""Fixtures that all tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Directory of real tomograms, boxes, maps and metadata; the test is skipped where it is absent."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("the directory of real data, ../shared/data, is absent")
+    return SHARED_DATA
