@@ -1,0 +1,44 @@
+"""Soft masks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cryopipe.volume.fourier import Shape, cubic_shape
+
+
+def radius_grid(box_size: Shape, device: torch.device | str = "cpu") -> Tensor:
+    """Return the distance of every voxel from the centre n // 2: (z, y, x), voxels."""
+    axes = [torch.arange(n, device=device, dtype=torch.float32) - n // 2 for n in cubic_shape(box_size)]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij")).norm(dim=0)
+
+
+def sphere_mask(
+    box_size: Shape,
+    radius_voxels: float,
+    soft_edge_voxels: float = 3.0,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """Return a sphere about the centre with a raised-cosine edge.
+
+    Parameters
+    ----------
+    box_size
+        Edge of a cube, or shape (z, y, x).
+    radius_voxels
+        Up to here the mask is 1.
+    soft_edge_voxels
+        Width over which it falls to 0; 0 for a hard edge.
+    device
+        Where the result lies.
+
+    Returns
+    -------
+    (z, y, x) float, 0 to 1.
+    """
+    radius = radius_grid(box_size, device)
+    if soft_edge_voxels <= 0:
+        return (radius <= radius_voxels).to(radius.dtype)
+    beyond = ((radius - radius_voxels) / soft_edge_voxels).clamp(0, 1)
+    return (1 + torch.cos(torch.pi * beyond)) / 2

@@ -1,0 +1,101 @@
+"""Volumes turned and shifted by interpolation in real space."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def rotate_volumes(
+    volumes: Tensor,
+    rotation_matrices: Tensor,
+    shifts_voxels: Tensor | None = None,
+    interpolation: Literal["linear", "cubic"] = "linear",
+    fill: float = 0.0,
+) -> Tensor:
+    """Turn volumes about their centre, then shift them: the reference becomes the particle.
+
+    Parameters
+    ----------
+    volumes
+        (n, z, y, x), or (1, z, y, x) to make n particles of one reference.
+    rotation_matrices
+        (n, 3, 3) active rotations of xyz column vectors, about the voxel n // 2 of every axis.
+    shifts_voxels
+        (n, 3) displacements x, y, z after the rotation.
+    interpolation
+        "linear" is fast; "cubic" (a B-spline through the voxels) errs a hundred times less on smooth maps.
+    fill
+        Value of what comes in from outside.
+
+    Returns
+    -------
+    (n, z, y, x) volumes of the same type and device.
+    """
+    points = _source_points(volumes.shape[-3:], rotation_matrices.to(volumes), shifts_voxels)
+    volumes = (volumes - fill).expand(points.shape[0], *volumes.shape[-3:])
+    sample = _sample_linear if interpolation == "linear" else _sample_cubic
+    return sample(volumes, points) + fill
+
+
+def _source_points(shape: torch.Size, matrices: Tensor, shifts_voxels: Tensor | None) -> Tensor:
+    """Return where in the reference every voxel of the result comes from: (n, z, y, x, 3), x, y, z, voxels."""
+    axes = [torch.arange(n, device=matrices.device, dtype=matrices.dtype) - n // 2 for n in shape]
+    grid_zyx = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+    target = grid_zyx.flip(-1).reshape(1, -1, 3)
+    if shifts_voxels is not None:
+        target = target - shifts_voxels.to(matrices)[:, None, :]
+    # Rows times R are columns times the inverse of R.
+    source = target @ matrices
+    centre = torch.tensor([n // 2 for n in reversed(shape)], device=matrices.device, dtype=matrices.dtype)
+    return (source + centre).reshape(matrices.shape[0], *shape, 3)
+
+
+def _sample_linear(volumes: Tensor, points: Tensor) -> Tensor:
+    sizes = torch.tensor(volumes.shape[:0:-1], device=points.device, dtype=points.dtype)
+    # grid_sample counts from -1 at the first voxel's centre to 1 at the last one's.
+    grid = 2 * points / (sizes - 1).clamp(min=1) - 1
+    sampled = F.grid_sample(volumes[:, None], grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+    return sampled[:, 0]
+
+
+def _sample_cubic(volumes: Tensor, points: Tensor) -> Tensor:
+    """Sample the cubic B-spline that passes through the voxels, periodic at the borders."""
+    coefficients = _spline_coefficients(volumes)
+    n, depth, height, width = volumes.shape
+    base = points.floor()
+    weights = _spline_weights(points - base)
+    first = base.long() - 1
+    flat = coefficients.reshape(n, -1)
+    result = torch.zeros(points.shape[:-1], device=volumes.device, dtype=volumes.dtype)
+    for k, j in itertools.product(range(4), range(4)):
+        row = ((first[..., 2] + k) % depth * height + (first[..., 1] + j) % height) * width
+        plane_weight = weights[k][..., 2] * weights[j][..., 1]
+        for i in range(4):
+            index = row + (first[..., 0] + i) % width
+            taps = flat.gather(1, index.reshape(n, -1)).reshape(index.shape)
+            result += plane_weight * weights[i][..., 0] * taps
+    sizes = torch.tensor([width, height, depth], device=points.device, dtype=points.dtype)
+    inside = ((points >= -0.5) & (points <= sizes - 0.5)).all(dim=-1)
+    return torch.where(inside, result, torch.zeros_like(result))
+
+
+def _spline_weights(t: Tensor) -> list[Tensor]:
+    """Return the four cubic B-spline weights of a point at distance t beyond the second of four knots."""
+    u = 1 - t
+    return [u**3 / 6, 2 / 3 - t**2 * (2 - t) / 2, 2 / 3 - u**2 * (2 - u) / 2, t**3 / 6]
+
+
+def _spline_coefficients(volumes: Tensor) -> Tensor:
+    """Divide by the B-spline's transfer function, so that the spline passes through the voxels."""
+    transform = torch.fft.rfftn(volumes, dim=(-3, -2, -1))
+    for axis in (-3, -2, -1):
+        n = volumes.shape[axis]
+        frequency = torch.fft.fftfreq(n) if axis != -1 else torch.fft.rfftfreq(n)
+        gain = (2 + torch.cos(2 * torch.pi * frequency)) / 3
+        transform = transform / gain.to(volumes).reshape([-1] + [1] * (-1 - axis))
+    return torch.fft.irfftn(transform, s=volumes.shape[-3:], dim=(-3, -2, -1))
