@@ -66,6 +66,4 @@ class LearningError(CryopipeError):
 
 def one_line(text: str) -> str:
     """Return `text` with control characters escaped, so that a message stays on one line."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode() for c in text
-    )
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -125,7 +125,9 @@ def _parse_row(
         problems.append("path is blank; give the MRC file")
     voxel_size = _number(row, "voxel_size", None, problems)
     if voxel_size is not None and not 0.1 <= voxel_size <= 1000:
-        problems.append(f"voxel_size {voxel_size:g}; give angstrom, 0.1 to 1000, or leave it blank for the header's")
+        problems.append(
+            f"voxel_size {voxel_size:g}; give angstrom, 0.1 to 1000, or leave it blank for the header's"
+        )
     low = _number(row, "tilt_min", tilt_range[0], problems)
     high = _number(row, "tilt_max", tilt_range[1], problems)
     if low is not None and high is not None and not -90 <= low < high <= 90:
