@@ -1,0 +1,69 @@
+"""Tab-separated tables of results."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+import pandas as pd
+
+from cryopipe.errors import FileError
+from cryopipe.files.atomic import write_text
+
+TEXT_COLUMNS = ("tomogram", "particle", "cluster", "path", "mask", "problem", "remedy", "status", "contrast")
+"""Columns that stay text even where every value looks like a number."""
+
+
+def write_table(path: str | os.PathLike[str], table: pd.DataFrame) -> None:
+    """Write a table as tab-separated UTF-8 text with one header line; missing values are left blank.
+
+    Parameters
+    ----------
+    path
+        The file; written whole or not at all.
+    table
+        Columns with string names; the index is not written. Numbers keep their full precision.
+
+    Raises
+    ------
+    FileError
+        If the file cannot be written.
+    """
+    write_text(path, table.to_csv(sep="\t", index=False, lineterminator="\n"))
+
+
+def read_table(path: str | os.PathLike[str], text_columns: Iterable[str] = TEXT_COLUMNS) -> pd.DataFrame:
+    """Read a table that `write_table` wrote.
+
+    Parameters
+    ----------
+    path
+        The tab-separated file.
+    text_columns
+        Columns that are text whatever they hold; a blank cell there is the empty string.
+        In other columns a blank cell is NaN.
+
+    Raises
+    ------
+    FileError
+        If the file is missing, empty or not such a table.
+    """
+    names = set(text_columns)
+    try:
+        header = pd.read_csv(path, sep="\t", nrows=0, encoding="utf-8").columns
+        text = [name for name in header if name in names]
+        table = pd.read_csv(
+            path,
+            sep="\t",
+            encoding="utf-8",
+            dtype=dict.fromkeys(text, str),
+            keep_default_na=False,
+            na_values={name: [""] for name in header if name not in names},
+        )
+    except FileNotFoundError:
+        raise FileError("no such file", file=path, remedy="run the step that makes it") from None
+    except (ValueError, OSError) as error:
+        raise FileError(
+            f"is not a tab-separated table ({error})", file=path, remedy="remove it and run again"
+        ) from error
+    return table
