@@ -49,7 +49,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise ConfigError(f"is not YAML ({_yaml_problem(error)})", file=path,
                           remedy="indent with spaces and put a space after each colon") from error  # fmt: skip
-    return complete({} if config is None else config, path)
+    return complete(config, path)
 
 
 def complete(config: Any, path: str | Path) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def complete(config: Any, path: str | Path) -> dict[str, Any]:
         corrected block to paste follows.
     """
     schema = load_schema()
-    config = _with_numbers(copy.deepcopy(config), schema)
+    config = _normalised(copy.deepcopy(config), schema)
     validator = jsonschema.Draft202012Validator(schema)
     mistakes = [mistake for error in validator.iter_errors(config) for mistake in _explain(error, schema)]
     if mistakes:
@@ -97,12 +97,14 @@ def defaults() -> dict[str, Any]:
     return _with_defaults({}, load_schema())
 
 
-def _with_numbers(value: Any, schema: Mapping[str, Any]) -> Any:
+def _normalised(value: Any, schema: Mapping[str, Any]) -> Any:
+    if value is None and schema.get("type") == "object":
+        return {}  # a section whose options are all commented out
     if isinstance(value, dict):
         inner = schema.get("properties", {})
-        return {key: _with_numbers(item, inner.get(key, {})) for key, item in value.items()}
+        return {key: _normalised(item, inner.get(key, {})) for key, item in value.items()}
     if isinstance(value, list):
-        return [_with_numbers(item, schema.get("items", {})) for item in value]
+        return [_normalised(item, schema.get("items", {})) for item in value]
     kinds = schema.get("type", [])
     kinds = [kinds] if isinstance(kinds, str) else kinds
     if isinstance(value, str) and "string" not in kinds and {"number", "integer"} & set(kinds):

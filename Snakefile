@@ -1,0 +1,43 @@
+# cryopipe: from a directory of cryo-electron tomograms to picked, clustered and averaged particles.
+# Every option stands in config/config.yaml, every tomogram in config/tomograms.tsv.
+from snakemake.utils import min_version
+
+min_version("9.19")
+
+
+configfile: "config/config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/demo.smk"
+include: "workflow/rules/check.smk"
+include: "workflow/rules/pick.smk"
+include: "workflow/rules/subtomograms.smk"
+include: "workflow/rules/features.smk"
+include: "workflow/rules/clusters.smk"
+include: "workflow/rules/average.smk"
+include: "workflow/rules/reembed.smk"
+include: "workflow/rules/export.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/report.smk"
+include: "workflow/rules/pretrain.smk"
+include: "workflow/rules/benchmarks.smk"
+
+
+rule all:
+    default_target: True
+    message:
+        "All done."
+    input:
+        final_results,
+
+
+onsuccess:
+    print_summary()
+
+
+onerror:
+    print_failure(log)

@@ -1,0 +1,83 @@
+# What every rule file needs: the completed configuration, the tomogram table, and the inputs that
+# are known only once the particles are clustered.
+import csv
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(workflow.basedir)))
+
+from snakemake.exceptions import WorkflowError
+
+import cryopipe.config
+import cryopipe.tomograms
+from cryopipe.errors import CryopipeError
+
+CONFIG_FILE = workflow.configfiles[0] if workflow.configfiles else "config/config.yaml"
+
+try:
+    config.update(cryopipe.config.complete(dict(config), CONFIG_FILE))
+    TOMOGRAMS = cryopipe.tomograms.read_tomogram_table(
+        config["tomograms"],
+        tuple(config["imaging"]["tilt_range"]),
+        config["imaging"]["contrast"],
+    )
+except CryopipeError as error:
+    raise WorkflowError(str(error)) from None
+
+
+wildcard_constraints:
+    tomogram="[A-Za-z0-9][A-Za-z0-9_-]*",
+    cluster=r"\d{2,}",
+
+
+def tomogram_path(wildcards):
+    """The user's file behind a tomogram's name."""
+    return TOMOGRAMS[wildcards.tomogram].path
+
+
+def input_size_mb(wildcards, input):
+    """The size of a job's input in megabytes; memory is asked for in proportion."""
+    return max(1, int(input.size_mb))
+
+
+def cluster_names(wildcards):
+    """The clusters' two-digit names, known once the particles are clustered."""
+    table = checkpoints.cluster_features.get().output.clusters
+    with open(table, newline="") as stream:
+        numbers = [int(row["cluster"]) for row in csv.DictReader(stream, delimiter="\t")]
+    return [f"{number:02d}" for number in numbers if number > 0]
+
+
+def of_clusters(pattern):
+    """An input function that gives one file per cluster."""
+    return lambda wildcards: expand(pattern, cluster=cluster_names(wildcards))
+
+
+def of_tomograms(pattern):
+    """One file per tomogram."""
+    return expand(pattern, tomogram=TOMOGRAMS)
+
+
+def final_results(wildcards):
+    """What a whole run makes."""
+    return [
+        "results/report/report.html",
+        *of_tomograms("results/reembedded/{tomogram}.mrc"),
+        "results/export/summary.tsv",
+    ]
+
+
+def print_summary():
+    """Close a run with its summary and the report's place."""
+    summary = Path("results/report/summary.txt")
+    if summary.is_file():
+        print(summary.read_text(encoding="utf-8"), file=sys.stderr)
+
+
+def print_failure(log_file):
+    """Close a failed run with where to look and how to go on."""
+    print(
+        "Some jobs failed. Each names its log above (logs/RULE/NAME.log holds the traceback). "
+        "Mend the cause and give the same command again: finished work is kept.",
+        file=sys.stderr,
+    )
