@@ -1,0 +1,163 @@
+"""Compares averages with the true maps, after turning and shifting the true map onto the average."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from cryopipe.volume.fourier import fourier_rescale, low_pass
+from cryopipe.volume.fsc import FSC, fourier_shell_correlation, resolution_at
+from cryopipe.volume.geometry import rotation_grid
+from cryopipe.volume.masks import sphere_mask
+from cryopipe.volume.rotate import rotate_volumes
+
+COARSE_BOX = 24
+COARSE_ANGLE = 18.0
+CANDIDATES = 6
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class MapFit:
+    """A true map laid onto an average.
+
+    Attributes
+    ----------
+    rotation
+        Turns the true map into the average (active, xyz).
+    shift
+        Displacement of the true map after the rotation, (3,) xyz, angstrom.
+    correlation
+        Of the average and the laid map inside a sphere, -1 to 1.
+    mirror_correlation
+        The same for the best fit of the mirrored map: if it is as high, the average tells no hand.
+    fsc
+        Shell correlation of the average and the laid map.
+    resolution
+        Angstrom, where the FSC falls below 0.5; infinite where the first shell is below.
+    """
+
+    rotation: Rotation
+    shift: np.ndarray
+    correlation: float
+    mirror_correlation: float
+    fsc: FSC
+    resolution: float
+
+
+def fit_map(average: np.ndarray, voxel_size: float, true_map: np.ndarray, true_voxel_size: float) -> MapFit:
+    """Lay a true map onto an average and correlate the two.
+
+    All rotations are searched at low resolution, with every shift at once through the Fourier transform;
+    the best are refined at full resolution.
+
+    Parameters
+    ----------
+    average
+        (n, n, n), zyx.
+    voxel_size, true_voxel_size
+        Angstrom.
+    true_map
+        (z, y, x) of any size; it is sampled as the average is.
+    """
+    target = _standardised(torch.as_tensor(np.array(average, dtype=np.float32)))
+    source = torch.as_tensor(np.array(true_map, dtype=np.float32))
+    source = fourier_rescale(source, true_voxel_size, voxel_size, tuple(target.shape))
+    mirrored = torch.roll(source.flip(0), 1 - target.shape[0] % 2, dims=0)
+    rotation, shift, correlation = _fit(target, _standardised(source), voxel_size)
+    _, _, mirror_correlation = _fit(target, _standardised(mirrored), voxel_size)
+    laid = _lay(source, rotation, shift, "cubic")[0]
+    fsc = fourier_shell_correlation(target, laid, voxel_size, _mask(target.shape[0]))
+    return MapFit(
+        Rotation.from_matrix(rotation[0].numpy()),
+        shift[0].numpy() * voxel_size,
+        correlation,
+        mirror_correlation,
+        fsc,
+        resolution_at(fsc, 0.5),
+    )
+
+
+def _fit(target: Tensor, source: Tensor, voxel_size: float) -> tuple[Tensor, Tensor, float]:
+    """Return the best rotation (1, 3, 3), shift (1, 3) in voxels, and correlation."""
+    box = target.shape[0]
+    coarse = min(box, COARSE_BOX)
+    scale = box / coarse
+    resolution = 2.5 * voxel_size * scale
+    coarse_target, coarse_source = (
+        fourier_rescale(low_pass(volume, resolution, voxel_size), 1.0, scale, coarse)
+        for volume in (target, source)
+    )
+    matrices, shifts = _search(coarse_target, coarse_source)
+    fits = [_refine(coarse_target, coarse_source, m[None], s[None], 10.0, 1.0)
+            for m, s in zip(matrices, shifts, strict=True)]  # fmt: skip
+    rotation, shift, _ = max(fits, key=lambda fit: fit[2])
+    return _refine(target, source, rotation, shift * scale, 4.0, scale / 2)
+
+
+def _search(target: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
+    """Correlate every rotation at every whole shift; return the best few, (k, 3, 3) and (k, 3) xyz voxels."""
+    box = target.shape[0]
+    matrices = torch.as_tensor(rotation_grid(COARSE_ANGLE).as_matrix(), dtype=torch.float32)
+    transform = torch.fft.rfftn(target * _mask(box)).conj()
+    limit = box // 4
+    scores, places = [], []
+    for batch in matrices.split(BATCH):
+        turned = rotate_volumes(source[None], batch) * _mask(box)
+        surface = torch.fft.irfftn(torch.fft.rfftn(turned, dim=(1, 2, 3)) * transform, s=target.shape)
+        surface = surface.roll((limit, limit, limit), (1, 2, 3))[
+            :, : 2 * limit + 1, : 2 * limit + 1, : 2 * limit + 1
+        ]
+        best, index = surface.flatten(1).max(dim=1)
+        scores.append(best / turned.flatten(1).norm(dim=1))
+        places.append(index)
+    chosen = torch.cat(scores).topk(CANDIDATES).indices
+    index, side = torch.cat(places)[chosen], 2 * limit + 1
+    lags = torch.stack([index % side, index // side % side, index // side**2], dim=1) - limit
+    # The surface counts how far the turned map lies from the target; the shift undoes that.
+    return matrices[chosen], -lags.float()
+
+
+def _refine(
+    target: Tensor, source: Tensor, rotation: Tensor, shift: Tensor, degrees: float, voxels: float
+) -> tuple[Tensor, Tensor, float]:
+    """Climb to the best correlation by steps along six axes that halve when none of them helps."""
+    steps = torch.cat([torch.eye(6), -torch.eye(6)])
+    best = float(_correlations(target, _lay(source, rotation, shift))[0])
+    while degrees > 0.25:
+        turns = Rotation.from_rotvec((steps[:, :3] * degrees).numpy(), degrees=True).as_matrix()
+        rotations = torch.as_tensor(turns, dtype=torch.float32) @ rotation
+        shifts = shift + steps[:, 3:] * voxels
+        scores = _correlations(target, _lay(source, rotations, shifts))
+        winner = int(scores.argmax())
+        if float(scores[winner]) > best + 1e-6:
+            best, rotation, shift = float(scores[winner]), rotations[winner][None], shifts[winner][None]
+        else:
+            degrees, voxels = degrees / 2, voxels / 2
+    return rotation, shift, best
+
+
+def _lay(source: Tensor, rotations: Tensor, shifts: Tensor, interpolation: str = "linear") -> Tensor:
+    if interpolation == "cubic":
+        return rotate_volumes(source[None], rotations, shifts, interpolation="cubic")
+    return rotate_volumes(source[None], rotations, shifts)
+
+
+def _correlations(target: Tensor, volumes: Tensor) -> Tensor:
+    mask = _mask(target.shape[0])
+    a, b = (target * mask).flatten(), (volumes * mask).flatten(1)
+    a, b = a - a.mean(), b - b.mean(dim=1, keepdim=True)
+    return (b @ a) / (a.norm() * b.norm(dim=1)).clamp(min=1e-12)
+
+
+def _mask(box: int) -> Tensor:
+    edge = max(1.0, box / 10)
+    return sphere_mask(box, box / 2 - 1 - edge, edge)
+
+
+def _standardised(volume: Tensor) -> Tensor:
+    return (volume - volume.mean()) / volume.std().clamp(min=1e-12)
