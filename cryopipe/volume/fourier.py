@@ -19,9 +19,11 @@ def cubic_shape(box_size: Shape) -> tuple[int, int, int]:
     return shape[0], shape[1], shape[2]
 
 
-def frequency_vectors(box_size: Shape, device: torch.device | str = "cpu") -> Tensor:
+def frequency_vectors(
+    box_size: Shape, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> Tensor:
     """Return the frequencies of the unshifted transform: (z, y, x, 3), components x, y, z, cycles per voxel."""
-    axes = [torch.fft.fftfreq(n, device=device) for n in cubic_shape(box_size)]
+    axes = [torch.fft.fftfreq(n, device=device, dtype=dtype) for n in cubic_shape(box_size)]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).flip(-1)
 
 
@@ -73,7 +75,7 @@ def shift_volumes(volumes: Tensor, shifts_voxels: Tensor) -> Tensor:
     shifts_voxels
         (n, 3) displacements x, y, z.
     """
-    frequencies = frequency_vectors(volumes.shape[-3:], volumes.device).to(volumes.dtype)
+    frequencies = frequency_vectors(volumes.shape[-3:], volumes.device, volumes.dtype)
     phase = -2 * torch.pi * torch.einsum("zyxc,nc->nzyx", frequencies, shifts_voxels.to(frequencies))
     transform = torch.fft.fftn(volumes, dim=_AXES) * torch.polar(torch.ones_like(phase), phase)
     return torch.fft.ifftn(transform, dim=_AXES).real

@@ -95,7 +95,7 @@ def _spline_coefficients(volumes: Tensor) -> Tensor:
     transform = torch.fft.rfftn(volumes, dim=(-3, -2, -1))
     for axis in (-3, -2, -1):
         n = volumes.shape[axis]
-        frequency = torch.fft.fftfreq(n) if axis != -1 else torch.fft.rfftfreq(n)
+        frequency = (torch.fft.fftfreq if axis != -1 else torch.fft.rfftfreq)(n, dtype=torch.float64)
         gain = (2 + torch.cos(2 * torch.pi * frequency)) / 3
         transform = transform / gain.to(volumes).reshape([-1] + [1] * (-1 - axis))
     return torch.fft.irfftn(transform, s=volumes.shape[-3:], dim=(-3, -2, -1))
