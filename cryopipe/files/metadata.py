@@ -1,0 +1,148 @@
+"""Tilt angles from the files that lie beside a tomogram: IMOD, SerialEM, AreTomo, Warp and RELION 5."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+
+from cryopipe.errors import FileError
+from cryopipe.files.star import read_star
+
+_TILT_COLUMNS = ("rlnTomoYTilt", "rlnTomoNominalStageTiltAngle")
+"""RELION's tilt angle after and before alignment; the first that is there counts."""
+_RECONSTRUCTION = re.compile(r"(_rec|_full|_Vol|_EVN|_ODD|_even|_odd|_bin\d+|_\d+(\.\d+)?Apx|_b\d+)$")
+"""What programs append to the tilt series' name when they name the tomogram."""
+
+
+def tilt_angles(path: str | os.PathLike[str]) -> np.ndarray:
+    """Read the tilt angles of the images that went into a tomogram.
+
+    Parameters
+    ----------
+    path
+        IMOD's .tlt or .rawtlt, SerialEM's .mdoc, AreTomo's .aln, Warp's .xml or RELION's tilt-series .star.
+        Images that AreTomo or Warp left out are left out here.
+
+    Returns
+    -------
+    Degrees about the tilt axis, (images,), in the file's order.
+
+    Raises
+    ------
+    FileError
+        If the file is missing, of another kind, or holds no angles between -90 and 90 degrees.
+    """
+    path = Path(path)
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise FileError(
+            f"tilt angles cannot be read from a file of the kind {path.suffix!r}",
+            file=path,
+            remedy=f"give one of {', '.join(_READERS)}",
+        )
+    try:
+        angles = np.array(reader(path), dtype=np.float64)
+    except FileNotFoundError:
+        raise FileError("no such file", file=path, remedy="correct the path") from None
+    except (OSError, ValueError, ElementTree.ParseError) as error:
+        raise FileError(
+            f"tilt angles cannot be read ({error})", file=path, remedy="give the file as its program wrote it"
+        ) from error
+    if angles.size == 0:
+        raise FileError("holds no tilt angles", file=path, remedy="give the file of the whole tilt series")
+    wrong = angles[~(np.abs(angles) <= 90)]
+    if wrong.size:
+        raise FileError(
+            f"tilt angle {wrong[0]:g} is outside -90 to 90 degrees", file=path, remedy="give a tilt series"
+        )
+    return angles
+
+
+def read_tilt_range(path: str | os.PathLike[str]) -> tuple[float, float]:
+    """Read the lowest and highest tilt of a tilt series, degrees, from any file that `tilt_angles` reads.
+
+    Raises
+    ------
+    FileError
+        As `tilt_angles` does, and if all angles are the same.
+    """
+    angles = tilt_angles(path)
+    low, high = float(angles.min()), float(angles.max())
+    if low == high:
+        raise FileError(
+            f"holds the one tilt angle {low:g} only",
+            file=path,
+            remedy="give the file of the whole tilt series",
+        )
+    return low, high
+
+
+def find_tilt_file(tomogram: str | os.PathLike[str]) -> Path | None:
+    """Find the file with a tomogram's tilt angles beside it, by its name.
+
+    For TS_01.mrc, TS_01_rec.mrc, TS_01_10.00Apx.mrc and the like this is TS_01.tlt, TS_01.aln, TS_01.xml,
+    TS_01.rawtlt or TS_01.mdoc, the first that is there: refined angles come before those of the microscope.
+    """
+    tomogram = Path(tomogram)
+    stems = [tomogram.stem]
+    while (shorter := _RECONSTRUCTION.sub("", stems[-1])) != stems[-1]:
+        stems.append(shorter)
+    endings = (".tlt", ".aln", ".xml", ".rawtlt", ".mdoc", ".mrc.mdoc", ".st.mdoc")
+    candidates = (tomogram.with_name(stem + ending) for stem in stems for ending in endings)
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
+def _from_list(path: Path) -> list[float]:
+    """IMOD's .tlt and .rawtlt: one angle per line; AreTomo writes the image's number behind it."""
+    return [float(line.split()[0]) for line in _text(path).splitlines() if line.strip()]
+
+
+def _from_mdoc(path: Path) -> list[float]:
+    """SerialEM's .mdoc: `TiltAngle = ...` in the section of every image."""
+    return [float(angle) for angle in re.findall(r"^\s*TiltAngle\s*=\s*(\S+)", _text(path), re.MULTILINE)]
+
+
+def _from_aln(path: Path) -> list[float]:
+    """AreTomo's .aln: the last column of the global alignment, above the local one."""
+    lines = _text(path).split("# Local Alignment")[0].splitlines()
+    return [float(line.split()[-1]) for line in lines if line.strip() and not line.lstrip().startswith("#")]
+
+
+def _from_xml(path: Path) -> list[float]:
+    """Warp's .xml: the list <Angles>, without the images that <UseTilt> leaves out."""
+    root = ElementTree.fromstring(path.read_bytes())
+    angles = [float(word) for word in (root.findtext("Angles") or "").split()]
+    used = (root.findtext("UseTilt") or "True " * len(angles)).split()
+    if len(used) != len(angles):
+        raise ValueError(f"{len(angles)} angles, but {len(used)} marks of use")
+    sign = -1.0 if root.get("AreAnglesInverted") == "True" else 1.0
+    return [sign * angle for angle, use in zip(angles, used, strict=True) if use == "True"]
+
+
+def _from_star(path: Path) -> list[float]:
+    """RELION 5's tilt-series .star: one line per image."""
+    for table in read_star(path).values():
+        for column in _TILT_COLUMNS:
+            if column in table:
+                return [float(angle) for angle in table[column]]
+    raise ValueError(f"no column {' or '.join(_TILT_COLUMNS)}: it is no tilt series")
+
+
+def _text(path: Path) -> str:
+    # program names and file names in comments may be in any encoding; angles are ASCII
+    return path.read_text(encoding="utf-8-sig", errors="replace")
+
+
+_READERS: dict[str, Callable[[Path], list[float]]] = {
+    ".tlt": _from_list,
+    ".rawtlt": _from_list,
+    ".mdoc": _from_mdoc,
+    ".aln": _from_aln,
+    ".xml": _from_xml,
+    ".star": _from_star,
+}
