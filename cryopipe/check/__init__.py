@@ -1,0 +1,146 @@
+"""What is wrong with a tomogram, all of it at once, before hours of computing are spent on it.
+
+`check_volume` and `check_mask` look at arrays; `check_tomogram` opens the files of one row of the tomogram
+table and never writes to them. A tomogram is read once, a slab at a time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from cryopipe.check.finding import Finding
+from cryopipe.check.volume import check_mask, check_volume
+from cryopipe.errors import FileError, one_line
+from cryopipe.files.mrc import MrcHeader, open_volume, read_header
+from cryopipe.tomograms import Tomogram
+
+__all__ = [
+    "Finding",
+    "TomogramCheck",
+    "check_header",
+    "check_mask",
+    "check_tomogram",
+    "check_volume",
+    "checks_table",
+]
+
+COLUMNS = ("tomogram", "path", "shape", "voxel_size", "status", "problem", "remedy")
+SMALLEST_SIDE = 16
+"""Voxels; no particle fits into less."""
+
+
+@dataclass(frozen=True)
+class TomogramCheck:
+    """Everything that is known about one tomogram after its check.
+
+    Attributes
+    ----------
+    tomogram
+        The table's row.
+    header
+        None where the file could not be read.
+    voxel_size
+        Angstrom; the table's, else the header's, else None.
+    findings
+        In the order of their discovery; empty where all is well.
+    """
+
+    tomogram: Tomogram
+    header: MrcHeader | None
+    voxel_size: float | None
+    findings: tuple[Finding, ...]
+
+    @property
+    def status(self) -> str:
+        """The worst of the findings: "ok", "warning" or "bad"."""
+        found = {finding.status for finding in self.findings}
+        return "bad" if "bad" in found else "warning" if found else "ok"
+
+    @property
+    def bad(self) -> str:
+        """All findings that forbid to use the tomogram, on one line."""
+        return " | ".join(str(finding) for finding in self.findings if finding.status == "bad")
+
+
+def check_tomogram(tomogram: Tomogram, others: Mapping[str, str] | None = None) -> TomogramCheck:
+    """Check one tomogram: its file, header, voxels, contrast and mask.
+
+    Parameters
+    ----------
+    tomogram
+        A row of the tomogram table; paths are relative to the working directory.
+    others
+        The paths of the table's other tomograms by name, to tell if one file stands there twice.
+    """
+    findings = _same_file(tomogram, others or {})
+    try:
+        header = read_header(tomogram.path)
+    except FileError as error:
+        findings.append(Finding("bad", error.problem, error.remedy or ""))
+        return TomogramCheck(tomogram, None, tomogram.voxel_size, tuple(findings))
+    findings += check_header(header, tomogram.voxel_size)
+    voxel_size = tomogram.voxel_size or header.voxel_size
+    volume = open_volume(tomogram.path)
+    findings += check_volume(volume, tomogram.contrast, voxel_size, tomogram.name)
+    if tomogram.mask is not None:
+        try:
+            findings += check_mask(open_volume(tomogram.mask), volume.shape)
+        except FileError as error:
+            findings.append(Finding("bad", f"mask {error.file}: {error.problem}", error.remedy or ""))
+    return TomogramCheck(tomogram, header, voxel_size, tuple(findings))
+
+
+def check_header(header: MrcHeader, voxel_size: float | None) -> list[Finding]:
+    """Check a header's sizes against `voxel_size`, angstrom, of the tomogram table (None: left blank)."""
+    findings = []
+    if voxel_size is None and header.voxel_size is None:
+        remedy = "look it up and write it, in angstrom, into the column voxel_size of the tomogram table"
+        findings.append(Finding("bad", header.voxel_size_problem, remedy))
+    elif voxel_size and header.voxel_size and not 0.99 < voxel_size / header.voxel_size < 1.01:
+        problem = f"voxel size is {voxel_size:g} A in the table and {header.voxel_size:g} A in the header"
+        findings.append(Finding("warning", problem, "the table's is used; correct it or leave it blank"))
+    z, y, x = header.shape_zyx
+    if min(z, y, x) < SMALLEST_SIDE:
+        problem = f"only {x} x {y} x {z} voxels (x, y, z): no particle fits into it"
+        findings.append(Finding("bad", problem, "give a reconstructed volume, not an image"))
+    elif 1.5 * y < min(z, x):
+        problem = (
+            f"{x} x {y} x {z} voxels (x, y, z): the thin direction is y, not z, as IMOD's tilt leaves it"
+        )
+        findings.append(Finding("warning", problem, "if so, turn it with IMOD: trimvol -rx IN OUT"))
+    return findings
+
+
+def checks_table(checks: Iterable[TomogramCheck]) -> pd.DataFrame:
+    """Return all findings of all tomograms, one row each, and one row "ok" where there is none."""
+    rows = []
+    for check in checks:
+        tomogram = check.tomogram
+        shape = "" if check.header is None else _by(check.header.shape_zyx)
+        about = (tomogram.name, one_line(tomogram.path), shape, check.voxel_size)
+        rows += [
+            (*about, finding.status, one_line(finding.problem), one_line(finding.remedy))
+            for finding in check.findings
+        ] or [(*about, "ok", "", "")]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _same_file(tomogram: Tomogram, others: Mapping[str, str]) -> list[Finding]:
+    try:
+        mine = os.stat(tomogram.path)
+    except (OSError, ValueError):
+        return []
+    twins = [
+        name for name, path in others.items() if Path(path).exists() and os.path.samestat(mine, os.stat(path))
+    ]
+    problem = f"the same file as tomogram {', '.join(twins)}: its particles would count twice"
+    return [Finding("bad", problem, "keep one line of the tomogram table")] if twins else []
+
+
+def _by(shape_zyx: tuple[int, ...]) -> str:
+    return " x ".join(str(size) for size in shape_zyx[::-1])

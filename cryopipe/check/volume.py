@@ -1,0 +1,206 @@
+"""What the voxels of a tomogram tell, gathered in one pass over a memory map, a slab at a time."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy import ndimage
+
+from cryopipe.check.finding import Finding
+from cryopipe.progress import Progress
+
+SLAB_VOXELS = 16 * 2**20
+"""Voxels that are looked at together; they take about 12 bytes each."""
+BINNED_VOXEL_SIZE = 20.0
+"""Angstrom; the contrast is judged on voxels of this size, where noise has averaged out and particles have not."""
+BINNED_VOXELS = 16 * 2**20
+"""Most voxels to judge the contrast on."""
+INVERTED_SKEWNESS = 0.4
+"""Sum of two skewnesses above which the contrast is called inverted; real tomograms of either contrast have
+0.48 to 0.92 in the right direction, and noise has 0."""
+
+
+def check_volume(
+    volume: np.ndarray,
+    contrast: str,
+    voxel_size: float | None = None,
+    name: str = "tomogram",
+    slab_voxels: int = SLAB_VOXELS,
+) -> list[Finding]:
+    """Check the voxels of a tomogram in one pass.
+
+    Parameters
+    ----------
+    volume
+        (z, y, x); a memory map is read a slab at a time.
+    contrast
+        "dark" or "bright" particles, as the table says.
+    voxel_size
+        Angstrom; None if it is unknown.
+    name
+        For the messages about progress.
+    slab_voxels
+        Voxels to hold in memory at once.
+    """
+    scan = _Scan(volume.shape, _binning(volume.shape, voxel_size))
+    thickness = scan.factor * max(1, slab_voxels // (volume[0].size * scan.factor))
+    progress = Progress(volume.shape[0], "sections", f"checking {name}")
+    for start in range(0, volume.shape[0], thickness):
+        slab = np.asarray(volume[start : start + thickness])
+        scan.add(slab, start)
+        progress.advance(len(slab))
+    if scan.broken:
+        at = ", ".join(str(index) for index in scan.first_broken)
+        problem = f"{scan.broken:,} voxels are NaN or infinite, the first at x, y, z = {at} (from 0)"
+        return [Finding("bad", problem, "reconstruct it again, or replace them by the mean")]
+    findings = _variation(scan, volume.dtype)
+    if not findings:
+        findings += _constant_slabs(scan)
+        findings += _contrast(scan.binned, contrast)
+    return findings
+
+
+def check_mask(mask: np.ndarray, shape_zyx: tuple[int, ...], slab_voxels: int = SLAB_VOXELS) -> list[Finding]:
+    """Check that a mask (z, y, x) has the tomogram's shape and leaves something to pick in."""
+    if mask.shape != shape_zyx:
+        problem = f"the mask has {_by(mask.shape)} voxels (x, y, z), the tomogram {_by(shape_zyx)}"
+        return [Finding("bad", problem, "give a mask of the tomogram's shape")]
+    thickness = max(1, slab_voxels // mask[0].size)
+    slabs = (mask[start : start + thickness] for start in range(0, mask.shape[0], thickness))
+    if not any(bool((slab > 0).any()) for slab in slabs):
+        return [
+            Finding("bad", "the mask is empty: no voxel is above 0", "leave the column mask blank or mend it")
+        ]
+    return []
+
+
+def _binning(shape_zyx: tuple[int, ...], voxel_size: float | None) -> int:
+    """Return how many voxels make one side of a voxel for the judgement of contrast."""
+    factor = 2 if voxel_size is None else max(1, round(BINNED_VOXEL_SIZE / voxel_size))
+    while math.prod(shape_zyx) > BINNED_VOXELS * factor**3:
+        factor += 1
+    return min(factor, *shape_zyx)
+
+
+class _Scan:
+    """What one pass over a volume gathers."""
+
+    def __init__(self, shape_zyx: tuple[int, ...], factor: int) -> None:
+        self.factor = factor
+        self.binned = np.zeros([size // factor for size in shape_zyx], np.float32)
+        self.lowest = [np.full(size, np.inf) for size in shape_zyx]
+        self.highest = [np.full(size, -np.inf) for size in shape_zyx]
+        self.levels: set[float] = set()
+        self.broken = 0
+        self.first_broken: tuple[int, ...] = ()
+        self.moments = np.zeros(3)
+
+    def add(self, slab: np.ndarray, start: int) -> None:
+        """Take in the sections from number `start` on."""
+        values = slab.astype(np.float32)
+        wrong = ~np.isfinite(values)
+        if wrong.any():
+            if not self.first_broken:
+                z, y, x = (int(index) for index in np.argwhere(wrong)[0])
+                self.first_broken = (x, y, z + start)
+            self.broken += int(wrong.sum())
+        if self.broken:
+            return
+        self._add_extremes(values, start)
+        if len(self.levels) <= 16:
+            self.levels.update(np.unique(values[:: max(1, len(values) // 4)]).tolist())
+        mean = float(values.mean(dtype=np.float64))
+        spread = float(np.square(values - np.float32(mean)).sum(dtype=np.float64))
+        self.moments += (values.size, values.size * mean, spread + values.size * mean**2)
+        self._add_binned(values, start)
+
+    def _add_extremes(self, values: np.ndarray, start: int) -> None:
+        part = slice(start, start + len(values))
+        low_yx, high_yx = values.min(axis=0), values.max(axis=0)
+        self.lowest[0][part], self.highest[0][part] = values.min(axis=(1, 2)), values.max(axis=(1, 2))
+        for axis, over in ((1, 1), (2, 0)):
+            np.minimum(self.lowest[axis], low_yx.min(axis=over), out=self.lowest[axis])
+            np.maximum(self.highest[axis], high_yx.max(axis=over), out=self.highest[axis])
+
+    def _add_binned(self, values: np.ndarray, start: int) -> None:
+        z, y, x = (size // self.factor for size in values.shape)
+        f = self.factor
+        blocks = values[: z * f, : y * f, : x * f].reshape(z, f, y, f, x, f)
+        self.binned[start // f : start // f + z] = blocks.mean(axis=(1, 3, 5), dtype=np.float32)
+
+    @property
+    def mean(self) -> float:
+        return float(self.moments[1] / self.moments[0])
+
+    @property
+    def deviation(self) -> float:
+        return float(np.sqrt(max(self.moments[2] / self.moments[0] - self.mean**2, 0.0)))
+
+
+def _variation(scan: _Scan, dtype: np.dtype) -> list[Finding]:
+    low, high = float(scan.lowest[0].min()), float(scan.highest[0].max())
+    if low == high:
+        return [Finding("bad", f"all voxels hold the same value, {low:g}", "reconstruct or copy it again")]
+    if len(scan.levels) <= 4:
+        levels = ", ".join(f"{level:g}" for level in sorted(scan.levels))
+        problem = f"its voxels hold {len(scan.levels)} different values only ({levels}): a mask or labels?"
+        return [Finding("bad", problem, "give the tomogram; a mask goes into the column mask")]
+    if dtype.kind in "iu" and scan.deviation < 1:
+        problem = (
+            f"standard deviation {scan.deviation:.2g} of whole numbers: rounding has destroyed the image"
+        )
+        return [Finding("bad", problem, "convert the original again with its grey values scaled to the type")]
+    if scan.deviation < 1e-5 * max(abs(low), abs(high)):
+        problem = f"hardly any variation: standard deviation {scan.deviation:.3g} about {scan.mean:.6g}"
+        return [Finding("bad", problem, "reconstruct it again, or subtract the mean before saving")]
+    return []
+
+
+def _constant_slabs(scan: _Scan) -> list[Finding]:
+    findings = []
+    for axis, low, high in zip("zyx", scan.lowest, scan.highest, strict=True):
+        constant = np.flatnonzero(low == high)
+        if constant.size == 0:
+            continue
+        share = constant.size / low.size
+        where = f"{constant.size} of {low.size} planes along {axis} hold one value each"
+        problem = f"{where}, between {axis} = {constant[0]} and {constant[-1]} (from 0)"
+        remedy = "cut them off, or give a mask that leaves them out"
+        findings.append(Finding("bad" if share > 0.5 else "warning", problem, remedy))
+    return findings
+
+
+def _contrast(binned: np.ndarray, contrast: str) -> list[Finding]:
+    """Compare the side of the heavier tail with the contrast that is claimed.
+
+    Matter is denser than ice and fills less of the volume, so grey values are skewed towards it. The binned
+    density and its band-pass at particle size must agree, for slow gradients skew the first and rims around
+    strong objects the second.
+    """
+    if min(binned.shape) < 8:
+        return []
+    band = ndimage.gaussian_filter(binned, 1.5) - ndimage.gaussian_filter(binned, 6)
+    skewness = np.array([_robust_skewness(binned), _robust_skewness(band[2:-2, 2:-2, 2:-2])])
+    sign = 1 if contrast == "dark" else -1  # of the wrong direction
+    if (sign * skewness > 0.1).all() and sign * skewness.sum() > INVERTED_SKEWNESS:
+        other = {"dark": "bright", "bright": "dark"}[contrast]
+        problem = f"the particles look {other}, but the table says {contrast}"
+        remedy = f"look at a slice; if they are, write {other} into the column contrast"
+        return [Finding("warning", problem, remedy)]
+    return []
+
+
+def _robust_skewness(values: np.ndarray) -> float:
+    """Return the third standardised moment of values clipped at 6 robust standard deviations."""
+    median = np.median(values)
+    deviation = 1.4826 * float(np.median(np.abs(values - median)))
+    if deviation == 0:
+        return 0.0
+    scaled = np.clip((values - median) / deviation, -6, 6).astype(np.float64)
+    scaled -= scaled.mean()
+    return float((scaled**3).mean() / scaled.std() ** 3)
+
+
+def _by(shape_zyx: tuple[int, ...]) -> str:
+    return " x ".join(str(size) for size in shape_zyx[::-1])
