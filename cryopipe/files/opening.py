@@ -1,0 +1,59 @@
+"""A tomogram of the table, opened: its volume, its voxel size, its mask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from cryopipe.errors import DataError
+from cryopipe.files.mrc import open_volume, read_header
+from cryopipe.tomograms import Tomogram
+
+
+@dataclass(frozen=True)
+class OpenTomogram:
+    """What a stage needs of a tomogram.
+
+    Attributes
+    ----------
+    volume
+        (z, y, x), a read-only memory map of the stored type.
+    voxel_size
+        Angstrom.
+    mask
+        (z, y, x) like the volume, or None.
+    """
+
+    volume: NDArray[Any]
+    voxel_size: float
+    mask: NDArray[Any] | None
+
+
+def open_tomogram(tomogram: Tomogram) -> OpenTomogram:
+    """Open a tomogram; the table's voxel size goes before the header's.
+
+    Raises
+    ------
+    FileError
+        If a file is missing, truncated or not an MRC.
+    DataError
+        If neither the table nor the header know the voxel size, or the mask has another shape.
+    """
+    header = read_header(tomogram.path)
+    voxel_size = tomogram.voxel_size or header.voxel_size
+    if voxel_size is None:
+        raise DataError(
+            header.voxel_size_problem,
+            file=tomogram.path,
+            remedy="look it up and write it, in angstrom, into the column voxel_size of the tomogram table",
+        )
+    mask = None if tomogram.mask is None else open_volume(tomogram.mask)
+    if mask is not None and mask.shape != header.shape_zyx:
+        raise DataError(
+            f"mask of shape {mask.shape} (z, y, x) for a tomogram of shape {header.shape_zyx}",
+            file=tomogram.mask,
+            remedy="give a mask of the tomogram's shape",
+        )
+    return OpenTomogram(open_volume(tomogram.path), voxel_size, mask)

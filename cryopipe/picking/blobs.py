@@ -1,0 +1,278 @@
+"""Differences of Gaussians of volumes that do not fit into memory, and the maxima in them.
+
+A Gaussian of several voxels leaves nothing near the Nyquist limit, so most of the work is done on a coarse
+lattice of every `step`-th voxel. What is needed there are samples of the volume under a first, narrow
+Gaussian, which removes what the lattice could not carry (to about 0.1 % at the frequencies that pass the
+filter); wider Gaussians on the lattice then complete it, since variances of Gaussians add.
+
+All filters are sums of shifted copies in a fixed order, one rounding at a time. A value thus depends on its
+neighbourhood alone, not on how the volume was cut into chunks, and picks are the same to the last bit. Beyond
+its faces the volume continues as its mirror image, as in scipy.ndimage's mode "reflect".
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cryopipe.errors import DataError
+from cryopipe.progress import Progress
+
+RATIO = 1.1
+"""Wider over narrower Gaussian, as in DISCA; near 1, where the difference is the Laplacian of a Gaussian."""
+_TRUNCATE = 4.0
+_COARSEST = 1.5
+"""Narrowest Gaussian on a coarse lattice, in lattice steps: 1 part in 40,000 is left at its Nyquist limit."""
+_FIRST = 0.7
+"""The Gaussian before the lattice is thinned out, in lattice steps."""
+
+Ranges = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+
+
+def sigmas_for(diameter: float) -> tuple[float, float]:
+    """Return the standard deviations of the two Gaussians that answer best to a ball of `diameter`, same unit.
+
+    The scale-normalised Laplacian of a Gaussian at the centre of a ball of radius r goes as
+    (r/s)^3 exp(-r^2 / 2 s^2), which is largest at s = r / sqrt(3). The pair lies about that s, at a ratio of 1.1.
+    """
+    best = diameter / (2 * math.sqrt(3))
+    return best / math.sqrt(RATIO), best * math.sqrt(RATIO)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The filter for one diameter on one tomogram.
+
+    Attributes
+    ----------
+    step
+        Lattice constant, voxels.
+    first
+        Standard deviation of the Gaussian before thinning out, voxels; 0 if the lattice is the volume's own.
+    narrow, wide
+        Standard deviations that remain to be applied on the lattice, lattice steps.
+    """
+
+    step: int
+    first: float
+    narrow: float
+    wide: float
+
+    @classmethod
+    def for_diameter(cls, diameter_voxels: float) -> Scale:
+        """Return the coarsest lattice that carries the filter for a diameter in voxels."""
+        narrow, wide = sigmas_for(diameter_voxels)
+        step = max(1, int(narrow / _COARSEST))
+        first = _FIRST * step if step > 1 else 0.0
+        return cls(step, first, *(math.sqrt(s**2 - first**2) / step for s in (narrow, wide)))
+
+    @property
+    def halo(self) -> int:
+        """Lattice points that the filter and the search for maxima need on every side."""
+        return _radius(self.wide) + 1
+
+    def lattice(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Number of lattice points along every axis: all inside the volume and the first one past its end."""
+        return tuple((n - 1) // self.step + 2 for n in shape)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A volume as the filters see it: centred, clipped, with bright particles, endless by reflection.
+
+    Attributes
+    ----------
+    volume
+        (z, y, x), of any number type; usually a memory map.
+    median
+        The value that becomes 0.
+    limit
+        Largest magnitude after that.
+    sign
+        1 if particles are bright, else -1.
+    device
+        Where blocks are computed.
+    name
+        The tomogram's name, for error messages.
+    """
+
+    volume: NDArray[Any]
+    median: float
+    limit: float
+    sign: int
+    device: torch.device
+    name: str
+
+    def block(self, ranges: Ranges) -> Tensor:
+        """Return the voxels of `ranges` (start, stop per axis z, y, x; also beyond the faces) in single precision."""
+        indices = [_reflect(a, b, n) for (a, b), n in zip(ranges, self.volume.shape, strict=True)]
+        lows = [int(i.min()) for i in indices]
+        inside = self.volume[tuple(slice(a, int(i.max()) + 1) for a, i in zip(lows, indices, strict=True))]
+        values = inside.astype(np.float32)
+        for axis, (low, index) in enumerate(zip(lows, indices, strict=True)):
+            if len(index) != values.shape[axis] or index[0] != low or (np.diff(index) < 0).any():
+                values = np.take(values, index - low, axis=axis)
+        block = torch.from_numpy(values).to(self.device)
+        if self.volume.dtype.kind == "f" and not bool(torch.isfinite(block).all()):
+            raise DataError(
+                "holds NaN or infinite values", remedy="run check_tomograms, then repair or remove it"
+            )
+        return block.sub_(self.median).mul_(self.sign).clamp_(-self.limit, self.limit)
+
+
+def find_maxima(
+    source: Source,
+    scale: Scale,
+    chunk_voxels: int,
+    what: str,
+) -> Iterator[tuple[Ranges, Tensor, NDArray[np.int64], NDArray[np.float32]]]:
+    """Filter a volume chunk by chunk and find the maxima of the response.
+
+    Parameters
+    ----------
+    source, scale
+        The volume and the filter.
+    chunk_voxels
+        Most voxels that a chunk may hold with its halo; it has no influence on the result.
+    what
+        What is being done, for progress messages.
+
+    Yields
+    ------
+    For every chunk: its range of lattice points (start, stop per axis z, y, x), the response there, the
+    lattice indices z, y, x of its maxima (n, 3), and the response at their 27 neighbours (n, 3, 3, 3). Maxima
+    are positive and no less than their 26 neighbours.
+    """
+    halo = scale.halo
+    lattice = scale.lattice(source.volume.shape)
+    load = source.block if scale.step == 1 else _thinned(source, scale, lattice, chunk_voxels, what)
+    counter = Progress(math.prod(lattice), "lattice points", f"{what}: searching")
+    for ranges in chunks(lattice, 1, halo, chunk_voxels):
+        response = _difference(load(_grown(ranges, halo)), scale)
+        inner = response[1:-1, 1:-1, 1:-1]
+        peaks = torch.nonzero((inner == _neighbourhood_maximum(response)) & (inner > 0))
+        offsets = torch.tensor(list(itertools.product(range(3), repeat=3)), device=peaks.device)
+        z, y, x = (peaks[:, None, :] + offsets).unbind(-1)
+        around = response[z, y, x].reshape(-1, 3, 3, 3)
+        start = np.array([a for a, _ in ranges])
+        yield ranges, inner, peaks.cpu().numpy() + start, around.cpu().numpy()
+        counter.advance(inner.numel())
+
+
+def chunks(shape: tuple[int, ...], step: int, halo: int, chunk_voxels: int) -> list[Ranges]:
+    """Cut a lattice into chunks that, at `step` voxels a point and with `halo` voxels around, stay within a size.
+
+    Rows along x are cut last, since they lie together on disk. Chunks become no smaller than 4 points an edge.
+    """
+    counts = [1, 1, 1]
+
+    def edges() -> list[int]:
+        return [math.ceil(n / c) for n, c in zip(shape, counts, strict=True)]
+
+    while math.prod(e * step + 2 * halo for e in edges()) > chunk_voxels:
+        z, y, x = edges()
+        if max(z, y) * step > max(4 * step, 64 if x > 4 else 0):
+            counts[0 if z > y else 1] += 1
+        elif x > 4:
+            counts[2] += 1
+        else:
+            break
+    spans = [
+        [(start, min(start + e, n)) for start in range(0, n, e)] for n, e in zip(shape, edges(), strict=True)
+    ]
+    return [(z, y, x) for z, y, x in itertools.product(*spans)]
+
+
+def _thinned(
+    source: Source, scale: Scale, lattice: tuple[int, ...], chunk_voxels: int, what: str
+) -> Callable[[Ranges], Tensor]:
+    """Return a function that gives blocks of the smoothed volume on the coarse lattice, which it holds."""
+    pad, step = scale.halo, scale.step
+    kernel = _gaussian(scale.first)
+    radius = len(kernel) - 1
+    shape = tuple(n + 2 * pad for n in lattice)
+    coarse = torch.empty(shape, device=source.device)
+    counter = Progress(source.volume.size, "voxels", f"{what}: smoothing")
+    pieces = chunks(shape, step, radius, chunk_voxels)
+    for ranges in pieces:
+        needed = [((a - pad) * step - radius, (b - 1 - pad) * step + radius + 1) for a, b in ranges]
+        block = source.block((needed[0], needed[1], needed[2]))
+        for axis in range(3):
+            block = _convolve(block, kernel, axis, step)
+        coarse[tuple(slice(a, b) for a, b in ranges)] = block
+        counter.advance(round(source.volume.size / len(pieces)))
+
+    def load(ranges: Ranges) -> Tensor:
+        return coarse[tuple(slice(a + pad, b + pad) for a, b in ranges)]
+
+    return load
+
+
+def _difference(block: Tensor, scale: Scale) -> Tensor:
+    """Return narrow minus wide Gaussian of a block, smaller by the wide one's radius on every side."""
+    narrow, wide = _gaussian(scale.narrow), _gaussian(scale.wide)
+    margin = len(wide) - len(narrow)
+    first, second = block, block
+    for axis in range(3):
+        first = first.narrow(axis, margin, first.shape[axis] - 2 * margin)
+        first = _convolve(first, narrow, axis)
+        second = _convolve(second, wide, axis)
+    return first.sub_(second)
+
+
+def _convolve(block: Tensor, kernel: list[float], axis: int, step: int = 1) -> Tensor:
+    """Convolve along one axis with a symmetric kernel, given from its centre outwards; keep every `step`-th value."""
+    radius = len(kernel) - 1
+    count = (block.shape[axis] - 2 * radius - 1) // step + 1
+
+    def shifted(by: int) -> Tensor:
+        index: list[slice] = [slice(None)] * 3
+        index[axis] = slice(radius + by, radius + by + (count - 1) * step + 1, step)
+        return block[tuple(index)]
+
+    result = shifted(0) * kernel[0]
+    pair = torch.empty_like(result)
+    for k in range(1, radius + 1):
+        torch.add(shifted(-k), shifted(k), out=pair)
+        result.add_(pair.mul_(kernel[k]))
+    return result
+
+
+def _neighbourhood_maximum(response: Tensor) -> Tensor:
+    """Return the largest of the 27 values about every voxel but the outermost."""
+    for axis in range(3):
+        count = response.shape[axis] - 2
+        low, middle, high = (response.narrow(axis, k, count) for k in range(3))
+        response = torch.maximum(torch.maximum(low, middle), high)
+    return response
+
+
+def _gaussian(sigma: float) -> list[float]:
+    """Weights of a Gaussian from its centre outwards, their sum over both sides being 1."""
+    if sigma == 0:
+        return [1.0]
+    weights = np.exp(-0.5 * (np.arange(_radius(sigma) + 1) / sigma) ** 2)
+    return list(map(float, weights / (2 * weights.sum() - weights[0])))
+
+
+def _radius(sigma: float) -> int:
+    return int(_TRUNCATE * sigma + 0.5)
+
+
+def _reflect(start: int, stop: int, count: int) -> NDArray[np.int64]:
+    """Indices of a row of `count` voxels that continues as its mirror image: ... 1 0 | 0 1 ... n-1 | n-1 ..."""
+    index = np.arange(start, stop) % (2 * count)
+    return np.where(index < count, index, 2 * count - 1 - index)
+
+
+def _grown(ranges: Ranges, by: int) -> Ranges:
+    (z0, z1), (y0, y1), (x0, x1) = ranges
+    return (z0 - by, z1 + by), (y0 - by, y1 + by), (x0 - by, x1 + by)

@@ -1,0 +1,228 @@
+"""Particle picking: blobs of one or several diameters, scored in robust standard deviations."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cryopipe.errors import DataError
+from cryopipe.picking.blobs import RATIO, Ranges, Scale, Source, find_maxima
+from cryopipe.picking.options import PickOptions
+from cryopipe.picking.peaks import refine, robust_statistics, suppress
+
+logger = logging.getLogger(__name__)
+
+_SAMPLES = 1_000_000
+"""Number of voxels, or lattice points, from which medians are taken."""
+_VOID = 1e-5
+"""Responses below this fraction of the voxels' deviation are the rounding errors of constant padding; noise
+under a filter of 20 voxels still gives ten times as much."""
+_SMALLEST_SIGMA = 1.0
+"""Voxels; a narrower Gaussian cannot be sampled."""
+
+
+@dataclass(frozen=True)
+class Picks:
+    """Picked particles, best first.
+
+    Attributes
+    ----------
+    coordinates
+        (n, 3) centres x, y, z in 0-based voxels of the tomogram.
+    scores
+        (n,) height of the response in robust standard deviations of the tomogram's response.
+    diameters
+        (n,) diameter of the filter that answered, angstrom.
+    """
+
+    coordinates: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    diameters: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @classmethod
+    def none(cls) -> Picks:
+        """Return an empty set of picks."""
+        return cls(np.zeros((0, 3)), np.zeros(0), np.zeros(0))
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """Maxima of one filter: positions z, y, x in voxels (n, 3), responses and scores (n,)."""
+
+    positions: NDArray[np.float64]
+    responses: NDArray[np.float64]
+    scores: NDArray[np.float64]
+
+
+def pick_particles(
+    volume: NDArray[Any],
+    voxel_size: float,
+    options: PickOptions,
+    contrast: str,
+    mask: NDArray[Any] | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    chunk_voxels: int = 2**25,
+    name: str = "a tomogram",
+) -> Picks:
+    """Pick particles without a template.
+
+    Parameters
+    ----------
+    volume
+        Tomogram (z, y, x) of any number type; a memory map is read piece by piece.
+    voxel_size
+        Angstrom.
+    options
+        What to look for.
+    contrast
+        "dark" if particles are darker than their surroundings, else "bright".
+    mask
+        (z, y, x) like the volume; picks and statistics are taken where it is above 0.
+    device
+        Where to filter.
+    chunk_voxels
+        Most voxels that are filtered at a time; it has no influence on the result.
+    name
+        The tomogram's name or file, for messages.
+
+    Returns
+    -------
+    The picks, best first. None at all, if nothing is above the threshold, is no error.
+
+    Raises
+    ------
+    DataError
+        If a diameter is too small for the voxel size or too large for the tomogram, if the mask has another
+        shape, or if the tomogram holds NaN or infinite values.
+    """
+    _check_diameters(options.diameters, voxel_size, volume.shape, name)
+    if mask is not None and mask.shape != volume.shape:
+        raise DataError(
+            f"mask of shape {mask.shape} (z, y, x) for a tomogram of shape {volume.shape}",
+            file=name,
+            remedy="give a mask of the tomogram's shape",
+        )
+    median, sigma = robust_statistics(_sample_voxels(volume))
+    if sigma == 0:
+        logger.warning("%s is constant: there is nothing to pick", name)
+        return Picks.none()
+    limit = math.inf if options.clip is None else options.clip * sigma
+    source = Source(volume, median, limit, 1 if contrast == "bright" else -1, torch.device(device), name)
+    found = []
+    for diameter in options.diameters:
+        what = f"picking {diameter:g} A in {name}"
+        candidates = _candidates(source, diameter / voxel_size, sigma, mask, chunk_voxels, what)
+        kept = _allowed(candidates, options, voxel_size, volume.shape, mask)
+        logger.info("%s: %d maxima above %g sigma", what, kept.sum(), options.threshold)
+        found.append(
+            (candidates.positions[kept], candidates.responses[kept], candidates.scores[kept],
+             np.full(int(kept.sum()), float(diameter)))
+        )  # fmt: skip
+    positions, responses, scores, diameters = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    if options.minimum_distance is None:
+        claims = diameters / 2 / voxel_size
+    else:
+        claims = np.full(len(diameters), options.minimum_distance / voxel_size)
+    # Responses, unlike scores, are comparable between diameters: the ratio of the Gaussians being constant,
+    # their difference is normalised for scale, and the diameter that fits a particle answers most.
+    kept_indices = suppress(positions, responses, claims)
+    best = kept_indices[np.argsort(-scores[kept_indices], kind="stable")][: options.max_particles]
+    return Picks(positions[best][:, ::-1].copy(), scores[best], diameters[best])
+
+
+def _check_diameters(
+    diameters: Sequence[float], voxel_size: float, shape: tuple[int, ...], name: str
+) -> None:
+    smallest = 2 * math.sqrt(3 * RATIO) * _SMALLEST_SIGMA * voxel_size
+    largest = min(shape) * voxel_size
+    for diameter in diameters:
+        if diameter < smallest:
+            raise DataError(
+                f"pick.diameters holds {diameter:g} A, which is {diameter / voxel_size:.2g} voxels of "
+                f"{voxel_size:g} A",
+                file=name,
+                remedy=f"give at least {math.ceil(smallest)} A for this voxel size",
+            )
+        if diameter > largest:
+            raise DataError(
+                f"pick.diameters holds {diameter:g} A, but the tomogram's shortest edge is {largest:.0f} A",
+                file=name,
+                remedy="give a smaller diameter, or correct the voxel size",
+            )
+
+
+def _sample_voxels(volume: NDArray[Any]) -> NDArray[np.float32]:
+    """Take about a million voxels, as whole rows spread evenly over z and y."""
+    stride = max(1, math.ceil(math.sqrt(volume.size / _SAMPLES)))
+    return volume[::stride, ::stride].astype(np.float32).ravel()
+
+
+def _candidates(
+    source: Source,
+    diameter_voxels: float,
+    voxel_sigma: float,
+    mask: NDArray[Any] | None,
+    chunk_voxels: int,
+    what: str,
+) -> _Candidates:
+    """Filter for one diameter and return all maxima with their scores."""
+    scale = Scale.for_diameter(diameter_voxels)
+    lattice = scale.lattice(source.volume.shape)
+    stride = math.ceil((math.prod(lattice) / _SAMPLES) ** (1 / 3))
+    samples, positions, responses = [], [], []
+    for ranges, response, peaks, around in find_maxima(source, scale, chunk_voxels, what):
+        samples.append(_sample_response(ranges, response, stride, scale.step, mask))
+        offset, height = refine(around)
+        positions.append((peaks + offset) * scale.step)
+        responses.append(height)
+    background = np.concatenate(samples)
+    median, sigma = robust_statistics(background[np.abs(background) > _VOID * voxel_sigma])
+    heights = np.concatenate(responses)
+    scores = (heights - median) / sigma if sigma > 0 else np.zeros_like(heights)
+    return _Candidates(np.concatenate(positions), heights, scores)
+
+
+def _sample_response(
+    ranges: Ranges, response: torch.Tensor, stride: int, step: int, mask: NDArray[Any] | None
+) -> NDArray[np.float64]:
+    """Take the response at lattice points whose indices are multiples of `stride`, where the mask allows."""
+    starts = [-a % stride for a, _ in ranges]
+    sampled = response[tuple(slice(start, None, stride) for start in starts)].cpu().numpy().astype(np.float64)
+    if mask is None:
+        return sampled.ravel()
+    places = [
+        np.minimum((a + start + stride * np.arange(count)) * step, n - 1)
+        for (a, _), start, count, n in zip(ranges, starts, sampled.shape, mask.shape, strict=True)
+    ]
+    return sampled[mask[np.ix_(*places)] > 0]
+
+
+def _allowed(
+    candidates: _Candidates,
+    options: PickOptions,
+    voxel_size: float,
+    shape: tuple[int, ...],
+    mask: NDArray[Any] | None,
+) -> NDArray[np.bool_]:
+    """Say which candidates lie inside the tomogram, its border and its mask, and above the threshold."""
+    positions = candidates.positions
+    edge = np.array(shape)
+    margin = options.border / voxel_size
+    kept = (candidates.scores >= options.threshold) & (positions >= -0.5).all(axis=1)
+    kept &= (positions < edge - 0.5).all(axis=1)
+    kept &= (positions >= margin - 0.5).all(axis=1) & (positions <= edge - 0.5 - margin).all(axis=1)
+    if mask is not None:
+        z, y, x = np.clip(np.rint(positions).astype(int), 0, edge - 1).T
+        kept &= mask[z, y, x] > 0
+    return kept

@@ -1,0 +1,24 @@
+# Template-free particle picking, one job per tomogram.
+rule pick_particles:
+    input:
+        check="results/check/{tomogram}.tsv",
+        tomogram=files_to_check,
+    output:
+        "results/picks/{tomogram}.star",
+    log:
+        "logs/pick_particles/{tomogram}.log",
+    benchmark:
+        "benchmarks/pick_particles/{tomogram}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 4
+    resources:
+        mem_mb=lambda wildcards, attempt: attempt * 4000,
+    params:
+        tomogram=lambda wildcards: vars(TOMOGRAMS[wildcards.tomogram]),
+        options=config["pick"],
+        device=config["device"],
+    message:
+        "Picking particles in {wildcards.tomogram}."
+    script:
+        "../../scripts/pick_particles.py"
