@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from cryopipe.errors import TableError
 COLUMNS = ("tomogram", "path", "voxel_size", "tilt_min", "tilt_max", "contrast", "mask")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 CONTRASTS = ("dark", "bright")
+RESERVED = ("tomograms",)
+"""Names that a table of the results has already, beside the files of the single tomograms."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,14 @@ def read_tomogram_table(
     return tomograms
 
 
+def find_twins(tomograms: Mapping[str, Tomogram]) -> dict[str, list[str]]:
+    """Tell for every tomogram, by name, which others are the same file under whatever path."""
+    files: dict[Path, list[str]] = {}
+    for name, tomogram in tomograms.items():
+        files.setdefault(Path(tomogram.path).resolve(), []).append(name)
+    return {name: [twin for twin in names if twin != name] for names in files.values() for name in names}
+
+
 def _read_rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -121,6 +132,8 @@ def _parse_row(
     name, path = row["tomogram"], row["path"]
     if not NAME.fullmatch(name):
         problems.append(f"tomogram name {name!r}; use letters, digits, '_' and '-' only")
+    elif name.lower() in RESERVED:
+        problems.append(f"tomogram name {name!r} is taken by a table of the results; rename it")
     if not path:
         problems.append("path is blank; give the MRC file")
     voxel_size = _number(row, "voxel_size", None, problems)

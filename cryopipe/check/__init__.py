@@ -6,10 +6,8 @@ table and never writes to them. A tomogram is read once, a slab at a time.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
@@ -67,17 +65,20 @@ class TomogramCheck:
         return " | ".join(str(finding) for finding in self.findings if finding.status == "bad")
 
 
-def check_tomogram(tomogram: Tomogram, others: Mapping[str, str] | None = None) -> TomogramCheck:
+def check_tomogram(tomogram: Tomogram, twins: Sequence[str] = ()) -> TomogramCheck:
     """Check one tomogram: its file, header, voxels, contrast and mask.
 
     Parameters
     ----------
     tomogram
         A row of the tomogram table; paths are relative to the working directory.
-    others
-        The paths of the table's other tomograms by name, to tell if one file stands there twice.
+    twins
+        Names of other tomograms of the table that are the same file; see `cryopipe.tomograms.find_twins`.
     """
-    findings = _same_file(tomogram, others or {})
+    findings = []
+    if twins:
+        problem = f"the same file as tomogram {', '.join(twins)}: its particles would count twice"
+        findings.append(Finding("bad", problem, "keep one line of the tomogram table"))
     try:
         header = read_header(tomogram.path)
     except FileError as error:
@@ -128,18 +129,6 @@ def checks_table(checks: Iterable[TomogramCheck]) -> pd.DataFrame:
             for finding in check.findings
         ] or [(*about, "ok", "", "")]
     return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def _same_file(tomogram: Tomogram, others: Mapping[str, str]) -> list[Finding]:
-    try:
-        mine = os.stat(tomogram.path)
-    except (OSError, ValueError):
-        return []
-    twins = [
-        name for name, path in others.items() if Path(path).exists() and os.path.samestat(mine, os.stat(path))
-    ]
-    problem = f"the same file as tomogram {', '.join(twins)}: its particles would count twice"
-    return [Finding("bad", problem, "keep one line of the tomogram table")] if twins else []
 
 
 def _by(shape_zyx: tuple[int, ...]) -> str:

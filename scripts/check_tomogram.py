@@ -1,0 +1,27 @@
+"""Check one tomogram; if it cannot be used, say why in one line."""
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from cryopipe.check import check_tomogram, checks_table
+from cryopipe.errors import DataError
+from cryopipe.files.tables import write_table
+from cryopipe.job import run
+from cryopipe.tomograms import Tomogram
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def main(job: Any) -> None:
+    tomogram = Tomogram(**job.params.tomogram)
+    check = check_tomogram(tomogram, job.params.twins)
+    for finding in check.findings:
+        logging.warning("%s: %s: %s", tomogram.name, finding.status, finding)
+    # from the configuration and not a parameter of the rule: a change of it must not do all checks again
+    if check.bad and job.config["bad_tomograms"] == "stop":
+        raise DataError(f"tomogram {tomogram.name}: {check.bad}", file=tomogram.path)
+    write_table(job.output[0], checks_table([check]))
+
+
+run(main, snakemake)

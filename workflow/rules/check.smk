@@ -1,0 +1,50 @@
+# Look at every tomogram before hours of computing: a bad one is named and fails alone.
+TWINS = cryopipe.tomograms.find_twins(TOMOGRAMS)
+
+
+def files_to_check(wildcards):
+    """What is there, or will be made, of a tomogram and its mask: one that is missing is the check's to tell."""
+    tomogram = TOMOGRAMS[wildcards.tomogram]
+    paths = [path for path in (tomogram.path, tomogram.mask) if path]
+    return [
+        path for path in paths if path.startswith("results/") or Path(path).is_file()
+    ]
+
+
+rule check_tomogram:
+    input:
+        files_to_check,
+    output:
+        "results/check/{tomogram}.tsv",
+    log:
+        "logs/check_tomogram/{tomogram}.log",
+    benchmark:
+        "benchmarks/check_tomogram/{tomogram}.tsv"
+    wildcard_constraints:
+        tomogram="|".join(TOMOGRAMS),
+    conda:
+        "../../envs/base.yaml"
+    params:
+        tomogram=lambda wildcards: vars(TOMOGRAMS[wildcards.tomogram]),
+        twins=lambda wildcards: TWINS[wildcards.tomogram],
+    message:
+        "Checking {wildcards.tomogram}: header, voxels, contrast and mask."
+    script:
+        "../../scripts/check_tomogram.py"
+
+
+rule gather_checks:
+    input:
+        of_tomograms("results/check/{tomogram}.tsv"),
+    output:
+        "results/check/tomograms.tsv",
+    log:
+        "logs/gather_checks.log",
+    benchmark:
+        "benchmarks/gather_checks.tsv"
+    conda:
+        "../../envs/base.yaml"
+    message:
+        "Gathering the checks of all tomograms in one table."
+    script:
+        "../../scripts/gather_checks.py"
