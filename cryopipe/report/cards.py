@@ -1,0 +1,157 @@
+"""What the page shows of each cluster: pictures of its average, curves, figures."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from cryopipe import columns
+from cryopipe.report.charts import Axis, Line, line_chart, number_axis, resolution_axis
+from cryopipe.report.isosurface import VIEWS, contour_level, object_radius, render_isosurface
+from cryopipe.report.palette import cluster_colour, cluster_marker
+from cryopipe.report.pictures import central_slices, picture_address
+from cryopipe.report.profiles import radial_profile
+from cryopipe.report.results import AverageResult, RunResults
+from cryopipe.report.summary import mean_posterior, number_text, resolution, resolution_text
+
+logger = logging.getLogger(__name__)
+
+FSC_COLUMNS = (
+    ("rlnFourierShellCorrelationCorrected", "corrected for the mask", "main"),
+    ("rlnFourierShellCorrelationUnmaskedMaps", "without a mask", "second"),
+    ("rlnFourierShellCorrelationMaskedMaps", "inside the mask", "third"),
+    ("rlnCorrectedFourierShellCorrelationPhaseRandomizedMaskedMaps", "phases randomised", "fourth"),
+)
+
+
+@dataclass(frozen=True)
+class ClusterCard:
+    """One cluster on the page; pictures and charts are absent where there is no average.
+
+    Attributes
+    ----------
+    number, name, colour, marker
+        Who it is and how it is drawn.
+    figures
+        Pairs of a label and a text.
+    surfaces, slices
+        Pairs of a caption and a picture's data address.
+    level
+        Density at which the surface was drawn, as text.
+    charts
+        Pairs of a caption and an SVG chart.
+    """
+
+    number: int
+    name: str
+    colour: str
+    marker: str
+    figures: list[tuple[str, str]]
+    surfaces: list[tuple[str, str]]
+    slices: list[tuple[str, str]]
+    level: str
+    charts: list[tuple[str, Markup]]
+
+
+def cluster_card(results: RunResults, number: int) -> ClusterCard:
+    """Assemble the card of one cluster."""
+    average = results.averages.get(number)
+    surfaces: list[tuple[str, str]] = []
+    slices: list[tuple[str, str]] = []
+    charts: list[tuple[str, Markup]] = []
+    level = np.inf
+    if average is not None:
+        level = contour_level(average.volume)
+        surfaces = _surfaces(average, level)
+        slices = list(central_slices(average.volume).items())
+        charts = _charts(number, average)
+        logger.info("drew cluster %d", number)
+    return ClusterCard(
+        number,
+        f"Cluster {number}",
+        cluster_colour(number),
+        cluster_marker(number),
+        _figures(results, number, average),
+        surfaces,
+        slices,
+        number_text(level),
+        charts,
+    )
+
+
+def _surfaces(average: AverageResult, level: float) -> list[tuple[str, str]]:
+    if not np.isfinite(level):
+        return []
+    reach = object_radius(average.volume, level)
+    width = f"{2 * reach * average.voxel_size / 10:.0f} nm wide"
+    return [
+        (
+            f"{caption}, {width}",
+            picture_address(render_isosurface(average.volume, level, view, reach)),
+        )
+        for caption, view in VIEWS
+    ]
+
+
+def _figures(results: RunResults, number: int, average: AverageResult | None) -> list[tuple[str, str]]:
+    members = results.classes == number
+    share = members.sum() / max(len(results.particles), 1)
+    figures = [
+        ("particles", f"{int(members.sum()):,} ({share:.0%} of all)"),
+        ("mean posterior", number_text(mean_posterior(results, number), ".2f")),
+        ("resolution at FSC 0.143", resolution_text(resolution(results, number))),
+    ]
+    if average is None:
+        return figures
+    coarse = float(average.figures.get("cryopipeResolution05", np.nan))
+    figures.append(("resolution at FSC 0.5", resolution_text(coarse)))
+    kept = average.particles.get(columns.ALIGNMENT_KEPT)
+    if kept is not None and len(kept):
+        figures.append(("went into the average", f"{int(kept.sum()):,} of {len(kept):,}"))
+    score = average.particles.get(columns.ALIGNMENT_SCORE)
+    if score is not None and len(score):
+        figures.append(("median alignment score", number_text(float(score.median()), ".2f")))
+    box = average.volume.shape[-1]
+    figures.append(("box", f"{box} voxels of {average.voxel_size:.4g} Å"))
+    return figures
+
+
+def _charts(number: int, average: AverageResult) -> list[tuple[str, Markup]]:
+    charts = []
+    curve = fsc_chart(number, average.fsc)
+    if curve is not None:
+        charts.append(("Fourier shell correlation of the half-maps", curve))
+    radii, densities = radial_profile(average.volume, average.voxel_size)
+    profile = line_chart(
+        f"Mean density of cluster {number} against the distance from its centre",
+        [Line("mean density", radii / 10, densities)],
+        number_axis("distance from the centre, nm", radii / 10, [0.0]),
+        number_axis("density", densities, [0.0]),
+    )
+    charts.append(("Density against radius", profile))
+    return charts
+
+
+def fsc_chart(number: int, fsc: pd.DataFrame) -> Markup | None:
+    """Draw the FSC curves that a table holds; None if it holds none."""
+    known = [(column, name, style) for column, name, style in FSC_COLUMNS if column in fsc]
+    if not known or not len(fsc):
+        return None
+    frequency = _frequency(fsc)
+    lines = [Line(name, frequency, fsc[column].to_numpy(float), style) for column, name, style in known]
+    correlation = Axis("correlation", 0.0, 1.0, [(i / 4, f"{i / 4:g}") for i in range(5)])
+    levels = [(0.143, "0.143"), (0.5, "0.5")]
+    title = f"Fourier shell correlation of cluster {number}"
+    return line_chart(title, lines[::-1], resolution_axis(frequency), correlation, levels)
+
+
+def _frequency(fsc: pd.DataFrame) -> np.ndarray:
+    """Return 1/angstrom per shell; RELION's rlnResolution is just that."""
+    if "rlnResolution" in fsc:
+        return fsc["rlnResolution"].to_numpy(float)
+    resolutions = fsc["rlnAngstromResolution"].to_numpy(float)
+    return np.where(np.isfinite(resolutions) & (resolutions > 0), 1 / np.maximum(resolutions, 1e-9), 0.0)

@@ -1,0 +1,267 @@
+"""Everything that the page's template is filled with."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from cryopipe import columns
+from cryopipe.report.cards import cluster_card
+from cryopipe.report.charts import Line, line_chart, number_axis, whole_number_axis
+from cryopipe.report.embedding import embed_in_plane
+from cryopipe.report.options import ReportOptions
+from cryopipe.report.palette import cluster_colour, cluster_marker
+from cryopipe.report.pictures import SlicePicture, slice_picture
+from cryopipe.report.results import RunResults, TomogramResult
+from cryopipe.report.summary import headline, number_text, resolution, resolution_text
+
+POINTS = 20_000
+"""Most points that the scatter plot holds; more would make the page slow and hide one another."""
+
+
+@dataclass(frozen=True)
+class TomogramRow:
+    """One line of the table of tomograms."""
+
+    name: str
+    path: str
+    picks: int
+    boxes: int
+    clustered: int
+    noise: int
+    status: str
+    problems: list[str]
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A cluster in the legend."""
+
+    number: int
+    name: str
+    colour: str
+    marker: str
+    count: int
+
+
+def page_content(
+    results: RunResults, options: ReportOptions, settings: str, dataset: str, seed: int
+) -> dict[str, Any]:
+    """Compute what the template shows.
+
+    Parameters
+    ----------
+    results
+        What the run made.
+    options
+        Of the report.
+    settings
+        The run's configuration as YAML text.
+    dataset
+        Name of the data set, for the title.
+    seed
+        Of the plane in which features are laid out.
+    """
+    chips = [_chip(results, number) for number in [*results.cluster_numbers, columns.NOISE_CLASS]]
+    points, method = scatter_points(results, options, seed)
+    return {
+        "dataset": dataset,
+        "version": _version(),
+        "created": datetime.datetime.now().astimezone().strftime("%d %B %Y, %H:%M"),
+        "headline": headline(results),
+        "tiles": _tiles(results),
+        "chips": [chip for chip in chips if chip.count or chip.number],
+        "tomograms": [_tomogram_row(results, tomogram) for tomogram in results.tomograms],
+        "pictures": tomogram_pictures(results, options.tomogram_pictures),
+        "points": points,
+        "method": method,
+        "cards": [cluster_card(results, number) for number in results.cluster_numbers],
+        "history": history_charts(results.history),
+        "evaluation": {name: _table_texts(table) for name, table in results.evaluation.items()},
+        "costs": cost_rows(results.costs),
+        "settings": settings,
+    }
+
+
+def _version() -> str:
+    """Return cryopipe's version; a checkout that runs without being installed has none."""
+    try:
+        return importlib.metadata.version("cryopipe")
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def _chip(results: RunResults, number: int) -> Chip:
+    name = f"cluster {number}" if number else "no cluster"
+    count = int(np.sum(results.classes == number)) if len(results.particles) else 0
+    return Chip(number, name, cluster_colour(number), cluster_marker(number), count)
+
+
+def _tiles(results: RunResults) -> list[tuple[str, str]]:
+    resolutions = [resolution(results, number) for number in results.cluster_numbers]
+    finite = [value for value in resolutions if np.isfinite(value)]
+    noise = int(np.sum(results.classes == columns.NOISE_CLASS)) if len(results.particles) else 0
+    return [
+        ("tomograms", f"{len(results.tomograms):,}"),
+        ("picks", f"{sum(tomogram.picks for tomogram in results.tomograms):,}"),
+        ("particles", f"{len(results.particles):,}"),
+        ("clusters", f"{len(results.cluster_numbers):,}"),
+        ("in no cluster", f"{noise:,}"),
+        ("best resolution", resolution_text(min(finite, default=np.nan))),
+    ]
+
+
+def _of_tomogram(results: RunResults, name: str) -> np.ndarray:
+    """Return the indices of a tomogram's particles."""
+    if columns.TOMOGRAM not in results.particles:
+        return np.zeros(0, int)
+    return np.flatnonzero(results.particles[columns.TOMOGRAM].astype(str) == name)
+
+
+def _tomogram_row(results: RunResults, tomogram: TomogramResult) -> TomogramRow:
+    classes = results.classes[_of_tomogram(results, tomogram.name)]
+    noise = int(np.sum(classes == columns.NOISE_CLASS))
+    rows = results.check
+    if "tomogram" in rows:
+        rows = rows[rows["tomogram"].astype(str) == tomogram.name]
+    problems = [
+        f"{row['problem']}; {row['remedy']}" if row.get("remedy") else str(row["problem"])
+        for row in rows.fillna("").to_dict("records")
+        if row.get("problem")
+    ]
+    states = rows["status"].astype(str).tolist() if "status" in rows else []
+    status = next((state for state in ("bad", "warning") if state in states), "ok")
+    return TomogramRow(
+        tomogram.name,
+        tomogram.path,
+        tomogram.picks,
+        tomogram.boxes,
+        len(classes) - noise,
+        noise,
+        status,
+        problems,
+    )
+
+
+def tomogram_pictures(results: RunResults, limit: int) -> list[tuple[str, SlicePicture, list[int]]]:
+    """Draw the tomograms with most particles: name, picture, and cluster of every spot."""
+    order = sorted(results.tomograms, key=lambda t: -len(_of_tomogram(results, t.name)))
+    shown = {t.name for t in [t for t in order if t.volume is not None][:limit]}
+    pictures = []
+    for tomogram in results.tomograms:
+        if tomogram.volume is None or tomogram.name not in shown:
+            continue
+        members = _of_tomogram(results, tomogram.name)
+        table = results.particles.iloc[members]
+        if len(table):
+            coordinates = table[list(columns.COORDINATES)].to_numpy(float)
+            voxel_size = float(table[columns.VOXEL_SIZE].iloc[0])
+            diameters = table[columns.DIAMETER].to_numpy(float)
+        else:
+            coordinates, voxel_size, diameters = np.zeros((0, 3)), 1.0, np.zeros(0)
+        picture = slice_picture(tomogram.volume, coordinates, diameters, voxel_size)
+        classes = results.classes[members]
+        pictures.append((tomogram.name, picture, [int(classes[spot.particle]) for spot in picture.spots]))
+    return pictures
+
+
+def scatter_points(results: RunResults, options: ReportOptions, seed: int) -> tuple[dict[str, Any], str]:
+    """Lay out the particles' features in a plane, for the page's script.
+
+    Returns
+    -------
+    Columns by name (x, y, cluster, tomogram as an index into `tomograms`, posterior, particle), and the
+    name of the method.
+    """
+    usable = (
+        np.flatnonzero(np.isfinite(results.features).all(axis=1))
+        if len(results.features)
+        else np.zeros(0, int)
+    )
+    if len(usable) > POINTS and options.embedding != "pca":
+        usable = usable[np.sort(np.random.default_rng(seed).choice(len(usable), POINTS, replace=False))]
+    plane, method = embed_in_plane(results.features[usable], options.embedding, seed)
+    if len(usable) > POINTS:
+        chosen = np.sort(np.random.default_rng(seed).choice(len(usable), POINTS, replace=False))
+        usable, plane = usable[chosen], plane[chosen]
+    table = results.particles.iloc[usable] if len(usable) else pd.DataFrame()
+    names = table[columns.TOMOGRAM].astype(str) if len(table) else pd.Series(dtype=str)
+    tomograms = sorted(set(names))
+    posterior = table[columns.POSTERIOR] if columns.POSTERIOR in table else pd.Series(dtype=float)
+    return {
+        "x": [round(float(value), 3) for value in plane[:, 0]],
+        "y": [round(float(value), 3) for value in plane[:, 1]],
+        "cluster": [int(number) for number in results.classes[usable]],
+        "tomogram": [tomograms.index(name) for name in names],
+        "tomograms": tomograms,
+        "posterior": [round(float(value), 2) for value in posterior],
+        "particle": table[columns.PARTICLE].astype(str).tolist() if len(table) else [],
+        "total": len(results.particles),
+    }, method
+
+
+def history_charts(history: pd.DataFrame) -> list[tuple[str, Markup]]:
+    """Draw every numeric column of the learner's history against its first."""
+    numeric = history.select_dtypes("number")
+    if len(numeric) < 1 or numeric.shape[1] < 2:
+        return []
+    steps = numeric.iloc[:, 0].to_numpy(float)
+    charts = []
+    for name in numeric.columns[1:]:
+        values = numeric[name].to_numpy(float)
+        if not np.isfinite(values).any():
+            continue
+        title = str(name).replace("_", " ")
+        chart = line_chart(
+            f"{title} over training",
+            [Line(title, steps, values)],
+            whole_number_axis(str(numeric.columns[0]).replace("_", " "), steps),
+            number_axis("", values),
+        )
+        charts.append((title, chart))
+    return charts
+
+
+def cost_rows(costs: pd.DataFrame) -> list[Mapping[str, str]]:
+    """Sum up time and memory of the jobs, one row per rule, the dearest first."""
+    if "s" not in costs:
+        return []
+    rows = []
+    for rule, jobs in costs.groupby("rule", sort=False):
+        cpu = jobs["cpu_time"].sum() if "cpu_time" in jobs else np.nan
+        memory = jobs["max_rss"].max() if "max_rss" in jobs else np.nan
+        rows.append((float(jobs["s"].sum()), str(rule), len(jobs), float(jobs["s"].max()), cpu, memory))
+    return [
+        {
+            "rule": rule,
+            "jobs": f"{count:,}",
+            "seconds": f"{total:,.1f}",
+            "longest": f"{longest:,.1f}",
+            "cpu": number_text(float(cpu), ",.1f"),
+            "memory": number_text(float(memory), ",.0f"),
+        }
+        for total, rule, count, longest, cpu, memory in sorted(rows, reverse=True)
+    ]
+
+
+def _table_texts(table: pd.DataFrame) -> dict[str, list[Any]]:
+    """Return a table's header and cells as texts."""
+    header = [str(name).replace("_", " ") for name in table.columns]
+    rows = [[_cell(value) for value in row] for row in table.itertuples(index=False)]
+    return {"header": header, "rows": rows}
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, (int, np.integer)):
+        return f"{int(value):,}"
+    if isinstance(value, (float, np.floating)):
+        number = float(value)
+        return f"{int(number):,}" if number.is_integer() and abs(number) > 1 else number_text(number, ".3f")
+    return str(value)

@@ -1,0 +1,33 @@
+"""The report as one HTML file that loads nothing from anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+
+def render_page(content: Mapping[str, Any]) -> str:
+    """Return the page as HTML.
+
+    Every text is escaped on its way into the page; only the style, the script and the charts, which
+    cryopipe writes itself, go in as they are.
+
+    Parameters
+    ----------
+    content
+        As `page_content` returns it.
+    """
+    environment = Environment(
+        loader=FunctionLoader(_template), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    style, script = Markup(_template("report.css")), Markup(_template("report.js"))
+    return environment.get_template("report.html.jinja").render(style=style, script=script, **content)
+
+
+def _template(name: str) -> str:
+    return files("cryopipe.report").joinpath("templates", name).read_text(encoding="utf-8")

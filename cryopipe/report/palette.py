@@ -1,0 +1,21 @@
+"""Colours of clusters: told apart by colour-blind readers, on paper white and on black.
+
+The hues are those of Okabe and Ito (2008) but the yellow, which vanishes on white; Tol's olive stands in.
+Past seven clusters the colours come again with another marker, so that no two clusters share both.
+"""
+
+from __future__ import annotations
+
+COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#3F7FD0", "#999933")
+MARKERS = ("circle", "square", "diamond", "triangle")
+NOISE_COLOUR = "#8C8C8C"
+
+
+def cluster_colour(cluster: int) -> str:
+    """Return the colour of a cluster as #RRGGBB; grey for the noise class, 0."""
+    return COLOURS[(cluster - 1) % len(COLOURS)] if cluster > 0 else NOISE_COLOUR
+
+
+def cluster_marker(cluster: int) -> str:
+    """Return the marker of a cluster, one of `MARKERS`."""
+    return MARKERS[(cluster - 1) // len(COLOURS) % len(MARKERS)] if cluster > 0 else MARKERS[0]

@@ -1,0 +1,151 @@
+"""Arrays as pictures that stand inside a page: PNG and JPEG as data addresses."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+SLICE_PIXELS = 900
+AVERAGE_PIXELS = 160
+
+
+@dataclass(frozen=True)
+class Spot:
+    """One particle on a picture of a slice: centre and radius in pixels, and its particle's index."""
+
+    x: float
+    y: float
+    radius: float
+    particle: int
+
+
+@dataclass(frozen=True)
+class SlicePicture:
+    """A slice of a tomogram with the particles that it cuts.
+
+    Attributes
+    ----------
+    address
+        The JPEG as a data address.
+    width, height
+        Pixels.
+    section
+        Index z of the slice in the tomogram.
+    spots
+        The particles' cross-sections.
+    scale
+        Angstrom per pixel.
+    """
+
+    address: str
+    width: int
+    height: int
+    section: int
+    spots: list[Spot]
+    scale: float
+
+    @property
+    def bar(self) -> tuple[int, float]:
+        """Length of a round scale bar: nanometres and pixels, a sixth of the width or less."""
+        limit = self.width * self.scale / 10 / 6
+        power = 10 ** np.floor(np.log10(max(limit, 1e-6)))
+        length = max(step for step in (1, 2, 5) if step * power <= limit) * power
+        return round(length) or 1, float(length * 10 / self.scale)
+
+
+def picture_address(picture: np.ndarray, kind: str = "PNG") -> str:
+    """Return an 8-bit picture, (y, x) grey or (y, x, 4) RGBA, as a data address."""
+    stream = io.BytesIO()
+    settings = {"quality": 80} if kind == "JPEG" else {"optimize": True}
+    Image.fromarray(picture).save(stream, kind, **settings)
+    content = base64.b64encode(stream.getvalue()).decode("ascii")
+    return f"data:image/{kind.lower()};base64,{content}"
+
+
+def grey(values: np.ndarray, low: float = 1.0, high: float = 99.0) -> np.ndarray:
+    """Return values as 8-bit grey between two percentiles; a constant array becomes middle grey."""
+    values = np.nan_to_num(np.asarray(values, np.float32))
+    bottom, top = np.percentile(values, [low, high])
+    if top <= bottom:
+        return np.full(values.shape, 128, np.uint8)
+    return (np.clip((values - bottom) / (top - bottom), 0, 1) * 255).astype(np.uint8)
+
+
+def slice_picture(
+    volume: np.ndarray, coordinates: np.ndarray, diameters: np.ndarray, voxel_size: float
+) -> SlicePicture:
+    """Show the section of a tomogram that cuts most particles.
+
+    Sections next to it are averaged in, a fifth of the typical diameter in all, to calm the noise; a
+    particle is drawn as the circle in which the section cuts the ball of its diameter.
+
+    Parameters
+    ----------
+    volume
+        (z, y, x), may be a memory map; only the slab is read.
+    coordinates
+        (n, 3) xyz, voxels.
+    diameters
+        (n,) angstrom.
+    voxel_size
+        Angstrom.
+    """
+    depth, height, width = volume.shape
+    coordinates = np.asarray(coordinates, float).reshape(-1, 3)
+    radii = np.asarray(diameters, float).reshape(-1) / 2 / voxel_size
+    section = _fullest_section(coordinates[:, 2], radii, depth)
+    half = int(np.median(radii) / 5) if len(radii) else 1
+    slab = np.asarray(volume[max(0, section - half) : section + half + 1], dtype=np.float32).mean(axis=0)
+    factor = min(1.0, SLICE_PIXELS / max(height, width))
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    picture = Image.fromarray(grey(slab)).resize(size, Image.Resampling.LANCZOS)
+    stretch = size[0] / width
+    offsets = coordinates[:, 2] - section
+    cut = np.flatnonzero(np.abs(offsets) < radii)
+    spots = [
+        Spot(
+            float((coordinates[i, 0] + 0.5) * stretch),
+            float((coordinates[i, 1] + 0.5) * stretch),
+            float(np.sqrt(radii[i] ** 2 - offsets[i] ** 2) * stretch),
+            int(i),
+        )
+        for i in cut
+    ]
+    address = picture_address(np.asarray(picture), "JPEG")
+    return SlicePicture(address, size[0], size[1], section, spots, voxel_size / stretch)
+
+
+def _fullest_section(heights: np.ndarray, radii: np.ndarray, depth: int) -> int:
+    if not len(heights):
+        return depth // 2
+    sections = np.arange(depth)
+    counts = np.zeros(depth)
+    for height, radius in zip(heights, radii, strict=True):
+        counts += np.abs(sections - height) < radius / 2
+    # Of equally full sections the one nearest to the middle, where the reconstruction is best.
+    return int(np.argmax(counts - np.abs(sections - depth / 2) / (depth + 1)))
+
+
+def central_slices(volume: np.ndarray) -> dict[str, str]:
+    """Return the three central slices of a map as data addresses, by the plane's name, on one grey scale.
+
+    Rows and columns run along the second and first letter of the plane's name, from the top left.
+    """
+    depth, height, width = volume.shape
+    planes = {
+        "xy": volume[depth // 2],
+        "xz": volume[:, height // 2],
+        "yz": volume[:, :, width // 2],
+    }
+    stack = grey(np.concatenate([np.ravel(plane) for plane in planes.values()]), 0.5, 99.8)
+    addresses, start = {}, 0
+    for name, plane in planes.items():
+        picture = stack[start : start + plane.size].reshape(plane.shape)
+        start += plane.size
+        enlarged = Image.fromarray(picture).resize((AVERAGE_PIXELS, AVERAGE_PIXELS), Image.Resampling.BICUBIC)
+        addresses[name] = picture_address(np.asarray(enlarged), "JPEG")
+    return addresses

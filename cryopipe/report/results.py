@@ -1,0 +1,193 @@
+"""What a run has left behind, read into memory for the report and the closing summary."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cryopipe import columns
+from cryopipe.errors import CryopipeError
+from cryopipe.files.features import read_features
+from cryopipe.files.mrc import open_volume, read_header
+from cryopipe.files.star import read_particles, read_star
+from cryopipe.files.tables import read_table
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TomogramResult:
+    """One tomogram: its volume (z, y, x; None if unreadable) and how many picks and boxes came of it."""
+
+    name: str
+    path: str
+    volume: np.ndarray | None
+    picks: int
+    boxes: int
+
+
+@dataclass(frozen=True)
+class AverageResult:
+    """One cluster's average.
+
+    Attributes
+    ----------
+    volume
+        (z, y, x), particles bright.
+    voxel_size
+        Angstrom.
+    figures
+        Single values that stand beside the FSC curve, by column name.
+    fsc
+        The curve, one row per shell; empty if there is none.
+    particles
+        The cluster's particles with their poses; empty if there are none.
+    """
+
+    volume: np.ndarray
+    voxel_size: float
+    figures: Mapping[str, Any]
+    fsc: pd.DataFrame
+    particles: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class RunResults:
+    """Everything that the report shows; what a run did not make is empty.
+
+    Attributes
+    ----------
+    check
+        Table of the input check, one row per tomogram and problem.
+    tomograms
+        In the order of the tomogram table.
+    particles
+        All particles with tomogram, coordinates, class and posterior.
+    features
+        (n, d), in the order of `particles`; NaN rows where a particle has none.
+    history
+        One row per iteration of the learner.
+    averages
+        By number of the cluster.
+    evaluation
+        Tables of scores by name; empty where nothing is known to be true.
+    costs
+        Time and memory of every job, with the column `rule`.
+    """
+
+    check: pd.DataFrame
+    tomograms: list[TomogramResult]
+    particles: pd.DataFrame
+    features: np.ndarray
+    history: pd.DataFrame
+    averages: dict[int, AverageResult]
+    evaluation: dict[str, pd.DataFrame] = field(default_factory=dict)
+    costs: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    @property
+    def cluster_numbers(self) -> list[int]:
+        """Numbers of the clusters that hold particles or have an average, without the noise class."""
+        found = {int(number) for number in self.classes} | set(self.averages)
+        return sorted(found - {columns.NOISE_CLASS})
+
+    @property
+    def classes(self) -> np.ndarray:
+        """Class of every particle, (n,)."""
+        if columns.CLASS not in self.particles:
+            return np.full(len(self.particles), columns.NOISE_CLASS)
+        return self.particles[columns.CLASS].to_numpy(int)
+
+
+def read_results(results: Path, benchmarks: Path, tomograms: Mapping[str, str]) -> RunResults:
+    """Read the results of a run, finished or not.
+
+    Parameters
+    ----------
+    results
+        The directory of results.
+    benchmarks
+        The directory of the jobs' time and memory tables, `benchmarks/RULE/NAME.tsv`.
+    tomograms
+        Path of each tomogram's MRC file, by name.
+    """
+    particles = _particles(results / "clusters" / "particles.star")
+    return RunResults(
+        check=_table(results / "check" / "tomograms.tsv"),
+        tomograms=[_tomogram(results, name, path) for name, path in tomograms.items()],
+        particles=particles,
+        features=_features(results / "features" / "features.npz", particles),
+        history=_table(results / "features" / "history.tsv"),
+        averages={
+            int(path.stem.removeprefix("cluster_")): _average(path)
+            for path in sorted((results / "averages").glob("cluster_*.mrc"))
+            if path.stem.removeprefix("cluster_").isdigit()
+        },
+        evaluation={
+            path.stem: read_table(path, ("class", "scope", "measure", "tomogram"))
+            for path in sorted((results / "evaluation").glob("*.tsv"))
+        },
+        costs=_costs(benchmarks),
+    )
+
+
+def _table(path: Path) -> pd.DataFrame:
+    return read_table(path) if path.is_file() else pd.DataFrame()
+
+
+def _particles(path: Path) -> pd.DataFrame:
+    return read_particles(path) if path.is_file() else pd.DataFrame()
+
+
+def _tomogram(results: Path, name: str, path: str) -> TomogramResult:
+    try:
+        volume = open_volume(path)
+    except CryopipeError as error:
+        # The check has reported it; the page lists the tomogram without its picture.
+        logger.warning("no picture of %s: %s", name, error)
+        volume = None
+    picks = _particles(results / "picks" / f"{name}.star")
+    boxes = _particles(results / "subtomograms" / f"{name}.star")
+    return TomogramResult(name, path, volume, len(picks), len(boxes))
+
+
+def _features(path: Path, particles: pd.DataFrame) -> np.ndarray:
+    """Return the features in the particles' order."""
+    if not path.is_file() or columns.PARTICLE not in particles:
+        return np.zeros((0, 2))
+    stored = read_features(path)
+    names, features = stored[0], np.asarray(stored[1], float)
+    place = {str(name): i for i, name in enumerate(names)}
+    ordered = np.full((len(particles), features.shape[1]), np.nan)
+    for row, name in enumerate(particles[columns.PARTICLE].astype(str)):
+        if name in place:
+            ordered[row] = features[place[name]]
+    return ordered
+
+
+def _average(path: Path) -> AverageResult:
+    header = read_header(path)
+    curve_path = path.with_name(f"{path.stem}_fsc.star")
+    blocks = read_star(curve_path) if curve_path.is_file() else {}
+    general = blocks.get("general", pd.DataFrame())
+    return AverageResult(
+        volume=np.asarray(open_volume(path), np.float32),
+        voxel_size=header.voxel_size or 1.0,
+        figures={str(name): value for name, value in general.iloc[0].items()} if len(general) else {},
+        fsc=blocks.get("fsc", pd.DataFrame()),
+        particles=_particles(path.with_suffix(".star")),
+    )
+
+
+def _costs(directory: Path) -> pd.DataFrame:
+    tables = []
+    for path in sorted(directory.glob("*/**/*.tsv")):
+        table = pd.read_csv(path, sep="\t", na_values=["-", "NA"])
+        table.insert(0, "rule", path.relative_to(directory).parts[0])
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()

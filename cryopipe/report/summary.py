@@ -1,0 +1,102 @@
+"""The few lines that say what a run found."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from cryopipe import columns
+from cryopipe.report.results import RunResults
+
+
+def headline(results: RunResults) -> str:
+    """Return one sentence on what was found, for people."""
+    tomograms = _count(len(results.tomograms), "tomogram")
+    if not len(results.particles):
+        return f"No particles were found in {tomograms}."
+    particles = _count(len(results.particles), "particle")
+    clusters = results.cluster_numbers
+    noise = float(np.mean(results.classes == columns.NOISE_CLASS))
+    if not clusters:
+        return f"{particles} in {tomograms} were found, and none of them fits a cluster."
+    fit = f"{noise:.0%} of them fit no cluster" if noise else "each of them fits a cluster"
+    return f"{particles} in {tomograms} fall into {_count(len(clusters), 'cluster')}; {fit}."
+
+
+def summary_text(results: RunResults, report: str) -> str:
+    """Return the plain-text summary that closes a run.
+
+    Parameters
+    ----------
+    results
+        What the run made.
+    report
+        Path of the report, named in the last line.
+    """
+    lines = ["", headline(results)]
+    if results.cluster_numbers:
+        lines += ["", f"{'cluster':>9} {'particles':>10} {'posterior':>10} {'resolution':>11}"]
+    for number in results.cluster_numbers:
+        members = results.classes == number
+        posterior = mean_posterior(results, number)
+        lines.append(
+            f"{number:>9} {int(members.sum()):>10,} {number_text(posterior, '.2f'):>10} "
+            f"{resolution_text(resolution(results, number)):>11}"
+        )
+    lines += _problems(results.check)
+    scores = _scores(results)
+    if scores:
+        lines += ["", "Against the truth: " + ", ".join(scores) + "."]
+    lines += ["", f"Report: {report}", ""]
+    return "\n".join(lines)
+
+
+def mean_posterior(results: RunResults, cluster: int) -> float:
+    """Return the mean posterior of a cluster's particles; NaN if unknown."""
+    if columns.POSTERIOR not in results.particles:
+        return math.nan
+    return float(results.particles[columns.POSTERIOR][results.classes == cluster].mean())
+
+
+def resolution(results: RunResults, cluster: int) -> float:
+    """Return the resolution of a cluster's average at FSC 0.143, angstrom; NaN if there is none."""
+    average = results.averages.get(cluster)
+    return math.nan if average is None else float(average.figures.get("cryopipeResolution0143", math.nan))
+
+
+def number_text(value: float, form: str = ".3g") -> str:
+    """Return a number for a table; an en dash where there is none."""
+    return format(value, form) if math.isfinite(value) else "–"
+
+
+def resolution_text(value: float) -> str:
+    """Return a resolution with its unit; an en dash where there is none."""
+    return f"{value:.1f} Å" if math.isfinite(value) else "–"
+
+
+def _problems(check: pd.DataFrame) -> list[str]:
+    """Return one line per problem of the input check."""
+    if "problem" not in check:
+        return []
+    name = "tomogram" if "tomogram" in check else check.columns[0]
+    rows = check[check["problem"].fillna("").astype(str) != ""]
+    return ["", *(f"Note: {row[name]}: {row['problem']}" for _, row in rows.iterrows())] if len(rows) else []
+
+
+def _scores(results: RunResults) -> list[str]:
+    found = []
+    picking = results.evaluation.get("picking", pd.DataFrame())
+    if len(picking):
+        row = picking.iloc[0]
+        found.append(f"picking recall {row['recall']:.2f}, precision {row['precision']:.2f}")
+    clusters = results.evaluation.get("clusters", pd.DataFrame())
+    if len(clusters):
+        row = clusters.iloc[0]
+        found.append(f"clusters V {row['v_measure']:.2f}, accuracy {row['accuracy']:.2f}")
+    return found
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
