@@ -1,0 +1,330 @@
+"""Subtomograms made on the fly: what boxes cut from a simulated tomogram look like, without the tomogram."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cryopipe.errors import SimulationError
+from cryopipe.simulation.neighbours import Neighbourhood
+from cryopipe.simulation.optics import Optics, tilt_angles
+from cryopipe.simulation.phantoms import Phantom
+from cryopipe.simulation.rendering import ParticleRenderer, paste, random_matrices
+from cryopipe.simulation.transfer import box_transfer
+
+_AXES = (-3, -2, -1)
+_REFERENCE_DRAWS = 6
+
+
+@dataclass(frozen=True)
+class BoxOptions:
+    """How boxes are made.
+
+    Attributes
+    ----------
+    box_size
+        Voxels, even. The voxel size is the phantoms'.
+    snr
+        (lowest, highest), drawn per box, uniform on a logarithmic scale: variance of the noise-free
+        reconstructed box over variance of the noise, both inside the particle's bounding sphere.
+        Infinity makes boxes without noise.
+    tilt_range, tilt_step
+        Degrees.
+    defocus
+        (lowest, highest) micrometre, underfocus positive.
+    voltage, spherical_aberration, amplitude_contrast
+        Kilovolt, millimetre, fraction.
+    displacement
+        Angstrom; centres are displaced uniformly within a ball of this radius.
+    crowding
+        Volume fraction of protein around the particle; 0 leaves it alone.
+    structural_noise
+        Fraction of the noise variance that lies in the specimen (ice, small molecules), imaged with it.
+    transfers
+        How many steps a range of defocus is divided into.
+    """
+
+    box_size: int = 32
+    snr: tuple[float, float] = (0.1, 0.1)
+    tilt_range: tuple[float, float] = (-60.0, 60.0)
+    tilt_step: float = 3.0
+    defocus: tuple[float, float] = (5.0, 5.0)
+    voltage: float = 300.0
+    spherical_aberration: float = 2.7
+    amplitude_contrast: float = 0.07
+    displacement: float = 0.0
+    crowding: float = 0.0
+    structural_noise: float = 0.3
+    transfers: int = 6
+
+    def __post_init__(self) -> None:
+        if self.box_size < 8 or self.box_size % 2:
+            raise SimulationError(
+                f"box size of {self.box_size} voxels", remedy="give an even number from 8 on"
+            )
+        if not 0 < self.snr[0] <= self.snr[1]:
+            raise SimulationError(
+                f"SNR {self.snr[0]:g} to {self.snr[1]:g}",
+                remedy="give lowest and highest above 0; inf for no noise",
+            )
+        if not 0 <= self.crowding <= 0.35:
+            raise SimulationError(
+                f"crowding of {self.crowding:g} does not fit", remedy="give a volume fraction from 0 to 0.35"
+            )
+        if not 0 <= self.structural_noise <= 1:
+            raise SimulationError(
+                f"structural noise of {self.structural_noise:g}",
+                remedy="give a fraction of the variance, 0 to 1",
+            )
+        if not 0 <= self.displacement < math.inf:
+            raise SimulationError(f"displacement of {self.displacement:g}", remedy="give 0 angstrom or more")
+        if not self.defocus[0] <= self.defocus[1]:
+            raise SimulationError(
+                f"defocus {self.defocus[0]:g} to {self.defocus[1]:g}", remedy="give lowest and highest"
+            )
+
+
+class SimulatedBoxes(NamedTuple):
+    """Boxes and their truth, all on the simulator's device.
+
+    Attributes
+    ----------
+    boxes
+        (n, z, y, x) float32, mean 0 and standard deviation 1 each, particles bright.
+    labels
+        (n,) index of the class; the number of classes for boxes without a particle at their centre.
+    rotations
+        (n, 3, 3) active rotation matrices, reference to particle, on xyz column vectors
+        (`scipy.spatial.transform.Rotation.from_matrix` reads them).
+    shifts
+        (n, 3) angstrom x, y, z: the particle's centre lies at voxel box_size // 2 plus this.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    rotations: Tensor
+    shifts: Tensor
+
+
+class BoxSimulator:
+    """Make labelled subtomograms, as many as wanted.
+
+    A particle is turned (uniform on SO(3)) and displaced, neighbours are put around it, and the scene,
+    half as large again as the box, passes through the tilt series' transfer: wedge, tilt increment, ramp
+    and CTF. Noise passes through the noise's transfer. The box is cut from the middle, so that streaks of
+    what lies outside enter it, as in a tomogram.
+
+    Parameters
+    ----------
+    classes
+        Phantoms at one voxel size.
+    options
+        How the boxes are made.
+    device
+        Where to compute.
+    seed
+        Same seed and same calls, same boxes.
+    neighbours
+        Species that crowd the particle; by default the classes themselves.
+
+    Raises
+    ------
+    SimulationError
+        If a particle does not fit into the box.
+    """
+
+    def __init__(
+        self,
+        classes: Sequence[Phantom],
+        options: BoxOptions,
+        device: torch.device | str = "cpu",
+        seed: int = 0,
+        neighbours: Sequence[Phantom] | None = None,
+    ) -> None:
+        self.classes = list(classes)
+        self.options = options
+        self.device = torch.device(device)
+        self._generator = torch.Generator(self.device).manual_seed(seed)
+        self._renderer = ParticleRenderer(self.classes, self.device)
+        self.voxel_size = self._renderer.voxel_size
+        self._radii = torch.tensor([one.radius / self.voxel_size for one in self.classes], device=self.device)
+        _check_fit(self.classes, options, self.voxel_size)
+        self.context_size = 2 * round(0.75 * options.box_size)
+        self._neighbourhood = None
+        if options.crowding > 0:
+            self._neighbourhood = Neighbourhood(
+                self.classes if neighbours is None else neighbours,
+                self.context_size,
+                options.crowding,
+                self._generator,
+            )
+        self._signal_gain, self._noise_gain = self._transfers()
+        self._reference_variance = self._measure_reference()
+
+    def sample(self, labels: int | Sequence[int] | Tensor) -> SimulatedBoxes:
+        """Make boxes.
+
+        Parameters
+        ----------
+        labels
+            How many boxes of classes drawn uniformly, or (n,) the class of each box. The number of classes
+            itself, as a label, asks for a box without a particle at its centre: noise, and neighbours if
+            there is crowding.
+        """
+        if isinstance(labels, int):
+            wanted = torch.randint(
+                len(self.classes), (labels,), generator=self._generator, device=self.device
+            )
+        else:
+            wanted = torch.as_tensor(labels, dtype=torch.long, device=self.device)
+        if len(wanted) and not 0 <= int(wanted.min()) <= int(wanted.max()) <= len(self.classes):
+            raise SimulationError("a label beyond the classes", remedy=f"use 0 to {len(self.classes)}")
+        batch = 4096 if self.device.type == "cuda" else 64
+        batch = max(1, min(batch, int(4e9 / (40 * self.context_size**3))))
+        parts = [self._sample_batch(part) for part in wanted.split(batch)]
+        return SimulatedBoxes(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+    def noise_free(
+        self, labels: Tensor, rotations: Tensor, shifts: Tensor, transfers: Tensor | None = None
+    ) -> Tensor:
+        """Return reconstructed boxes (n, z, y, x) without noise and normalisation; arguments as the results of `sample`.
+
+        `transfers` (n,) names each box's step of defocus, the first by default.
+        """
+        if transfers is None:
+            transfers = torch.zeros(len(labels), dtype=torch.long, device=self.device)
+        scene = self._scene(labels, rotations, shifts)
+        return self._imaged(scene, self._signal_gain[transfers])
+
+    def noise(self, count: int, transfers: Tensor | None = None) -> Tensor:
+        """Return (count, z, y, x) boxes of reconstructed noise of expected variance 1."""
+        if transfers is None:
+            transfers = torch.zeros(count, dtype=torch.long, device=self.device)
+        white = torch.randn(count, *(self.context_size,) * 3, generator=self._generator, device=self.device)
+        return self._imaged(white, self._noise_gain[transfers])
+
+    def _sample_batch(self, labels: Tensor) -> SimulatedBoxes:
+        options = self.options
+        rotations = random_matrices(len(labels), self._generator)
+        shifts = options.displacement * random_in_ball(len(labels), self._generator)
+        transfers = torch.randint(
+            len(self._signal_gain), (len(labels),), generator=self._generator, device=self.device
+        )
+        boxes = self.noise_free(labels, rotations, shifts, transfers)
+        draw = torch.rand(len(labels), generator=self._generator, device=self.device)
+        if math.isfinite(options.snr[0]):
+            low, high = math.log(options.snr[0]), math.log(options.snr[1])
+            snr = torch.exp(low + (high - low) * draw)
+            variance = self._signal_variance(boxes, labels, shifts)
+            boxes = boxes + self.noise(len(labels), transfers) * (variance / snr).sqrt()[:, None, None, None]
+        boxes = boxes - boxes.mean(dim=_AXES, keepdim=True)
+        # An empty box without noise is all zero and stays so.
+        deviation = boxes.std(dim=_AXES, keepdim=True, correction=0).clamp(min=1e-12)
+        return SimulatedBoxes(boxes / deviation, labels, rotations, shifts)
+
+    def _scene(self, labels: Tensor, rotations: Tensor, shifts: Tensor) -> Tensor:
+        """Return the specimen (n, z, y, x) around each particle, as large as the context."""
+        patch, margin = self._renderer.patch_size, 0
+        if self._neighbourhood is not None:
+            margin = self._neighbourhood.margin
+        # The central patch may stick out of a small box's context; the canvas gives it room.
+        margin = max(margin, (patch - self.context_size) // 2 + self._room())
+        edge = self.context_size + 2 * margin
+        canvas = torch.zeros(len(labels), edge, edge, edge, device=self.device)
+        shifts_voxels = shifts / self.voxel_size
+        whole = shifts_voxels.round()
+        filled = torch.nonzero(labels < len(self.classes))[:, 0]
+        patches = self._renderer.render(labels[filled], rotations[filled], (shifts_voxels - whole)[filled])
+        corners = whole[filled].flip(1).long() + edge // 2 - patch // 2
+        paste(canvas, patches, corners, filled, torch.arange(len(filled), device=self.device))
+        if self._neighbourhood is not None:
+            radii = torch.where(
+                labels < len(self.classes), self._radii[labels.clamp(max=len(self.classes) - 1)], 0
+            )
+            self._neighbourhood.fill(canvas, radii, shifts_voxels)
+        inside = slice(margin, margin + self.context_size)
+        return canvas[:, inside, inside, inside]
+
+    def _room(self) -> int:
+        return math.ceil(self.options.displacement / self.voxel_size) + 1
+
+    def _imaged(self, volumes: Tensor, gain: Tensor) -> Tensor:
+        """Filter volumes of the context's size and cut the box from their middle."""
+        transform = torch.fft.rfftn(volumes, dim=_AXES) * gain
+        filtered = torch.fft.irfftn(transform, s=volumes.shape[-3:], dim=_AXES)
+        start = self.context_size // 2 - self.options.box_size // 2
+        window = slice(start, start + self.options.box_size)
+        return filtered[:, window, window, window]
+
+    def _signal_variance(self, boxes: Tensor, labels: Tensor, shifts: Tensor) -> Tensor:
+        """Return (n,) variance inside each particle's bounding sphere; a typical one for empty boxes."""
+        n = self.options.box_size
+        axis = torch.arange(n, device=self.device, dtype=torch.float32) - n // 2
+        x, y, z = (shifts / self.voxel_size).unbind(dim=1)
+        distance = (
+            (axis - z[:, None]).square()[:, :, None, None]
+            + (axis - y[:, None]).square()[:, None, :, None]
+            + (axis - x[:, None]).square()[:, None, None, :]
+        )
+        empty = labels == len(self.classes)
+        radii = self._radii[labels.clamp(max=len(self.classes) - 1)]
+        inside = (distance <= radii.square()[:, None, None, None]).to(boxes.dtype)
+        count = inside.sum(dim=_AXES)
+        mean = (boxes * inside).sum(dim=_AXES) / count
+        centred = (boxes - mean[:, None, None, None]) * inside
+        variance = centred.square().sum(dim=_AXES) / count
+        return torch.where(empty, torch.full_like(variance, self._reference_variance), variance)
+
+    def _transfers(self) -> tuple[Tensor, Tensor]:
+        """Return (t, z, y, x // 2 + 1) gains of signal and of noise for every step of defocus."""
+        options = self.options
+        angles = tilt_angles(options.tilt_range, options.tilt_step)
+        steps = 1 if options.defocus[0] == options.defocus[1] else max(2, options.transfers)
+        signal, noise = [], []
+        for defocus in np.linspace(*options.defocus, steps):
+            optics = Optics(
+                options.voltage, options.spherical_aberration, options.amplitude_contrast, float(defocus)
+            )
+            transfer = box_transfer(self.context_size, self.voxel_size, angles, optics, self.device)
+            signal.append(transfer.signal)
+            noise.append(transfer.noise(options.structural_noise))
+        return torch.stack(signal), torch.stack(noise)
+
+    def _measure_reference(self) -> float:
+        """Return the median signal variance of lone particles over classes and orientations."""
+        self._reference_variance = 0.0
+        generator = torch.Generator(self.device).manual_seed(0)
+        labels = torch.arange(len(self.classes), device=self.device)[:256].repeat_interleave(_REFERENCE_DRAWS)
+        crowd, self._neighbourhood = self._neighbourhood, None
+        variances = []
+        for part in labels.split(64):
+            shifts = torch.zeros(len(part), 3, device=self.device)
+            boxes = self.noise_free(part, random_matrices(len(part), generator), shifts)
+            variances.append(self._signal_variance(boxes, part, shifts))
+        self._neighbourhood = crowd
+        return float(torch.cat(variances).median())
+
+
+def random_in_ball(count: int, generator: torch.Generator) -> Tensor:
+    """Return (count, 3) points, uniform within the ball of radius 1."""
+    direction = torch.randn(count, 3, generator=generator, device=generator.device)
+    radius = torch.rand(count, 1, generator=generator, device=generator.device) ** (1 / 3)
+    return radius * direction / direction.norm(dim=1, keepdim=True)
+
+
+def _check_fit(classes: Sequence[Phantom], options: BoxOptions, voxel_size: float) -> None:
+    for one in classes:
+        room = options.box_size * voxel_size / 2
+        if one.radius + options.displacement > room:
+            raise SimulationError(
+                f"{one.name} of radius {one.radius:.0f} angstrom, displaced by up to {options.displacement:g}, does "
+                f"not fit into a box of {options.box_size} voxels of {voxel_size:g} angstrom",
+                remedy=f"use boxes of at least {2 * math.ceil((one.radius + options.displacement) / voxel_size)} "
+                "voxels, or smaller particles",
+            )

@@ -1,0 +1,148 @@
+"""Particles drawn into boxes at any orientation and sub-voxel position."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cryopipe.errors import SimulationError
+from cryopipe.simulation.phantoms import Phantom
+from cryopipe.volume.fourier import fourier_rescale
+
+_AXES = (-3, -2, -1)
+_OVERSAMPLING = 2
+_BATCH_BYTES = 256e6
+
+
+class ParticleRenderer:
+    """Draw rotated and shifted copies of phantoms.
+
+    The densities are kept at half their voxel size, with the attenuation by linear interpolation divided
+    out beforehand, so that fast linear interpolation is accurate to a few per cent up to the band limit.
+
+    Parameters
+    ----------
+    phantoms
+        At one common voxel size.
+    device
+        Where to compute.
+    """
+
+    def __init__(self, phantoms: Sequence[Phantom], device: torch.device | str = "cpu") -> None:
+        if not phantoms:
+            raise SimulationError("no species to simulate", remedy="name at least one")
+        self.voxel_size = phantoms[0].voxel_size
+        for one in phantoms:
+            if abs(one.voxel_size - self.voxel_size) > 1e-4 * self.voxel_size:
+                raise SimulationError(
+                    f"{one.name} has voxels of {one.voxel_size:g} angstrom, {phantoms[0].name} of {self.voxel_size:g}",
+                    remedy="make all species at one voxel size",
+                )
+        self.device = torch.device(device)
+        self.patch_size = max(one.density.shape[0] for one in phantoms)
+        """Voxels; edge of a cube that holds any of the phantoms in any orientation."""
+        edge = _OVERSAMPLING * self.patch_size
+        self._fine = torch.zeros(len(phantoms), edge, edge, edge, device=self.device)
+        for index, one in enumerate(phantoms):
+            fine = _oversampled(torch.as_tensor(one.density, device=self.device))
+            margin = (edge - fine.shape[0]) // 2
+            window = slice(margin, margin + fine.shape[0])
+            self._fine[index, window, window, window] = fine
+
+    def render(self, labels: Tensor, matrices: Tensor, shifts_voxels: Tensor) -> Tensor:
+        """Draw particles.
+
+        Parameters
+        ----------
+        labels
+            (n,) which phantom.
+        matrices
+            (n, 3, 3) active rotations of xyz column vectors.
+        shifts_voxels
+            (n, 3) displacement x, y, z of the centre from voxel patch_size // 2.
+
+        Returns
+        -------
+        (n, z, y, x) patches of edge `patch_size`.
+        """
+        labels = labels.to(self.device)
+        patches = torch.empty(len(labels), *(self.patch_size,) * 3, device=self.device)
+        batch = max(1, int(_BATCH_BYTES / (40 * self.patch_size**3)))
+        for label in labels.unique().tolist():
+            for part in torch.nonzero(labels == label)[:, 0].split(batch):
+                patches[part] = self._render_one(self._fine[label], matrices[part], shifts_voxels[part])
+        return patches
+
+    def _render_one(self, fine: Tensor, matrices: Tensor, shifts_voxels: Tensor) -> Tensor:
+        size = self.patch_size
+        axis = torch.arange(size, device=self.device, dtype=torch.float32) - size // 2
+        target = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).flip(-1)
+        target = target.reshape(1, -1, 3) - shifts_voxels.to(target)[:, None]
+        # Rows times R are columns times the inverse of R: where in the reference a voxel comes from.
+        source = _OVERSAMPLING * target @ matrices.to(target)
+        edge = fine.shape[-1]
+        grid = 2 * (source + edge // 2) / (edge - 1) - 1
+        # All copies are stacked along the grid's z, so that the one density is not copied for each.
+        grid = grid.reshape(1, -1, size, size, 3)
+        return F.grid_sample(fine[None, None], grid, align_corners=True).reshape(-1, size, size, size)
+
+
+def paste(canvases: Tensor, patches: Tensor, corners: Tensor, owners: Tensor, sources: Tensor) -> None:
+    """Add copies of patches to canvases, in place.
+
+    Parameters
+    ----------
+    canvases
+        (n, z, y, x), contiguous.
+    patches
+        (k, p, p, p).
+    corners
+        (m, 3) integer voxel z, y, x of each copy's first voxel; copies must lie inside.
+    owners
+        (m,) canvas of each copy.
+    sources
+        (m,) patch of each copy.
+    """
+    edge = patches.shape[-1]
+    if canvases.device.type == "cpu":
+        # Slices are contiguous rows: several times faster here than an index for every voxel.
+        places = zip(owners.tolist(), sources.tolist(), corners.tolist(), strict=True)
+        for owner, source, (z, y, x) in places:
+            canvases[owner, z : z + edge, y : y + edge, x : x + edge] += patches[source]
+        return
+    _, _, height, width = canvases.shape
+    step = torch.arange(edge, device=canvases.device)
+    inner = (step[:, None, None] * height + step[None, :, None]) * width + step[None, None, :]
+    z, y, x = corners.unbind(dim=1)
+    first = ((owners * canvases.shape[1] + z) * height + y) * width + x
+    batch = max(1, int(_BATCH_BYTES / (16 * edge**3)))
+    for start, source in zip(first.split(batch), sources.split(batch), strict=True):
+        index = start[:, None, None, None] + inner
+        canvases.view(-1).index_add_(0, index.reshape(-1), patches[source].reshape(-1))
+
+
+def random_matrices(count: int, generator: torch.Generator) -> Tensor:
+    """Return (count, 3, 3) rotation matrices, uniform on SO(3), from normal draws of quaternions."""
+    quaternions = torch.randn(count, 4, generator=generator, device=generator.device)
+    w, x, y, z = (quaternions / quaternions.norm(dim=1, keepdim=True)).unbind(dim=1)
+    rows = [
+        torch.stack([1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)], dim=1),
+        torch.stack([2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)], dim=1),
+        torch.stack([2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)], dim=1),
+    ]
+    return torch.stack(rows, dim=1)
+
+
+def _oversampled(density: Tensor) -> Tensor:
+    """Return the density at half the voxel size, sharpened by what linear interpolation will take away."""
+    size = _OVERSAMPLING * density.shape[0]
+    fine = fourier_rescale(density, 1.0, 1.0 / _OVERSAMPLING, size)
+    transform = torch.fft.rfftn(fine)
+    for axis in _AXES:
+        frequency = torch.fft.fftfreq(size) if axis != -1 else torch.fft.rfftfreq(size)
+        gain = torch.sinc(frequency.to(density)).square()
+        transform = transform / gain.reshape([-1] + [1] * (-1 - axis))
+    return torch.fft.irfftn(transform, s=(size,) * 3)
