@@ -15,6 +15,10 @@ _REMEDIES = {
     errno.ENOSPC: "free some space on that disk and run again",
     errno.EDQUOT: "your disk quota is used up; free some space and run again",
     errno.EROFS: "that disk is read-only; choose another directory",
+    errno.ENOTDIR: "a directory in its path is a file; choose another directory",
+    errno.EEXIST: "a directory in its path is a file; choose another directory",
+    errno.EISDIR: "a directory of that name stands in the way; remove it or choose another name",
+    errno.ENAMETOOLONG: "choose a shorter name",
     errno.EACCES: "you may not write there; change the permissions or choose another directory",
 }
 
@@ -39,7 +43,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises
     ------
     FileError
-        If the disk is full or read-only, or the directory may not be written to.
+        If the disk is full or read-only, or the directory cannot be made or written to.
     """
     target = Path(path)
     # 40 letters of the stem keep the temporary name below the 255 bytes that file systems allow
@@ -51,13 +55,19 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, target)
         _flush_to_disk(target.parent)
     except OSError as error:
-        if error.errno not in _REMEDIES:
+        if error.errno not in _REMEDIES or not _concerns(error, temporary, target):
             raise
         raise FileError(
             f"cannot be written ({error.strerror})", file=target, remedy=_REMEDIES[error.errno]
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _concerns(error: OSError, temporary: Path, target: Path) -> bool:
+    """Tell whether an error is about this file: the block may stumble over others, too."""
+    paths = {str(path) for path in (temporary, target, *target.parents)}
+    return error.filename is None or str(error.filename) in paths
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -1,0 +1,65 @@
+"""`cryopipe check`: what is wrong with the configuration, the table and the tomograms, all at once."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cryopipe.check import TomogramCheck, check_tomogram
+from cryopipe.config import read_config
+from cryopipe.errors import one_line
+from cryopipe.tomograms import find_twins, read_tomogram_table
+
+HEADER = ("tomogram", "voxels (x, y, z)", "voxel size", "tilts", "contrast", "status")
+
+
+def check(
+    config: Annotated[Path, typer.Option(help="The dataset's configuration.")] = Path("config/config.yaml"),
+) -> None:
+    """Check the configuration, the tomogram table and all tomograms; status 1 if one cannot be used.
+
+    Run it in the dataset's directory. Nothing is written.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    options = read_config(config)
+    low, high = options["imaging"]["tilt_range"]
+    tomograms = read_tomogram_table(options["tomograms"], (low, high), options["imaging"]["contrast"])
+    twins = find_twins(tomograms)
+    checks = [check_tomogram(tomogram, twins[name]) for name, tomogram in tomograms.items()]
+    typer.echo(render_checks(checks))
+    if any(result.status == "bad" for result in checks):
+        raise typer.Exit(1)
+
+
+def render_checks(checks: Sequence[TomogramCheck]) -> str:
+    """Return a table of the tomograms, one line per finding below it, and a summary."""
+    rows = [HEADER, *(_row(result) for result in checks)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    findings = [
+        f"{result.tomogram.name}: {finding.status}: {one_line(result.tomogram.path)}: {finding}"
+        for result in checks
+        for finding in result.findings
+    ]
+    counts = Counter(result.status for result in checks)
+    summary = ", ".join(f"{counts[status]} {status}" for status in ("ok", "warning", "bad") if counts[status])
+    noun = "tomogram" if len(checks) == 1 else "tomograms"
+    return "\n".join([*lines, "", *findings, *([""] if findings else []), f"{len(checks)} {noun}: {summary}"])
+
+
+def _row(result: TomogramCheck) -> tuple[str, ...]:
+    tomogram = result.tomogram
+    low, high = tomogram.tilt_range
+    return (
+        tomogram.name,
+        "" if result.header is None else " x ".join(map(str, result.header.shape_zyx[::-1])),
+        "unknown" if result.voxel_size is None else f"{result.voxel_size:g} A",
+        f"{low:g} to {high:g}",
+        tomogram.contrast,
+        result.status,
+    )
