@@ -1,0 +1,242 @@
+"""Subtomograms: boxes about particles, at one size and one voxel size whatever the tomogram's.
+
+Around each particle more voxels than needed are cut out. They are read as samples of a periodic, band-limited
+function, of which only frequencies below the Nyquist limits of both voxel sizes are kept, and that function is
+evaluated at the places of the new voxels. Rescaling, sub-voxel shift and protection against aliasing are thus
+one product of matrices per axis, exact at every ratio of voxel sizes, with the particle's coordinate at n // 2.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cryopipe.errors import DataError
+from cryopipe.progress import Progress
+
+logger = logging.getLogger(__name__)
+
+_MARGIN = 4
+"""Voxels, of the coarser kind, cut out beyond the box on every side: there the periodicity shows."""
+_LARGEST_BATCH = 256
+_COPIES = 4
+"""Arrays as large as a batch of cut-outs that are held at a time."""
+
+
+@dataclass(frozen=True)
+class SubtomogramOptions:
+    """How boxes are cut; the schema's section `subtomograms` has the same keys.
+
+    Attributes
+    ----------
+    box_size
+        Edge of the boxes, voxels, even.
+    voxel_size
+        Voxel size of the boxes, angstrom.
+    border
+        "fill": what lies beyond the tomogram is filled with noise of the mean and deviation of the rest of the
+        box. "drop": boxes that reach beyond the tomogram are left out.
+    """
+
+    box_size: int = 32
+    voxel_size: float = 13.33
+    border: str = "fill"
+
+
+@dataclass
+class _Counts:
+    """What became of the particles."""
+
+    cut: int = 0
+    filled: int = 0
+    border: int = 0
+    constant: int = 0
+
+
+def extract_subtomograms(
+    volume: NDArray[Any],
+    coordinates: NDArray[np.float64],
+    voxel_size: float,
+    options: SubtomogramOptions,
+    contrast: str,
+    rng: np.random.Generator,
+    *,
+    device: torch.device | str = "cpu",
+    memory_gb: float = 1.0,
+    name: str = "a tomogram",
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """Cut out, rescale and normalise one box per particle.
+
+    Parameters
+    ----------
+    volume
+        Tomogram (z, y, x) of any number type; of a memory map only the boxes are read, in the order of z.
+    coordinates
+        (n, 3) particle centres x, y, z in 0-based voxels of the tomogram; fractions count.
+    voxel_size
+        Of the tomogram, angstrom.
+    options
+        Size of the boxes and what to do at the border.
+    contrast
+        "dark" or "bright" particles in the tomogram; in the boxes they are bright.
+    rng
+        Source of the noise at borders. Every particle has noise of its own, whatever the batches are.
+    device
+        Where to rescale.
+    memory_gb
+        Most memory to use, gigabytes; it has no influence on the result.
+    name
+        The tomogram's name or file, for messages.
+
+    Yields
+    ------
+    Indices into `coordinates` (m,) and their boxes (m, z, y, x) of mean 0 and standard deviation 1. Particles
+    that are dropped, at the border or because their box is constant, never come up; their number is logged.
+
+    Raises
+    ------
+    DataError
+        If a particle's centre lies outside the tomogram, or a box holds NaN or infinite values.
+    """
+    centres = np.asarray(coordinates, dtype=np.float64).reshape(-1, 3)[:, ::-1]
+    _check_centres(centres, volume.shape, name)
+    seeds = rng.integers(2**63, size=len(centres))
+    scale = options.voxel_size / voxel_size
+    inside = [_inside(centres, options.box_size, scale, axis, n) for axis, n in enumerate(volume.shape)]
+    whole = np.logical_and.reduce([flags.all(axis=1) for flags in inside])
+    counts = _Counts()
+    if options.border == "drop":
+        counts.border = int((~whole).sum())
+    wanted = np.flatnonzero(whole) if options.border == "drop" else np.arange(len(centres))
+    wanted = wanted[np.lexsort(centres[wanted].T[::-1])]
+    half = math.ceil(options.box_size / 2 * scale + _MARGIN * max(1.0, scale)) + 1
+    counter = Progress(len(wanted), "boxes", f"cutting boxes from {name}")
+    for batch in _batches(wanted, 2 * half + 1, memory_gb):
+        boxes = _rescaled(
+            _cut(volume, centres[batch], half, name), centres[batch], scale, options.box_size, device
+        )
+        if contrast != "bright":
+            boxes = -boxes
+        for box, particle in zip(boxes, batch, strict=True):
+            if not whole[particle]:
+                _fill(box, [flags[particle] for flags in inside], np.random.default_rng(seeds[particle]))
+        valid = _normalise(boxes)
+        counter.advance(len(batch))
+        counts.cut += int(valid.sum())
+        counts.filled += int((valid & ~whole[batch]).sum())
+        counts.constant += int((~valid).sum())
+        if valid.any():
+            yield batch[valid], boxes[valid]
+    logger.info(
+        "%s: %d boxes, %d of them filled at the border; %d dropped at the border, %d dropped as constant",
+        name, counts.cut, counts.filled, counts.border, counts.constant,
+    )  # fmt: skip
+
+
+def _check_centres(centres: NDArray[np.float64], shape: tuple[int, ...], name: str) -> None:
+    outside = ~((centres >= -0.5) & (centres < np.array(shape) - 0.5)).all(axis=1)
+    if outside.any():
+        z, y, x = centres[int(np.argmax(outside))]
+        raise DataError(
+            f"{outside.sum()} particles lie outside the tomogram of {shape[2]} x {shape[1]} x {shape[0]} voxels, "
+            f"the first of them at {x:.1f}, {y:.1f}, {z:.1f}",
+            file=name,
+            remedy="give coordinates in voxels of this very tomogram",
+        )
+
+
+def _inside(
+    centres: NDArray[np.float64], box_size: int, scale: float, axis: int, count: int
+) -> NDArray[np.bool_]:
+    """Say for every particle which of its box's voxels along one axis lie in the tomogram: (n, box size)."""
+    places = (np.arange(box_size) - box_size // 2) * scale + centres[:, axis, None]
+    return (places >= -0.5) & (places <= count - 0.5)
+
+
+def _batches(wanted: NDArray[np.int64], edge: int, memory_gb: float) -> Iterator[NDArray[np.int64]]:
+    """Cut the list of particles into batches whose cut-outs, `edge` voxels wide, fit into memory."""
+    size = int(np.clip(memory_gb * 2**30 / (_COPIES * 4 * edge**3), 1, _LARGEST_BATCH))
+    for start in range(0, len(wanted), size):
+        yield wanted[start : start + size]
+
+
+def _cut(volume: NDArray[Any], centres: NDArray[np.float64], half: int, name: str) -> NDArray[np.float32]:
+    """Cut out 2 half + 1 voxels about each centre, mirrored beyond the faces: (n, z, y, x)."""
+    boxes = np.empty((len(centres), *(2 * half + 1,) * 3), dtype=np.float32)
+    for box, centre in zip(boxes, np.rint(centres).astype(int), strict=True):
+        lows, highs = np.maximum(centre - half, 0), np.minimum(centre + half + 1, volume.shape)
+        part = volume[tuple(slice(a, b) for a, b in zip(lows, highs, strict=True))].astype(np.float32)
+        missing = zip(lows - (centre - half), (centre + half + 1) - highs, strict=True)
+        box[:] = np.pad(part, list(missing), mode="symmetric")
+        if not np.isfinite(box).all():
+            raise DataError(
+                "holds NaN or infinite values", file=name, remedy="run check_tomograms, then repair it"
+            )
+    return boxes
+
+
+def _rescaled(
+    boxes: NDArray[np.float32],
+    centres: NDArray[np.float64],
+    scale: float,
+    box_size: int,
+    device: torch.device | str,
+) -> NDArray[np.float32]:
+    """Evaluate cut-outs at new voxels that lie `scale` old ones apart, the particle's centre at box_size // 2."""
+    source = torch.from_numpy(boxes).to(device)
+    source -= source.mean(dim=(1, 2, 3), keepdim=True)
+    edge = source.shape[-1]
+    fractions = torch.from_numpy(centres - np.rint(centres)).to(device)
+    along_z, along_y, along_x = (
+        _sampling_matrices(fractions[:, axis], edge, box_size, scale).to(source) for axis in range(3)
+    )
+    result = source @ along_x.transpose(1, 2)[:, None]
+    result = along_y[:, None] @ result
+    result = (along_z @ result.flatten(2)).reshape(-1, box_size, box_size, box_size)
+    return result.cpu().numpy()
+
+
+def _sampling_matrices(fractions: Tensor, edge: int, box_size: int, scale: float) -> Tensor:
+    """Return (n, box_size, edge) weights of an odd number of voxels in samples about their centre plus a fraction.
+
+    A row holds the periodic sinc function: the sum of all waves that `edge` voxels carry and that stay below
+    the Nyquist limit of the samples. An odd number of voxels has no wave at its own limit, whose phase would
+    be lost.
+    """
+    steps = (torch.arange(box_size, dtype=torch.float64, device=fractions.device) - box_size // 2) * scale
+    places = edge // 2 + fractions[:, None] + steps
+    orders = torch.arange(edge // 2 + 1, dtype=torch.float64, device=fractions.device)
+    orders = orders[orders / edge < 0.5 / max(scale, 1.0) * (1 + 1e-9)]
+    amplitudes = torch.where(orders == 0, 1.0, 2.0) / edge
+    wave_numbers = 2 * math.pi * orders / edge
+    voxels = torch.arange(edge, dtype=torch.float64, device=fractions.device)
+    at_places, at_voxels = places[..., None] * wave_numbers, voxels[:, None] * wave_numbers
+    cosines = (torch.cos(at_places) * amplitudes) @ torch.cos(at_voxels).T
+    return cosines + (torch.sin(at_places) * amplitudes) @ torch.sin(at_voxels).T
+
+
+def _fill(box: NDArray[np.float32], inside: list[NDArray[np.bool_]], rng: np.random.Generator) -> None:
+    """Replace what lies beyond the tomogram by normal noise of the mean and deviation of the rest, in place."""
+    z, y, x = inside
+    known = z[:, None, None] & y[:, None] & x
+    values = box[known]
+    box[~known] = rng.normal(values.mean(), values.std(), size=box.size - len(values))
+
+
+def _normalise(boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Give every box mean 0 and standard deviation 1, in place; return which boxes are not constant."""
+    axes = (1, 2, 3)
+    largest = np.abs(boxes).max(axis=axes, keepdims=True)
+    boxes -= boxes.mean(axis=axes, keepdims=True, dtype=np.float64)
+    deviation = boxes.std(axis=axes, keepdims=True, dtype=np.float64)
+    valid = deviation > 1e-6 * np.maximum(largest, np.finfo(np.float32).tiny)
+    np.divide(boxes, deviation, out=boxes, where=valid)
+    return valid.reshape(-1)

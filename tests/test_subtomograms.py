@@ -1,0 +1,225 @@
+"""Boxes about particles: right place, right scale, right contrast, whatever the voxel size."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from cryopipe.errors import DataError
+from cryopipe.subtomograms import SubtomogramOptions, extract_subtomograms
+
+# Blobs of an asymmetric phantom: place relative to its centre (x, y, z, angstrom), width, height.
+BLOBS = (
+    ((0.0, 0.0, 0.0), 30.0, 1.0),
+    ((60.0, 0.0, 0.0), 26.0, 0.8),
+    ((0.0, -90.0, 0.0), 28.0, 0.6),
+    ((20.0, 10.0, 70.0), 32.0, 0.9),
+)
+
+
+def phantom(
+    shape: tuple[int, int, int], voxel_size: float, centre: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Sample the phantom on a grid (z, y, x) with its centre at `centre` (x, y, z, voxels)."""
+    z, y, x = np.meshgrid(*map(np.arange, shape), indexing="ij")
+    density = np.zeros(shape)
+    for place, width, height in BLOBS:
+        distance2 = sum(
+            ((axis - c) * voxel_size - p) ** 2 for axis, c, p in zip((x, y, z), centre, place, strict=True)
+        )
+        density += height * np.exp(-distance2 / (2 * width**2))
+    return density
+
+
+def normalised(box: NDArray[np.floating]) -> NDArray[np.floating]:
+    return (box - box.mean()) / box.std()
+
+
+def extract(
+    volume: NDArray[np.generic],
+    coordinates: object,
+    voxel_size: float,
+    options: SubtomogramOptions,
+    contrast: str = "bright",
+    seed: int = 0,
+    memory_gb: float = 1.0,
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the indices and boxes of all batches."""
+    parts = list(
+        extract_subtomograms(
+            volume,
+            np.asarray(coordinates, dtype=float),
+            voxel_size,
+            options,
+            contrast,
+            np.random.default_rng(seed),
+            memory_gb=memory_gb,
+        )
+    )
+    size = options.box_size
+    indices = [np.zeros(0, dtype=int), *(i for i, _ in parts)]
+    boxes = [np.zeros((0, size, size, size), dtype=np.float32), *(b for _, b in parts)]
+    return np.concatenate(indices), np.concatenate(boxes)
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    voxel_size=st.floats(6.0, 16.0),
+    target=st.floats(8.0, 18.0),
+    fraction=st.tuples(*[st.floats(-0.5, 0.5)] * 3),
+)
+def test_phantom_keeps_its_place_and_size_at_any_ratio(
+    voxel_size: float, target: float, fraction: tuple[float, float, float]
+) -> None:
+    options = SubtomogramOptions(24, target)
+    half = int(24 / 2 * target / voxel_size + 5 * max(1, target / voxel_size)) + 4
+    shape = (2 * half + 1, 2 * half + 3, 2 * half + 5)
+    centre = np.array([half + 2, half + 1, half]) + np.array(fraction)
+    _, boxes = extract(phantom(shape, voxel_size, centre), [centre], voxel_size, options)
+    truth = normalised(phantom((24, 24, 24), target, np.array([12.0, 12.0, 12.0])))
+    np.testing.assert_allclose(boxes[0], truth, atol=0.01)
+
+
+def test_whole_voxels_at_the_same_size_are_copied() -> None:
+    volume = np.random.default_rng(1).normal(size=(20, 24, 28)).astype(np.float32)
+    _, boxes = extract(volume, [[13, 11, 9]], 10.0, SubtomogramOptions(8, 10.0))
+    np.testing.assert_allclose(boxes[0], normalised(volume[5:13, 7:15, 9:17]), atol=1e-5)
+
+
+def test_waves_beyond_the_new_nyquist_limit_do_not_come_back() -> None:
+    x = np.arange(64)
+    passing, stopped = np.cos(2 * np.pi * 0.1 * x), 5 * np.cos(2 * np.pi * 0.4 * x)
+    volume = np.broadcast_to(passing + stopped, (64, 64, 64))
+    _, boxes = extract(volume, [[32, 32, 32]], 10.0, SubtomogramOptions(16, 20.0))
+    truth = np.cos(2 * np.pi * 0.1 * (32 + 2.0 * (np.arange(16) - 8)))
+    assert np.corrcoef(boxes[0].mean(axis=(0, 1)), truth)[0, 1] > 0.98
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "uint16", ">i2", "float16", "float32", ">f4"])
+def test_every_stored_type_gives_the_same_box(dtype: str) -> None:
+    volume = np.random.default_rng(2).integers(0, 100, size=(24, 24, 24))
+    options = SubtomogramOptions(12, 13.0)
+    _, truth = extract(volume.astype(np.float64), [[12.3, 11.8, 12.1]], 10.0, options)
+    _, boxes = extract(volume.astype(dtype), [[12.3, 11.8, 12.1]], 10.0, options)
+    np.testing.assert_array_equal(boxes, truth)
+
+
+def test_a_large_offset_costs_no_precision() -> None:
+    volume = np.random.default_rng(2).integers(0, 100, size=(24, 24, 24)).astype(np.uint16)
+    options = SubtomogramOptions(12, 13.0)
+    _, truth = extract(volume, [[12.3, 11.8, 12.1]], 10.0, options)
+    _, boxes = extract(volume + np.uint16(60000), [[12.3, 11.8, 12.1]], 10.0, options)
+    np.testing.assert_allclose(boxes, truth, atol=1e-3)
+
+
+def test_dark_particles_become_bright() -> None:
+    volume = phantom((48, 48, 48), 10.0, np.array([24.0, 24.0, 24.0]))
+    options = SubtomogramOptions(24, 12.0)
+    _, bright = extract(volume, [[24, 24, 24]], 10.0, options)
+    _, dark = extract(-volume, [[24, 24, 24]], 10.0, options, "dark")
+    assert bright[0, 12, 12, 12] > 2
+    np.testing.assert_array_equal(dark, bright)
+
+
+def test_boxes_have_mean_zero_and_deviation_one() -> None:
+    rng = np.random.default_rng(3)
+    volume = rng.normal(7, 3, size=(40, 40, 40)).astype(np.float32)
+    coordinates = rng.uniform(0, 39, size=(20, 3))
+    _, boxes = extract(volume, coordinates, 9.0, SubtomogramOptions(16, 13.33))
+    assert len(boxes) == 20
+    np.testing.assert_allclose(boxes.mean(axis=(1, 2, 3)), 0, atol=1e-5)
+    np.testing.assert_allclose(boxes.std(axis=(1, 2, 3)), 1, atol=1e-5)
+
+
+def test_a_box_that_just_fits_is_whole_and_one_further_is_not() -> None:
+    volume = np.random.default_rng(4).normal(size=(16, 16, 16))
+    options = SubtomogramOptions(8, 10.0, "drop")
+    fits = [[4, 4, 4], [12, 12, 12], [4, 12, 8]]
+    outside = [[3, 4, 4], [4, 4, 13], [8, 13, 8]]
+    indices, boxes = extract(volume, fits + outside, 10.0, options)
+    assert sorted(indices) == [0, 1, 2]
+    np.testing.assert_allclose(boxes[list(indices).index(0)], normalised(volume[:8, :8, :8]), atol=1e-4)
+    np.testing.assert_allclose(boxes[list(indices).index(1)], normalised(volume[8:, 8:, 8:]), atol=1e-4)
+
+
+def test_the_border_is_filled_with_noise_like_the_rest() -> None:
+    volume = np.random.default_rng(5).normal(50, 4, size=(40, 40, 40))
+    volume[:, :, :20] += 100
+    _, boxes = extract(volume, [[33, 20, 20]], 10.0, SubtomogramOptions(24, 10.0))
+    inside, filled = boxes[0, :, :, :19], boxes[0, :, :, 19:]
+    np.testing.assert_allclose(
+        inside, normalised(volume[8:32, 8:32, 21:]) * inside.std() + inside.mean(), atol=0.02
+    )
+    assert abs(inside.mean() - filled.mean()) < 0.1
+    assert 0.9 < filled.std() / inside.std() < 1.1
+    # noise, not a mirror image
+    assert abs(np.corrcoef(filled.ravel(), inside[:, :, :13:-1].ravel())[0, 1]) < 0.1
+
+
+def test_noise_depends_on_the_seed_and_not_on_the_batches() -> None:
+    rng = np.random.default_rng(6)
+    volume = rng.normal(size=(30, 30, 30))
+    coordinates = rng.uniform(0, 29, size=(12, 3))
+    options = SubtomogramOptions(16, 13.0)
+    first = extract(volume, coordinates, 10.0, options, seed=1)
+    again = extract(volume, coordinates, 10.0, options, seed=1, memory_gb=1e-9)
+    other = extract(volume, coordinates, 10.0, options, seed=2)
+    np.testing.assert_array_equal(first[0], again[0])
+    np.testing.assert_allclose(first[1], again[1], atol=1e-5)
+    assert np.abs(first[1] - other[1]).max() > 1
+    assert len({box[0, 0, 0] for box in first[1]}) == 12
+
+
+def test_particles_come_in_the_order_of_z() -> None:
+    volume = np.random.default_rng(7).normal(size=(30, 30, 30))
+    coordinates = [[5, 9, 20], [8, 8, 3], [20, 4, 20], [1, 1, 11]]
+    indices, _ = extract(volume, coordinates, 10.0, SubtomogramOptions(8, 10.0))
+    assert list(indices) == [1, 3, 2, 0]
+
+
+def test_a_box_larger_than_the_tomogram_is_filled() -> None:
+    volume = np.random.default_rng(8).normal(size=(6, 30, 9))
+    indices, boxes = extract(volume, [[4, 15, 3]], 10.0, SubtomogramOptions(32, 13.33))
+    assert list(indices) == [0]
+    assert np.isfinite(boxes).all()
+    assert boxes.std() == pytest.approx(1, abs=1e-4)
+
+
+def test_numbers_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    volume = np.random.default_rng(9).normal(size=(40, 40, 40))
+    volume[:, :, 20:] = 3.0
+    coordinates = [[10, 20, 20], [35, 20, 20], [1, 20, 20]]
+    with caplog.at_level(logging.INFO, logger="cryopipe.subtomograms"):
+        extract(volume, coordinates, 10.0, SubtomogramOptions(8, 10.0))
+        extract(volume, coordinates, 10.0, SubtomogramOptions(8, 10.0, "drop"))
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines == [
+        "a tomogram: 2 boxes, 1 of them filled at the border; 0 dropped at the border, 1 dropped as constant",
+        "a tomogram: 1 boxes, 0 of them filled at the border; 1 dropped at the border, 1 dropped as constant",
+    ]
+
+
+def test_no_particles_no_boxes() -> None:
+    indices, _ = extract(np.zeros((9, 9, 9)), np.zeros((0, 3)), 10.0, SubtomogramOptions(8, 10.0))
+    assert len(indices) == 0
+
+
+def test_centres_outside_the_tomogram_are_refused() -> None:
+    with pytest.raises(DataError) as caught:
+        extract(np.zeros((9, 10, 11)), [[1, 2, 3], [11, 2, 3], [1, -3, 3]], 10.0, SubtomogramOptions(8, 10.0))
+    assert str(caught.value) == (
+        "a tomogram: 2 particles lie outside the tomogram of 11 x 10 x 9 voxels, the first of them at "
+        "11.0, 2.0, 3.0; give coordinates in voxels of this very tomogram"
+    )
+
+
+def test_values_that_are_no_numbers_are_refused() -> None:
+    volume = np.zeros((20, 20, 20), dtype=np.float32)
+    volume[10, 10, 10] = np.nan
+    with pytest.raises(DataError, match="a tomogram: holds NaN or infinite values; run check_tomograms"):
+        extract(volume, [[9, 9, 9]], 10.0, SubtomogramOptions(8, 10.0))

@@ -1,0 +1,27 @@
+# Boxes about the picks, rescaled and normalised, one job per tomogram.
+rule extract_subtomograms:
+    input:
+        particles="results/picks/{tomogram}.star",
+        tomogram=files_to_check,
+    output:
+        boxes="results/subtomograms/{tomogram}.h5",
+        particles="results/subtomograms/{tomogram}.star",
+    log:
+        "logs/extract_subtomograms/{tomogram}.log",
+    benchmark:
+        "benchmarks/extract_subtomograms/{tomogram}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 4
+    resources:
+        mem_mb=lambda wildcards, attempt: attempt * 1000 * int(config["memory_gb"] + 1),
+    params:
+        tomogram=lambda wildcards: vars(TOMOGRAMS[wildcards.tomogram]),
+        options=config["subtomograms"],
+        seed=config["seed"],
+        device=config["device"],
+        memory_gb=config["memory_gb"],
+    message:
+        "Cutting the boxes of {wildcards.tomogram}."
+    script:
+        "../../scripts/extract_subtomograms.py"
