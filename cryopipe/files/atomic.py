@@ -50,18 +50,18 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = target.with_name(f".{target.stem[:40]}-{secrets.token_hex(6)}{target.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        _flush_to_disk(temporary)
-        os.replace(temporary, target)
-        _flush_to_disk(target.parent)
+        try:
+            yield temporary
+            _flush_to_disk(temporary)
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         if error.errno not in _REMEDIES or not _concerns(error, temporary, target):
             raise
         raise FileError(
             f"cannot be written ({error.strerror})", file=target, remedy=_REMEDIES[error.errno]
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _concerns(error: OSError, temporary: Path, target: Path) -> bool:
