@@ -1,9 +1,8 @@
 """Cut, rescale and normalise the boxes of one tomogram's particles."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from snakemake.script import snakemake
 
 from cryopipe.columns import COORDINATES, PARTICLE
 from cryopipe.files.boxes import BoxWriter
@@ -13,6 +12,9 @@ from cryopipe.job import run
 from cryopipe.subtomograms import SubtomogramOptions, extract_subtomograms
 from cryopipe.tomograms import Tomogram
 from cryopipe.volume.device import choose_device
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
 
 
 def main(job: Any) -> None:

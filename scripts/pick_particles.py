@@ -1,9 +1,8 @@
 """Pick the particles of one tomogram; one that failed its check, and is to be skipped, has none."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from snakemake.script import snakemake
 
 from cryopipe import columns
 from cryopipe.files.opening import open_tomogram
@@ -13,6 +12,9 @@ from cryopipe.job import run
 from cryopipe.picking import PickOptions, Picks, pick_particles
 from cryopipe.tomograms import Tomogram
 from cryopipe.volume.device import choose_device
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
 
 
 def main(job: Any) -> None:
