@@ -1,0 +1,86 @@
+"""Particles for other software: RELION 3.1, 4 and 5, Warp and M, Dynamo, ArtiaX.
+
+Every writer reads its own files back; what is off by more than 0.1 voxel or 0.1 degree is an error.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pandas as pd
+
+from cryopipe.errors import ConfigError
+from cryopipe.export.artiax import ArtiaxWriter
+from cryopipe.export.dynamo import DynamoWriter
+from cryopipe.export.options import ExportOptions, Microscope, TomogramRecord
+from cryopipe.export.particles import ParticleSet, Poses, gather_particles
+from cryopipe.export.relion3 import Relion3Writer
+from cryopipe.export.relion5 import TiltSeriesWriter
+from cryopipe.export.verification import verify
+from cryopipe.export.warp import WarpWriter
+from cryopipe.export.writer import Setting, Writer, Written, check_tomograms
+
+__all__ = [
+    "WRITERS",
+    "ExportOptions",
+    "Microscope",
+    "ParticleSet",
+    "Poses",
+    "Setting",
+    "TomogramRecord",
+    "Writer",
+    "Written",
+    "export_particles",
+    "gather_particles",
+]
+
+logger = logging.getLogger(__name__)
+
+WRITERS: dict[str, Writer] = {
+    "relion": Relion3Writer(),
+    "relion4": TiltSeriesWriter(4),
+    "relion5": TiltSeriesWriter(5),
+    "warp": WarpWriter(),
+    "dynamo": DynamoWriter(),
+    "artiax": ArtiaxWriter(),
+}
+"""The formats by name; each writes into a folder of that name."""
+
+
+def export_particles(particles: ParticleSet, setting: Setting, folder: Path) -> pd.DataFrame:
+    """Write the particles in every format that the options ask for, and verify each file.
+
+    Parameters
+    ----------
+    particles
+        All particles, noise too; see `gather_particles`.
+    setting
+        Tomograms, microscope and options.
+    folder
+        Each format gets a folder of its name in it.
+
+    Returns
+    -------
+    One row per file: format, file, particles, and the largest position_error (voxels) and angle_error
+    (degrees) found on reading it back.
+
+    Raises
+    ------
+    ConfigError
+        If a format is unknown.
+    DataError
+        If something cannot be written, or a file does not say what was meant.
+    """
+    check_tomograms(particles, setting)
+    summary = []
+    for name in setting.options.formats:
+        if name not in WRITERS:
+            raise ConfigError(f"export format {name!r} is unknown", remedy=f"use {', '.join(WRITERS)}")
+        writer = WRITERS[name]
+        for written in writer.write(particles, setting, folder / name):
+            meant = particles.select(written.rows)
+            deviation = verify(written.path, meant, writer.read(written.path, setting))
+            summary.append((name, str(written.path), len(meant), deviation.position, deviation.angle))
+            logger.info("%s: %s particles", written.path, len(meant))
+    return pd.DataFrame(summary, columns=["format", "file", "particles", "position_error", "angle_error"])

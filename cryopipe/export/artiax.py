@@ -1,0 +1,45 @@
+"""ArtiaX, the particle plug-in of ChimeraX: one plain list, and one per tomogram."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cryopipe import columns
+from cryopipe.export.particles import ParticleSet, Poses
+from cryopipe.export.writer import Setting, Written, rows_in_clusters
+from cryopipe.files.star import read_particles, write_particles
+from cryopipe.files.tables import write_table
+from cryopipe.reembedding import artiax_table
+from cryopipe.volume.geometry import rotation_from_relion_angles
+
+
+class ArtiaxWriter:
+    """particles.star, tomograms/<name>.star, and tomograms.tsv with the tomograms' numbers; without noise."""
+
+    def write(self, particles: ParticleSet, setting: Setting, folder: Path) -> list[Written]:
+        """Write the lists; see `Writer`."""
+        numbers = {name: setting.number_of(name) for name in setting.tomograms}
+        rows = rows_in_clusters(particles)
+        listed = {folder / "particles.star": rows}
+        tomograms = np.array(particles.tomograms, dtype=object)[rows]
+        for name in dict.fromkeys(tomograms):
+            listed[folder / "tomograms" / f"{name}.star"] = rows[tomograms == name]
+        for path, mine in listed.items():
+            write_particles(path, artiax_table(particles.table.iloc[mine], numbers))
+        records = setting.tomograms.values()
+        key = pd.DataFrame({"number": list(numbers.values()), "tomogram": list(numbers)})
+        key["path"] = [record.path for record in records]
+        key["voxel_size"] = [record.voxel_size for record in records]
+        write_table(folder / "tomograms.tsv", key)
+        return [Written(path, mine) for path, mine in listed.items()]
+
+    def read(self, path: Path, setting: Setting) -> Poses:
+        """Read a list back."""
+        table = read_particles(path)
+        names = list(setting.tomograms)
+        tomograms = [names[int(number) - 1] for number in table[columns.TOMOGRAM]]
+        rotations = rotation_from_relion_angles(table[list(columns.ANGLES)].to_numpy(dtype=np.float64))
+        return Poses(tomograms, table[list(columns.COORDINATES)].to_numpy(dtype=np.float64), rotations)

@@ -1,0 +1,93 @@
+"""Dynamo: a table of numbers, and the list that names the tomograms behind its column 20.
+
+Dynamo counts a volume's continuous coordinates from the outer corner of its first voxel, so that voxel i
+(from 0) has its centre at i + 0.5 (https://wiki.dynamo.biozentrum.unibas.ch, "Volume center"). Its
+angles turn the template clockwise about z, the new x and the new z, so that the active rotation is
+Rz(-tdrot) Rx(-tilt) Rz(-narot) (same place, "Euler angles convention").
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from cryopipe import columns
+from cryopipe.errors import DataError
+from cryopipe.export.particles import FloatArray, ParticleSet, Poses
+from cryopipe.export.writer import Setting, Written, rows_in_clusters
+from cryopipe.files.atomic import write_text
+from cryopipe.files.dynamo import read_dynamo_table, write_dynamo_table
+
+COLUMN_COUNT = 36
+TAG, ALIGNED, AVERAGED, SCORE, WEDGE_TYPE, TOMOGRAM, CLASS, VOXEL_SIZE = 0, 1, 2, 9, 12, 19, 21, 35
+SHIFTS, ANGLES, TILT_RANGE, COORDINATES = slice(3, 6), slice(6, 9), slice(13, 15), slice(23, 26)
+SINGLE_TILT_ABOUT_Y = 1
+HALF_VOXEL = 0.5
+
+
+class DynamoWriter:
+    """particles.tbl and tomograms.doc; noise is left out."""
+
+    def write(self, particles: ParticleSet, setting: Setting, folder: Path) -> list[Written]:
+        """Write table and tomogram list; see `Writer`."""
+        rows = rows_in_clusters(particles)
+        chosen = particles.select(rows)
+        path = folder / "particles.tbl"
+        write_dynamo_table(path, _table(chosen, setting))
+        used = set(chosen.tomograms)
+        lines = []
+        for name, record in setting.tomograms.items():
+            if name in used:
+                if not record.path.isprintable():
+                    raise DataError("a path with control characters", file=record.path, remedy="rename it")
+                lines.append(f"{setting.number_of(name)} {Path(record.path).resolve()}\n")
+        write_text(folder / "tomograms.doc", "".join(lines))
+        return [Written(path, rows)]
+
+    def read(self, path: Path, setting: Setting) -> Poses:
+        """Read the table back by Dynamo's rules."""
+        values = read_dynamo_table(path).reshape(-1, COLUMN_COUNT)
+        names = list(setting.tomograms)
+        tomograms = [names[int(number) - 1] for number in values[:, TOMOGRAM]]
+        positions = values[:, COORDINATES] + values[:, SHIFTS] - HALF_VOXEL
+        return Poses(tomograms, positions, rotation_from_dynamo_angles(values[:, ANGLES]))
+
+
+def dynamo_angles(rotations: Rotation) -> FloatArray:
+    """Return (n, 3) tdrot, tilt, narot in degrees of n active rotations, reference to particle."""
+    with warnings.catch_warnings():
+        # At tilt 0 or 180 only a sum of angles matters; scipy then sets one of them to 0 and warns.
+        warnings.filterwarnings("ignore", message="Gimbal lock", category=UserWarning)
+        return -np.asarray(rotations.as_euler("ZXZ", degrees=True), dtype=np.float64)
+
+
+def rotation_from_dynamo_angles(angles: FloatArray) -> Rotation:
+    """Return the inverse of `dynamo_angles`, as the product of its three elementary rotations."""
+    about_z, about_x, about_new_z = (
+        Rotation.from_euler(axis, -angles[:, [i]], degrees=True) for i, axis in enumerate("zxz")
+    )
+    return about_z * about_x * about_new_z
+
+
+def _table(particles: ParticleSet, setting: Setting) -> NDArray[np.float64]:
+    values = np.zeros((len(particles), COLUMN_COUNT))
+    if not len(particles):
+        return values
+    values[:, TAG] = np.arange(1, len(particles) + 1)
+    values[:, ALIGNED] = 1
+    kept = particles.table.get(columns.ALIGNMENT_KEPT)
+    values[:, AVERAGED] = 1 if kept is None else kept.fillna(0).to_numpy()
+    score = particles.table.get(columns.ALIGNMENT_SCORE)
+    values[:, SCORE] = 0 if score is None else score.fillna(0).to_numpy()
+    values[:, ANGLES] = dynamo_angles(particles.rotations)
+    values[:, WEDGE_TYPE] = SINGLE_TILT_ABOUT_Y
+    values[:, TILT_RANGE] = [setting.tomograms[name].tilt_range for name in particles.tomograms]
+    values[:, TOMOGRAM] = [setting.number_of(name) for name in particles.tomograms]
+    values[:, CLASS] = particles.clusters
+    values[:, COORDINATES] = particles.positions + HALF_VOXEL
+    values[:, VOXEL_SIZE] = setting.voxel_sizes(particles.tomograms)
+    return values

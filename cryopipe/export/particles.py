@@ -1,0 +1,135 @@
+"""The particles to export: the table with every input column, and their poses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from cryopipe import columns
+from cryopipe.errors import DataError
+from cryopipe.reembedding import poses_of_table
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Poses:
+    """Where particles are and how they are turned.
+
+    Attributes
+    ----------
+    tomograms
+        (n,) names.
+    positions
+        (n, 3) x, y, z, 0-based voxels of the tomogram as stored, shifts included.
+    rotations
+        n active rotations from the reference to the particle.
+    """
+
+    tomograms: list[str]
+    positions: FloatArray
+    rotations: Rotation
+
+    def __len__(self) -> int:
+        return len(self.tomograms)
+
+
+@dataclass(frozen=True)
+class ParticleSet(Poses):
+    """Particles with everything that is known about them.
+
+    Attributes
+    ----------
+    table
+        (n,) rows with every input column.
+    """
+
+    table: pd.DataFrame
+
+    def select(self, rows: NDArray[np.int64]) -> ParticleSet:
+        """Return the particles `rows` (m,), in that order."""
+        return ParticleSet(
+            [self.tomograms[row] for row in rows],
+            self.positions[rows],
+            Rotation.from_quat(self.rotations.as_quat()[rows]),  # indexing refuses to take none of none
+            self.table.iloc[rows].reset_index(drop=True),
+        )
+
+    @property
+    def clusters(self) -> NDArray[np.int64]:
+        """(n,) class numbers; `NOISE_CLASS` marks noise."""
+        return self.table[columns.CLASS].to_numpy(dtype=np.int64)
+
+    @property
+    def voxel_sizes(self) -> FloatArray:
+        """(n,) voxel sizes of the particles' tomograms, angstrom."""
+        return self.table[columns.VOXEL_SIZE].to_numpy(dtype=np.float64)
+
+
+def gather_particles(particles: pd.DataFrame, clusters: Sequence[pd.DataFrame]) -> ParticleSet:
+    """Join all particles with the poses that the alignment of the clusters found.
+
+    Parameters
+    ----------
+    particles
+        All particles, noise too.
+    clusters
+        One table per aligned cluster, with angles and origins; its particles are some of `particles`.
+
+    Returns
+    -------
+    As many particles as in `particles`, in the same order. A particle that was not aligned has angles,
+    origins and whatever else only the clusters' tables hold 0; its half-set alternates between 1 and 2.
+
+    Raises
+    ------
+    DataError
+        If a particle occurs twice, or a cluster holds one that is not among `particles`.
+    """
+    _check_unique(particles, "the table of all particles")
+    joined = particles.reset_index(drop=True)
+    if clusters:
+        aligned = pd.concat(clusters, ignore_index=True)
+        _check_unique(aligned, "the tables of the clusters")
+        strange = set(aligned[columns.PARTICLE]) - set(joined[columns.PARTICLE])
+        if strange:
+            raise DataError(
+                f"{len(strange)} aligned particles, such as {min(strange)!r}, are not among all particles",
+                remedy="remove results/averages and run the workflow again",
+            )
+        joined = _with_columns_of(joined, aligned)
+    for name in (*columns.ANGLES, *columns.ORIGINS):
+        joined[name] = joined[name].fillna(0.0) if name in joined else 0.0
+    alternating = pd.Series(np.arange(len(joined)) % 2 + 1)
+    half_sets = joined.get(columns.HALF_SET, alternating)
+    joined[columns.HALF_SET] = half_sets.where(half_sets.isin([1, 2]), alternating).astype(np.int64)
+    if len(joined) != len(particles):
+        raise DataError(f"{len(particles)} particles came in, but {len(joined)} would go out")
+    positions, rotations = poses_of_table(joined)
+    return ParticleSet(joined[columns.TOMOGRAM].astype(str).tolist(), positions, rotations, joined)
+
+
+def _check_unique(table: pd.DataFrame, where: str) -> None:
+    twice = table[columns.PARTICLE][table[columns.PARTICLE].duplicated()]
+    if len(twice):
+        raise DataError(
+            f"particle {twice.iloc[0]!r} occurs twice in {where}",
+            remedy="give every particle a name of its own in rlnTomoParticleName",
+        )
+
+
+def _with_columns_of(particles: pd.DataFrame, aligned: pd.DataFrame) -> pd.DataFrame:
+    """Take every value from `aligned` where it has one, else from `particles`."""
+    rows = aligned.set_index(columns.PARTICLE).reindex(particles[columns.PARTICLE]).reset_index()
+    has = particles[columns.PARTICLE].isin(aligned[columns.PARTICLE])
+    joined = particles.copy()
+    for name in aligned.columns:
+        blank: object = 0 if pd.api.types.is_numeric_dtype(aligned[name]) else "None"
+        joined[name] = rows[name].where(has, particles.get(name, blank))
+        joined[name] = joined[name].astype(aligned[name].dtype)
+    return joined

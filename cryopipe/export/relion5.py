@@ -1,0 +1,174 @@
+"""RELION 4 and 5: particles in the frame of the tilt series, tomograms and optimisation set.
+
+RELION 5 counts positions in angstrom from the tomogram's centre N / 2 (`rlnCenteredCoordinate*Angst`), RELION 4 in
+unbinned pixels from voxel 0 (`rlnCoordinate*`). Positions include the shifts, so that the origins are 0.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cryopipe import columns
+from cryopipe.export.particles import FloatArray, ParticleSet, Poses
+from cryopipe.export.unbinned import Frames, frames_of
+from cryopipe.export.writer import Setting, Written, rows_in_clusters
+from cryopipe.files.star import read_star, write_particles, write_star
+from cryopipe.volume.geometry import relion_angles, rotation_from_relion_angles
+
+CENTRED = ("rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst")
+OPTICS = "rlnOpticsGroup"
+KEPT_COLUMNS = (
+    columns.PARTICLE,
+    columns.HALF_SET,
+    columns.CLASS,
+    columns.PICK_SCORE,
+    columns.POSTERIOR,
+    columns.ALIGNMENT_SCORE,
+    columns.ALIGNMENT_KEPT,
+)
+
+
+class TiltSeriesWriter:
+    """particles.star, tomograms.star (unless a RELION project brings it), optimisation_set.star.
+
+    RELION 5 also gets `import.star`, a list of coordinate files per tomogram for its import job.
+    Noise is left out.
+
+    Parameters
+    ----------
+    version
+        4 or 5.
+    """
+
+    def __init__(self, version: int) -> None:
+        self.version = version
+
+    def write(self, particles: ParticleSet, setting: Setting, folder: Path) -> list[Written]:
+        """Write the project's files; see `Writer`."""
+        rows = rows_in_clusters(particles)
+        chosen = particles.select(rows)
+        frames = frames_of(particles, setting)
+        table, optics = self._tables(chosen, frames, setting)
+        path = folder / "particles.star"
+        write_particles(path, table, optics)
+        written = [Written(path, rows)]
+        project = setting.options.relion_tomograms
+        if not project:
+            write_star(folder / "tomograms.star", {"global": _tomograms_table(frames, setting)})
+        # Paths count from the project's directory: this folder, or that of the RELION project.
+        write_star(
+            folder / "optimisation_set.star",
+            {
+                "": {
+                    "rlnTomoParticlesFile": str(path.resolve()) if project else path.name,
+                    "rlnTomoTomogramsFile": str(Path(project).resolve()) if project else "tomograms.star",
+                }
+            },
+        )
+        if self.version == 5:
+            written += _write_import_list(table, rows, folder, absolute=bool(project))
+        return written
+
+    def read(self, path: Path, setting: Setting) -> Poses:
+        """Read particles back by RELION's rules, with the frames of the tomograms file beside them."""
+        table = read_star(path)["particles"]
+        tomograms = table[columns.TOMOGRAM].tolist()
+        project = setting.options.relion_tomograms
+        beside = path.parent if path.name == "particles.star" else path.parent.parent
+        frames = _read_frames(Path(project) if project else beside / "tomograms.star", setting)
+        names = CENTRED if self.version == 5 else columns.COORDINATES
+        unbinned = table[list(names)].to_numpy(dtype=np.float64)
+        if self.version == 5:
+            pixel_sizes = frames.pixel_sizes[frames.rows_of(tomograms)]
+            unbinned = unbinned / pixel_sizes[:, None] + frames.centres(tomograms)
+        rotations = rotation_from_relion_angles(table[list(columns.ANGLES)].to_numpy(dtype=np.float64))
+        return Poses(tomograms, frames.from_unbinned(tomograms, unbinned), rotations)
+
+    def _tables(
+        self, particles: ParticleSet, frames: Frames, setting: Setting
+    ) -> tuple[pd.DataFrame, pd.DataFrame]:
+        tomograms = particles.tomograms
+        coordinates = frames.to_unbinned(tomograms, particles.positions)
+        distinct = sorted(set(np.round(frames.pixel_sizes, 6)))
+        pixel_sizes = frames.pixel_sizes[frames.rows_of(tomograms)]
+        names = columns.COORDINATES
+        if self.version == 5:
+            coordinates = (coordinates - frames.centres(tomograms)) * pixel_sizes[:, None]
+            names = CENTRED
+        table = pd.DataFrame({columns.TOMOGRAM: pd.Series(tomograms, dtype=str)})
+        _add_vectors(table, names, coordinates)
+        _add_vectors(table, columns.ANGLES, _angles(particles))
+        _add_vectors(table, columns.ORIGINS, np.zeros((len(particles), 3)))
+        table[OPTICS] = np.searchsorted(distinct, np.round(pixel_sizes, 6)) + 1
+        for name in KEPT_COLUMNS:
+            if name in particles.table:
+                table[name] = particles.table[name].to_numpy()
+        optics = pd.DataFrame(
+            {
+                OPTICS: np.arange(1, len(distinct) + 1),
+                "rlnOpticsGroupName": [f"opticsGroup{i + 1}" for i in range(len(distinct))],
+                "rlnVoltage": float(setting.microscope.voltage),
+                "rlnSphericalAberration": float(setting.microscope.spherical_aberration),
+                "rlnAmplitudeContrast": float(setting.microscope.amplitude_contrast),
+                "rlnTomoTiltSeriesPixelSize": np.array(distinct, dtype=np.float64),
+            }
+        )
+        return table, optics
+
+
+def _angles(particles: ParticleSet) -> FloatArray:
+    return relion_angles(particles.rotations) if len(particles) else np.zeros((0, 3))
+
+
+def _add_vectors(table: pd.DataFrame, names: tuple[str, ...], values: FloatArray) -> None:
+    for axis, name in enumerate(names):
+        table[name] = values[:, axis]
+
+
+def _tomograms_table(frames: Frames, setting: Setting) -> pd.DataFrame:
+    """Return what is known of the tomograms; the tilt series' own geometry is not."""
+    microscope = setting.microscope
+    distinct = sorted(set(np.round(frames.pixel_sizes, 6)))
+    groups = np.searchsorted(distinct, np.round(frames.pixel_sizes, 6)) + 1
+    table = pd.DataFrame({columns.TOMOGRAM: pd.Series(frames.names, dtype=str)})
+    table["rlnVoltage"] = float(microscope.voltage)
+    table["rlnSphericalAberration"] = float(microscope.spherical_aberration)
+    table["rlnAmplitudeContrast"] = float(microscope.amplitude_contrast)
+    table["rlnMicrographOriginalPixelSize"] = frames.pixel_sizes
+    table["rlnTomoHand"] = float(setting.options.tilt_hand)
+    table["rlnOpticsGroupName"] = [f"opticsGroup{group}" for group in groups]
+    table["rlnTomoTiltSeriesPixelSize"] = frames.pixel_sizes
+    table["rlnTomoTomogramBinning"] = frames.binnings
+    for axis, name in enumerate(("rlnTomoSizeX", "rlnTomoSizeY", "rlnTomoSizeZ")):
+        table[name] = frames.sizes[:, axis].astype(np.int64)
+    table["rlnTomoReconstructedTomogram"] = [setting.tomograms[name].path for name in frames.names]
+    return table
+
+
+def _read_frames(path: Path, setting: Setting) -> Frames:
+    table = read_star(path)["global"]
+    table = table[table[columns.TOMOGRAM].isin(list(setting.tomograms))]
+    names = table[columns.TOMOGRAM].tolist()
+    pixel_sizes = table["rlnTomoTiltSeriesPixelSize"].to_numpy(dtype=np.float64)
+    sizes = table[["rlnTomoSizeX", "rlnTomoSizeY", "rlnTomoSizeZ"]].to_numpy(dtype=np.float64)
+    offset = 0.5 if setting.options.binned_by == "averaging" else 0.0
+    return Frames(names, pixel_sizes, setting.voxel_sizes(names) / pixel_sizes, sizes, offset)
+
+
+def _write_import_list(table: pd.DataFrame, rows: np.ndarray, folder: Path, absolute: bool) -> list[Written]:
+    """Write one coordinate file per tomogram and the list of them for RELION 5's import job."""
+    written, files = [], []
+    names = list(dict.fromkeys(table[columns.TOMOGRAM]))
+    for name in names:
+        mine = np.flatnonzero(table[columns.TOMOGRAM] == name)
+        path = folder / "coordinates" / f"{name}.star"
+        write_particles(path, table.iloc[mine][[columns.TOMOGRAM, *CENTRED, *columns.ANGLES]])
+        written.append(Written(path, rows[mine]))
+        files.append(str(path.resolve()) if absolute else f"coordinates/{name}.star")
+    listed = pd.DataFrame({columns.TOMOGRAM: pd.Series(names, dtype=str)})
+    listed["rlnTomoImportParticleFile"] = pd.Series(files, dtype=str)
+    write_star(folder / "import.star", {"particles": listed})
+    return written

@@ -1,0 +1,96 @@
+"""The small interface behind which every format hides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryopipe import columns
+from cryopipe.errors import DataError
+from cryopipe.export.options import ExportOptions, Microscope, TomogramRecord
+from cryopipe.export.particles import ParticleSet, Poses
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all writers share.
+
+    Attributes
+    ----------
+    tomograms
+        By name.
+    microscope
+        The microscope.
+    options
+        The section `export`.
+    box_width
+        Edge of the boxes the features were learned from, angstrom.
+    seed
+        Of the noise that fills boxes beyond the tomogram.
+    """
+
+    tomograms: Mapping[str, TomogramRecord]
+    microscope: Microscope
+    options: ExportOptions
+    box_width: float
+    seed: int
+
+    def number_of(self, tomogram: str) -> int:
+        """Return the tomogram's number, counted from 1 in the table's order, for formats without names."""
+        return list(self.tomograms).index(tomogram) + 1
+
+    def voxel_sizes(self, tomograms: list[str]) -> NDArray[np.float64]:
+        """Return (n,) voxel sizes of the named tomograms, angstrom."""
+        return np.array([self.tomograms[name].voxel_size for name in tomograms], dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Written:
+    """A file of particles.
+
+    Attributes
+    ----------
+    path
+        The file.
+    rows
+        (m,) which of the particles it holds, in its order.
+    """
+
+    path: Path
+    rows: NDArray[np.int64]
+
+
+class Writer(Protocol):
+    """One format: writes files of particles and reads each of them back."""
+
+    def write(self, particles: ParticleSet, setting: Setting, folder: Path) -> list[Written]:
+        """Write the particles below `folder`; return every file that holds particles."""
+
+    def read(self, path: Path, setting: Setting) -> Poses:
+        """Read the poses of one such file by the rules of the format."""
+
+
+def rows_in_clusters(particles: ParticleSet) -> NDArray[np.int64]:
+    """Return (m,) the rows that are not noise."""
+    return np.flatnonzero(particles.clusters != columns.NOISE_CLASS)
+
+
+def check_tomograms(particles: ParticleSet, setting: Setting) -> None:
+    """Refuse particles of tomograms that the table does not hold.
+
+    Raises
+    ------
+    DataError
+        With the first such tomogram.
+    """
+    unknown = sorted(set(particles.tomograms) - set(setting.tomograms))
+    if unknown:
+        raise DataError(
+            f"particles of tomogram {unknown[0]!r}, which is not in the tomogram table",
+            remedy="add it to the table, or remove results/clusters and run again",
+        )

@@ -1,0 +1,124 @@
+"""Scripts that open results in UCSF ChimeraX (https://www.rbvi.ucsf.edu/chimerax/docs/user/commands/)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryopipe.errors import DataError
+from cryopipe.files.atomic import write_text
+
+COLOURS = (
+    "#e69f00",
+    "#56b4e9",
+    "#009e73",
+    "#f0e442",
+    "#0072b2",
+    "#d55e00",
+    "#cc79a7",
+    "#999999",
+    "#882255",
+    "#117733",
+    "#332288",
+    "#ddcc77",
+)
+"""Colours of the clusters 1, 2, ..., told apart by most eyes (Okabe and Ito, then Tol); they repeat."""
+TOMOGRAM_MODEL, DENSITY_MODEL, LABELS_MODEL, FIRST_CLUSTER_MODEL = 1, 2, 3, 10
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What the script shows of a cluster.
+
+    Attributes
+    ----------
+    number
+        Its value in the labels.
+    particles
+        How many are placed.
+    """
+
+    number: int
+    particles: int
+
+
+def cluster_colour(number: int) -> str:
+    """Return the colour #rrggbb of the cluster `number`, counted from 1."""
+    return COLOURS[(number - 1) % len(COLOURS)]
+
+
+def quoted(text: str) -> str:
+    """Return `text` as one argument of a ChimeraX command.
+
+    Raises
+    ------
+    DataError
+        If it holds both kinds of quotes, a backslash or a control character: ChimeraX cannot be told such a
+        name safely.
+    """
+    if not text.isprintable() or "\\" in text or ("'" in text and '"' in text):
+        raise DataError(
+            f"{text!r} cannot be named in a ChimeraX script",
+            remedy="rename it without backslashes, control characters and mixed quotes",
+        )
+    return f"'{text}'" if '"' in text else f'"{text}"'
+
+
+def write_chimerax_script(
+    path: str | os.PathLike[str],
+    tomogram: str | os.PathLike[str],
+    density: str | os.PathLike[str],
+    labels: str | os.PathLike[str],
+    voxel_size: float,
+    level: float,
+    clusters: Sequence[Cluster],
+) -> None:
+    """Write a script that opens a tomogram with the averages placed in it, one colour per cluster.
+
+    Parameters
+    ----------
+    path
+        The .cxc script. ChimeraX runs it in its own folder; the files are named relative to it.
+    tomogram, density, labels
+        The MRC files; every label value is a cluster's number.
+    voxel_size
+        Angstrom; set for all three, with one origin, whatever their headers say.
+    level
+        Of the density's surface.
+    clusters
+        The clusters that are placed in this tomogram.
+
+    Raises
+    ------
+    DataError
+        If a path cannot be quoted.
+    """
+    folder = Path(path).resolve().parent
+    lines = ["# written by cryopipe: a tomogram and the averages placed in it", "close session"]
+    files = {TOMOGRAM_MODEL: tomogram, DENSITY_MODEL: density, LABELS_MODEL: labels}
+    for model, file in files.items():
+        name = os.path.relpath(Path(file).resolve(), folder)
+        lines.append(f"open {quoted(name)} id {model}")
+        lines.append(f"volume #{model} voxelSize {voxel_size:.6g} originIndex 0,0,0 step 1")
+    lines += [
+        f'rename #{TOMOGRAM_MODEL} "tomogram"',
+        f'rename #{DENSITY_MODEL} "placed averages, density"',
+        f'rename #{LABELS_MODEL} "placed averages, labels"',
+        f'volume #{TOMOGRAM_MODEL} style image region all imageMode "tilted slab"',
+        f"volume #{DENSITY_MODEL} style surface region all level {level:.6g} color #c8c8c8 transparency 0.6",
+        f"volume #{LABELS_MODEL} region all hide",
+    ]
+    for cluster in clusters:
+        model = FIRST_CLUSTER_MODEL + cluster.number
+        low, high = cluster.number - 0.5, cluster.number + 0.5
+        # What is not this cluster's label becomes 0, so that the surface at half its value is its border.
+        lines += [
+            f"volume threshold #{LABELS_MODEL} minimum {low} set 0 maximum {high} setMaximum 0 modelId #{model}",
+            f'rename #{model} "cluster {cluster.number:02d}, {cluster.particles} particles"',
+            f"volume #{model} style surface region all step 1 level {cluster.number / 2} "
+            f"color {cluster_colour(cluster.number)}",
+        ]
+    lines += [f"hide #{DENSITY_MODEL} models", "view", ""]
+    write_text(path, "\n".join(lines))

@@ -1,0 +1,58 @@
+"""Put the averages back into one tomogram, as density, labels and a ChimeraX script."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from snakemake.script import snakemake
+
+from cryopipe import columns
+from cryopipe.files.chimerax import Cluster, write_chimerax_script
+from cryopipe.files.mrc import open_volume, read_header, write_volume
+from cryopipe.files.opening import open_tomogram
+from cryopipe.files.star import read_particles, write_particles
+from cryopipe.files.tables import read_table, write_table
+from cryopipe.job import run
+from cryopipe.reembedding import ReembeddingOptions, artiax_table, choose_particles, make_template, reembed
+from cryopipe.tomograms import Tomogram
+from cryopipe.volume.device import choose_device
+
+
+def main(job: Any) -> None:
+    tomogram, options = Tomogram(**job.params.tomogram), ReembeddingOptions(**job.params.options)
+    if (read_table(job.input.check)["status"] == "bad").any():
+        logging.warning("%s cannot be used, see %s: its volumes are empty", tomogram.name, job.input.check)
+        shape, voxel_size = (1, 1, 1), tomogram.voxel_size or 1.0
+    else:
+        opened = open_tomogram(tomogram)
+        shape, voxel_size = opened.volume.shape, opened.voxel_size
+    device = choose_device(job.params.device)
+    tables = [read_particles(path) for path in job.input.particles]
+    chosen = choose_particles(tables, tomogram.name, options)
+    templates = {}
+    for path in job.input.averages:
+        cluster = int(Path(path).stem.removeprefix("cluster_"))
+        if (chosen[columns.CLASS] == cluster).any():
+            average = torch.from_numpy(open_volume(path).astype(np.float32)).to(device)
+            sampling = read_header(path).voxel_size_xyz[0]
+            templates[cluster] = make_template(average, sampling, voxel_size, options)
+    placed = reembed(shape, templates, chosen, f"re-embedding {tomogram.name}")
+    write_volume(job.output.density, placed.density, voxel_size)
+    write_volume(job.output.labels, placed.labels, voxel_size)
+    write_table(job.output.placements, placed.placements)
+    write_particles(job.output.artiax, artiax_table(chosen, {tomogram.name: 1}))
+    numbers, counts = np.unique(placed.placements["cluster"], return_counts=True)
+    write_chimerax_script(
+        job.output.script,
+        tomogram.path,
+        job.output.density,
+        job.output.labels,
+        voxel_size,
+        min((template.level for template in templates.values()), default=options.sigma),
+        [Cluster(int(number), int(count)) for number, count in zip(numbers, counts, strict=True)],
+    )
+
+
+run(main, snakemake)

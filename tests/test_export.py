@@ -1,0 +1,492 @@
+"""What the writers write is read back here by other arithmetic than the writers' own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from cryopipe import columns
+from cryopipe.errors import ConfigError, DataError
+from cryopipe.export import (
+    WRITERS,
+    ExportOptions,
+    Microscope,
+    ParticleSet,
+    Poses,
+    Setting,
+    TomogramRecord,
+    export_particles,
+    gather_particles,
+)
+from cryopipe.export.boxes import cut_boxes, even_box_size
+from cryopipe.export.dynamo import dynamo_angles, rotation_from_dynamo_angles
+from cryopipe.export.verification import verify
+from cryopipe.files.dynamo import read_dynamo_table, write_dynamo_table
+from cryopipe.files.mrc import open_volume, read_header, write_volume
+from cryopipe.files.star import read_particles, read_star, write_particles
+from cryopipe.volume.geometry import relion_angles
+
+SHAPES = {"ts_01": (40, 60, 80), "ts_02": (31, 50, 70), "007": (40, 60, 80)}
+VOXEL_SIZES = {"ts_01": 10.0, "ts_02": 12.5, "007": 10.0}
+
+
+def records(folder: Path = Path()) -> dict[str, TomogramRecord]:
+    return {
+        name: TomogramRecord(
+            name,
+            str(folder / f"{name}.mrc"),
+            SHAPES[name],
+            VOXEL_SIZES[name],
+            (-60.0, 60.0) if name != "ts_02" else (-40.0, 60.0),
+            "dark",
+        )
+        for name in SHAPES
+    }
+
+
+def setting(folder: Path = Path(), **options: object) -> Setting:
+    return Setting(records(folder), Microscope(), ExportOptions(**options), 160.0, 1)  # type: ignore[arg-type]
+
+
+class Scene:
+    """Particles of three tomograms in two clusters and noise, with their true positions and rotations."""
+
+    def __init__(self, count: int = 30, seed: int = 0) -> None:
+        rng = np.random.default_rng(seed)
+        names = np.array(list(SHAPES))[rng.integers(0, 3, count)]
+        sizes = np.array([VOXEL_SIZES[name] for name in names])
+        extent = np.array([SHAPES[name][::-1] for name in names])
+        coordinates = rng.uniform(0.1, 0.9, (count, 3)) * extent
+        self.shifts = rng.uniform(-20, 20, (count, 3))
+        self.rotations = Rotation.random(count, random_state=seed)
+        self.particles = pd.DataFrame(
+            {
+                columns.TOMOGRAM: names,
+                columns.MICROGRAPH: [f"data/my tomograms/{name}.mrc" for name in names],
+                columns.PARTICLE: [f"{name}/{i}" for i, name in enumerate(names)],
+                **{name: coordinates[:, i] for i, name in enumerate(columns.COORDINATES)},
+                columns.VOXEL_SIZE: sizes,
+                columns.PICK_SCORE: rng.uniform(3, 9, count),
+                columns.CLASS: rng.integers(0, 3, count),
+                columns.POSTERIOR: rng.uniform(0, 1, count),
+                "userRemark": ["it's a 'remark'"] * count,
+            }
+        )
+        noise = self.particles[columns.CLASS].to_numpy() == columns.NOISE_CLASS
+        self.shifts[noise] = 0
+        self.rotations = Rotation.concatenate(
+            [
+                Rotation.identity() if is_noise else r
+                for is_noise, r in zip(noise, self.rotations, strict=True)
+            ]
+        )
+        self.positions = coordinates + self.shifts / sizes[:, None]
+        self.clusters = []
+        for cluster in (2, 1):
+            rows = np.flatnonzero(self.particles[columns.CLASS] == cluster)
+            table = self.particles.iloc[rows[::-1]].copy()
+            angles = relion_angles(self.rotations)[rows[::-1]]
+            for i in range(3):
+                table[columns.ANGLES[i]] = angles[:, i]
+                table[columns.ORIGINS[i]] = -self.shifts[rows[::-1], i]
+            table[columns.HALF_SET] = np.arange(len(rows)) % 2 + 1
+            table[columns.ALIGNMENT_SCORE] = rng.uniform(0, 1, len(rows))
+            table[columns.ALIGNMENT_KEPT] = 1
+            self.clusters.append(table)
+
+    def gather(self) -> ParticleSet:
+        return gather_particles(self.particles, self.clusters)
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    return Scene()
+
+
+def by_particle(table: pd.DataFrame, scene: Scene) -> np.ndarray:
+    """Rows of the scene in the table's order."""
+    order = {name: i for i, name in enumerate(scene.particles[columns.PARTICLE])}
+    return np.array([order[name] for name in table[columns.PARTICLE]])
+
+
+def assert_turned(table: pd.DataFrame, scene: Scene, rows: np.ndarray) -> None:
+    """RELION's matrix, written out, is the inverse of the rotation."""
+    rot, tilt, psi = (np.radians(table[name].to_numpy()) for name in columns.ANGLES)
+    expected = scene.rotations[rows].as_matrix()
+    for i in range(len(table)):
+        ca, cb, cg = np.cos([rot[i], tilt[i], psi[i]])
+        sa, sb, sg = np.sin([rot[i], tilt[i], psi[i]])
+        matrix = [
+            [cg * cb * ca - sg * sa, cg * cb * sa + sg * ca, -cg * sb],
+            [-sg * cb * ca - cg * sa, -sg * cb * sa + cg * ca, sg * sb],
+            [sb * ca, sb * sa, cb],
+        ]
+        np.testing.assert_allclose(matrix, expected[i], atol=1e-5)
+
+
+def test_gathering_keeps_every_particle_in_order_and_finds_its_pose(scene: Scene) -> None:
+    gathered = scene.gather()
+    assert gathered.table[columns.PARTICLE].tolist() == scene.particles[columns.PARTICLE].tolist()
+    np.testing.assert_allclose(gathered.positions, scene.positions, atol=1e-9)
+    np.testing.assert_allclose(gathered.rotations.as_matrix(), scene.rotations.as_matrix(), atol=1e-9)
+    assert set(gathered.table[columns.HALF_SET]) == {1, 2}
+    assert set(scene.particles.columns) <= set(gathered.table.columns)
+
+
+def test_gathering_refuses_particles_twice_and_strangers(scene: Scene) -> None:
+    twice = pd.concat([scene.particles, scene.particles.iloc[:1]])
+    with pytest.raises(DataError, match=r"^particle '.*/0' occurs twice in the table of all particles; give"):
+        gather_particles(twice, scene.clusters)
+    with pytest.raises(DataError, match=r"aligned particles, such as '.*', are not among all particles"):
+        gather_particles(scene.particles.iloc[:5], scene.clusters)
+
+
+def test_relion_3_files(scene: Scene, tmp_path: Path) -> None:
+    summary = export_particles(scene.gather(), setting(formats=["relion"]), tmp_path)
+    assert [Path(path).name for path in summary["file"]] == [
+        "particles.star",
+        "cluster_01.star",
+        "cluster_02.star",
+        "noise.star",
+    ]
+    assert summary["particles"].iloc[1:].sum() == len(scene.particles)
+    classes = scene.particles[columns.CLASS]
+    for path, expected in zip(
+        summary["file"], [classes > 0, classes == 1, classes == 2, classes == 0], strict=True
+    ):
+        blocks = read_star(path)
+        table, optics = blocks["particles"], blocks["optics"]
+        rows = by_particle(table, scene)
+        assert sorted(rows) == list(np.flatnonzero(expected))
+        coordinates = table[list(columns.COORDINATES)].to_numpy()
+        assert (coordinates == np.rint(coordinates)).all()
+        pixels = optics.set_index("rlnOpticsGroup")["rlnImagePixelSize"][table["rlnOpticsGroup"]].to_numpy()
+        assert (pixels == scene.particles[columns.VOXEL_SIZE].to_numpy()[rows]).all()
+        origins = table[list(columns.ORIGINS)].to_numpy()
+        np.testing.assert_allclose(coordinates - origins / pixels[:, None], scene.positions[rows], atol=1e-5)
+        assert np.abs(origins / pixels[:, None]).max() <= 0.5 + 1e-6
+        assert_turned(table, scene, rows)
+        assert (optics["rlnImageDimensionality"] == 3).all()
+        assert optics["rlnImageSize"].tolist() == [16 if p == 10 else 14 for p in optics["rlnImagePixelSize"]]
+        for name in scene.particles.columns:
+            assert name in table
+            if name not in columns.COORDINATES:
+                known = scene.particles[name].to_numpy()[rows]
+                same = np.isclose if pd.api.types.is_numeric_dtype(known) else np.equal
+                assert same(table[name].to_numpy(), known).all(), name
+
+
+def test_relion_3_groups_of_small_tomograms_are_joined(tmp_path: Path) -> None:
+    scene = Scene(40)
+    export_particles(scene.gather(), setting(formats=["relion"]), tmp_path)
+    table = read_particles(tmp_path / "relion" / "particles.star")
+    counts = scene.particles[columns.TOMOGRAM].value_counts()
+    expected = [name if counts[name] >= 10 else "few_particles" for name in table[columns.TOMOGRAM]]
+    assert table["rlnGroupName"].tolist() == expected
+
+
+@pytest.mark.parametrize("binned_by", ["fourier", "averaging"])
+@pytest.mark.parametrize("pixel_size", [None, 2.5])
+def test_relion_5_counts_from_the_centre_and_relion_4_from_voxel_0(
+    scene: Scene, tmp_path: Path, binned_by: str, pixel_size: float | None
+) -> None:
+    options = setting(formats=["relion4", "relion5"], tilt_series_pixel_size=pixel_size, binned_by=binned_by)
+    export_particles(scene.gather(), options, tmp_path)
+    for version in (4, 5):
+        folder = tmp_path / f"relion{version}"
+        blocks = read_star(folder / "particles.star")
+        table = blocks["particles"]
+        rows = by_particle(table, scene)
+        assert len(rows) == (scene.particles[columns.CLASS] > 0).sum()
+        assert_turned(table, scene, rows)
+        tomograms = read_star(folder / "tomograms.star")["global"].set_index(columns.TOMOGRAM)
+        mine = tomograms.loc[table[columns.TOMOGRAM]]
+        pixels = mine["rlnTomoTiltSeriesPixelSize"].to_numpy()
+        binning = scene.particles[columns.VOXEL_SIZE].to_numpy()[rows] / pixels
+        moved = (binning - 1) / 2 if binned_by == "averaging" else 0 * binning
+        unbinned = scene.positions[rows] * binning[:, None] + moved[:, None]
+        size = mine[["rlnTomoSizeX", "rlnTomoSizeY", "rlnTomoSizeZ"]].to_numpy()
+        assert (size % 2 == 0).all()
+        if version == 5:
+            found = table[[f"rlnCenteredCoordinate{axis}Angst" for axis in "XYZ"]].to_numpy()
+            np.testing.assert_allclose(found, (unbinned - size / 2) * pixels[:, None], atol=1e-5)
+            assert columns.COORDINATES[0] not in table
+        else:
+            np.testing.assert_allclose(table[list(columns.COORDINATES)], unbinned, atol=1e-5)
+        groups = blocks["optics"].set_index("rlnOpticsGroup")["rlnTomoTiltSeriesPixelSize"]
+        assert (groups[table["rlnOpticsGroup"]].to_numpy() == pixels).all()
+        assert read_star(folder / "optimisation_set.star")[""].iloc[0].to_dict() == {
+            "rlnTomoParticlesFile": "particles.star",
+            "rlnTomoTomogramsFile": "tomograms.star",
+        }
+    listed = read_particles(tmp_path / "relion5" / "import.star")
+    counts = [
+        len(read_particles(tmp_path / "relion5" / path)) for path in listed["rlnTomoImportParticleFile"]
+    ]
+    assert sum(counts) == len(rows)
+
+
+def test_relion_5_positions_in_the_frame_of_a_project(shared_data: Path, tmp_path: Path) -> None:
+    project = shared_data / "metadata/relion5/project_with_jobs/Tomograms/job_tomo/tomograms.star"
+    tomograms = {
+        "TS_01": TomogramRecord("TS_01", "a.mrc", (44, 136, 84), 10.52, (-60, 60), "dark"),
+        "TS_02": TomogramRecord("TS_02", "b.mrc", (22, 68, 42), 21.04, (-60, 60), "dark"),
+    }
+    table = pd.DataFrame(
+        {
+            columns.TOMOGRAM: ["TS_01", "TS_02"],
+            columns.PARTICLE: ["TS_01/1", "TS_02/1"],
+            **{name: [10.0, 20.0] for name in columns.COORDINATES},
+            columns.VOXEL_SIZE: [10.52, 21.04],
+            columns.CLASS: [1, 1],
+        }
+    )
+    options = ExportOptions(formats=["relion5"], relion_tomograms=str(project))
+    export_particles(gather_particles(table, []), Setting(tomograms, Microscope(), options, 200, 1), tmp_path)
+    written = read_particles(tmp_path / "relion5" / "particles.star")
+    np.testing.assert_allclose(written["rlnCenteredCoordinateXAngst"], [-32 * 10.52, -2 * 10.52], atol=1e-5)
+    np.testing.assert_allclose(written["rlnCenteredCoordinateZAngst"], [-12 * 10.52, 18 * 10.52], atol=1e-5)
+    assert not (tmp_path / "relion5" / "tomograms.star").exists()
+    pointed = read_star(tmp_path / "relion5" / "optimisation_set.star")[""].iloc[0]
+    assert pointed["rlnTomoTomogramsFile"] == str(project)
+    table[columns.TOMOGRAM] = ["TS_01", "other"]
+    strange = {"TS_01": tomograms["TS_01"], "other": replace(tomograms["TS_02"], name="other")}
+    with pytest.raises(
+        DataError, match=r"tomograms\.star: holds no tomogram 'other', but TS_01, TS_02; give"
+    ):
+        export_particles(
+            gather_particles(table, []), Setting(strange, Microscope(), options, 200, 1), tmp_path / "again"
+        )
+
+
+def test_columns_are_those_of_real_relion_files(scene: Scene, shared_data: Path, tmp_path: Path) -> None:
+    export_particles(scene.gather(), setting(formats=["relion", "relion4", "relion5"]), tmp_path)
+    metadata = shared_data / "metadata"
+    real = {
+        "relion": read_star(metadata / "relion31" / "relion_3.1_optics2.star"),
+        "relion4": read_star(metadata / "relion4" / "particles_head.star"),
+        "relion5": read_star(metadata / "relion5/project_with_jobs/Refine3D/job_refine/run_it050_data.star"),
+    }
+    for name, blocks in real.items():
+        ours = read_star(tmp_path / name / "particles.star")
+        new_in_ours = {"rlnTomoName", "rlnTomoParticleName", "rlnAmplitudeContrast", "rlnOpticsGroupName"}
+        for block in ("optics", "particles"):
+            own = {column for column in ours[block] if column.startswith("rln")} - new_in_ours
+            assert own - {"rlnGroupName"} <= set(blocks[block].columns), (name, block)
+    tomograms = read_star(metadata / "relion5" / "tomograms.star")["global"]
+    ours = read_star(tmp_path / "relion5" / "tomograms.star")["global"]
+    assert set(ours.columns) - {"rlnTomoReconstructedTomogram"} <= set(tomograms.columns)
+    pointers = read_star(metadata / "relion5" / "warp2_matching_optimisation_set.star")
+    assert set(pointers[""]) == set(read_star(tmp_path / "relion5" / "optimisation_set.star")[""])
+
+
+def test_warp_gets_one_file_per_voxel_size_without_origins(scene: Scene, tmp_path: Path) -> None:
+    summary = export_particles(scene.gather(), setting(formats=["warp"]), tmp_path)
+    assert [Path(path).name for path in summary["file"]] == ["particles_10A.star", "particles_12.5A.star"]
+    chosen = np.flatnonzero(scene.particles[columns.CLASS] > 0)
+    for path, size in zip(summary["file"], (10.0, 12.5), strict=True):
+        table = read_particles(path)
+        rows = chosen[scene.particles[columns.VOXEL_SIZE].to_numpy()[chosen] == size]
+        np.testing.assert_allclose(table[list(columns.COORDINATES)], scene.positions[rows], atol=1e-5)
+        assert table[columns.MICROGRAPH].tolist() == [
+            f"{name}.tomostar" for name in scene.particles[columns.TOMOGRAM].iloc[rows]
+        ]
+        assert (table["rlnPixelSize"] == size).all()
+        assert not [name for name in table if "Origin" in name]
+        assert_turned(table, scene, rows)
+
+
+def test_dynamo_table(scene: Scene, tmp_path: Path) -> None:
+    export_particles(scene.gather(), setting(formats=["dynamo"]), tmp_path)
+    values = read_dynamo_table(tmp_path / "dynamo" / "particles.tbl")
+    rows = np.flatnonzero(scene.particles[columns.CLASS] > 0)
+    np.testing.assert_allclose(values[:, 23:26] + values[:, 3:6], scene.positions[rows] + 0.5, atol=1e-5)
+    numbers = [list(SHAPES).index(name) + 1 for name in scene.particles[columns.TOMOGRAM].iloc[rows]]
+    assert values[:, 19].tolist() == numbers
+    assert values[:, 21].tolist() == scene.particles[columns.CLASS].iloc[rows].tolist()
+    turned = Rotation.from_euler("zxz", values[:, 6:9], degrees=True).inv()
+    assert np.degrees((turned.inv() * scene.rotations[rows]).magnitude()).max() < 1e-3
+    lines = (tmp_path / "dynamo" / "tomograms.doc").read_text().splitlines()
+    assert [line.split()[0] for line in lines] == ["1", "2", "3"]
+    assert values[np.array(numbers) == 2][:, 13:15].tolist() == [[-40, 60]] * numbers.count(2)
+
+
+def test_dynamo_angles_turn_clockwise_about_z_then_the_new_x() -> None:
+    # tdrot 90: clockwise about z, so that x goes to -y
+    turned = rotation_from_dynamo_angles(np.array([[90.0, 0.0, 0.0]]))
+    np.testing.assert_allclose(turned.apply([1, 0, 0]), [[0, -1, 0]], atol=1e-12)
+    # then tilt 90 about the new x, which is -y: the particle's z goes to +x
+    turned = rotation_from_dynamo_angles(np.array([[90.0, 90.0, 0.0]]))
+    np.testing.assert_allclose(turned.apply([0, 0, 1]), [[1, 0, 0]], atol=1e-12)
+    rotations = Rotation.random(50, random_state=3)
+    back = rotation_from_dynamo_angles(dynamo_angles(rotations))
+    assert (back.inv() * rotations).magnitude().max() < 1e-6
+
+
+def test_a_real_dynamo_table_is_read(shared_data: Path, tmp_path: Path) -> None:
+    real = read_dynamo_table(shared_data / "metadata" / "dynamo" / "particles_head.tbl")
+    assert real.shape[1] >= 26
+    assert real[0, [0, 19, 23, 24, 25]].tolist() == [1, 2, 507, 548, 167]
+    write_dynamo_table(tmp_path / "copy.tbl", real)
+    np.testing.assert_allclose(read_dynamo_table(tmp_path / "copy.tbl"), real, atol=1e-6)
+
+
+def test_artiax_list_has_numbers_for_tomograms(scene: Scene, tmp_path: Path) -> None:
+    export_particles(scene.gather(), setting(formats=["artiax"]), tmp_path)
+    table = read_particles(tmp_path / "artiax" / "particles.star")
+    rows = np.flatnonzero(scene.particles[columns.CLASS] > 0)
+    assert set(table[columns.TOMOGRAM]) == {"1", "2", "3"}
+    np.testing.assert_allclose(table[list(columns.COORDINATES)], scene.positions[rows], atol=1e-5)
+    assert (table[list(columns.ORIGINS)] == 0).all(axis=None)
+    assert_turned(table, scene, rows)
+    one = read_particles(tmp_path / "artiax" / "tomograms" / "ts_02.star")
+    assert set(one[columns.TOMOGRAM]) == {"2"}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_nothing_but_noise_is_a_state_and_not_a_crash(name: str, scene: Scene, tmp_path: Path) -> None:
+    noise = scene.particles.assign(**{columns.CLASS: columns.NOISE_CLASS})
+    summary = export_particles(gather_particles(noise, []), setting(formats=[name]), tmp_path)
+    assert summary["particles"].sum() == (len(noise) if name == "relion" else 0)
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_no_particles_at_all(name: str, scene: Scene, tmp_path: Path) -> None:
+    summary = export_particles(
+        gather_particles(scene.particles.iloc[:0], []), setting(formats=[name]), tmp_path
+    )
+    assert summary["particles"].sum() == 0
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.floats(-180, 180), min_size=3, max_size=3),
+    st.lists(st.floats(-300, 3000), min_size=3, max_size=3),
+    st.lists(st.floats(-60, 60), min_size=3, max_size=3),
+)
+def test_every_format_keeps_every_pose(
+    tmp_path_factory: pytest.TempPathFactory, angles: list[float], place: list[float], shift: list[float]
+) -> None:
+    table = pd.DataFrame({columns.TOMOGRAM: ["ts_02"], columns.PARTICLE: ["ts_02/1"], columns.CLASS: [1]})
+    for i in range(3):
+        table[columns.COORDINATES[i]] = place[i]
+        table[columns.ANGLES[i]] = angles[i]
+        table[columns.ORIGINS[i]] = shift[i]
+    table[columns.VOXEL_SIZE] = 12.5
+    folder = tmp_path_factory.mktemp("export")
+    summary = export_particles(
+        gather_particles(table, []), setting(formats=list(WRITERS), tilt_series_pixel_size=3.1), folder
+    )
+    assert summary["position_error"].max() < 1e-4
+    assert summary["angle_error"].max() < 1e-3
+
+
+def poses(count: int = 3) -> Poses:
+    return Poses(["a"] * count, np.ones((count, 3)), Rotation.identity(count))
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (poses(2), r"^x\.star: holds 2 particles, not 3; this is a fault of cryopipe"),
+        (replace(poses(), tomograms=["a", "b", "a"]), r"particle 2 is in tomogram 'b', not 'a'"),
+        (
+            replace(poses(), positions=np.ones((3, 3)) + np.array([0, 0, 0.2])),
+            r"positions are off by up to 0\.2 voxels",
+        ),
+        (replace(poses(), positions=np.full((3, 3), np.nan)), r"positions are off by up to nan voxels"),
+        (
+            replace(poses(), rotations=Rotation.from_euler("z", [[0], [0], [0.3]], degrees=True)),
+            r"rotations are off by up to 0\.3 degrees",
+        ),
+    ],
+)
+def test_verification_refuses_what_is_off(found: Poses, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        verify("x.star", poses(), found)
+
+
+def test_a_writer_that_errs_is_caught(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cryopipe.export.relion5.relion_angles", lambda r: relion_angles(r.inv()))
+    with pytest.raises(DataError, match="rotations are off by up to"):
+        export_particles(scene.gather(), setting(formats=["relion5"]), tmp_path)
+
+
+def test_unknown_format_and_unknown_tomogram(scene: Scene, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="export format 'relion6' is unknown; use relion, relion4"):
+        export_particles(scene.gather(), setting(formats=["relion6"]), tmp_path)
+    few = replace(setting(), tomograms={"ts_01": records()["ts_01"]})
+    with pytest.raises(DataError, match="particles of tomogram '007', which is not in the tomogram table"):
+        export_particles(scene.gather(), few, tmp_path)
+
+
+def test_boxes_lie_at_whole_voxels_bright_and_on_one_scale(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    volume = rng.normal(7, 3, (40, 44, 48)).astype(np.float32)
+    centres = np.array([[20, 21, 19], [24, 20, 22]])
+    boxes = list(cut_boxes(volume, centres, 16, "dark", 1))
+    for (x, y, z), box in zip(centres, boxes, strict=True):
+        expected = volume[z - 8 : z + 8, y - 8 : y + 8, x - 8 : x + 8]
+        slope = np.polyfit(expected.ravel(), box.ravel(), 1)[0]
+        assert slope == pytest.approx(-1 / 3, rel=0.05)
+        assert np.corrcoef(expected.ravel(), box.ravel())[0, 1] == pytest.approx(-1, abs=1e-6)
+        assert box.dtype == np.float32
+        assert abs(box.mean()) < 0.1
+
+
+def test_boxes_beyond_the_border_are_filled_with_noise_and_repeat(tmp_path: Path) -> None:
+    volume = np.random.default_rng(5).normal(0, 1, (20, 20, 20)).astype(np.float32)
+    centres = np.array([[0, 10, 10], [10, 10, 25], [500, 0, 0]])
+    boxes = list(cut_boxes(volume, centres, 16, "bright", 1))
+    assert 0.7 < boxes[0][:, :, :8].std() < 1.3
+    assert all(np.isfinite(box).all() and box.std() > 0.5 for box in boxes)
+    again = list(cut_boxes(volume, centres, 16, "bright", 1))
+    assert all((a == b).all() for a, b in zip(boxes, again, strict=True))
+
+
+def test_constant_volume_gives_finite_boxes() -> None:
+    box = next(cut_boxes(np.ones((20, 20, 20)), np.array([[10, 10, 10]]), 8, "dark", 1))
+    assert np.isfinite(box).all()
+
+
+@pytest.mark.parametrize(("width", "voxel_size", "size"), [(160, 10, 16), (161, 10, 18), (426.56, 13.33, 32)])
+def test_box_sizes_are_even_and_large_enough(width: float, voxel_size: float, size: int) -> None:
+    assert even_box_size(width, voxel_size) == size
+
+
+def test_subtomograms_and_wedges(scene: Scene, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    for name, record in records(tmp_path).items():
+        write_volume(record.path, rng.normal(0, 1, SHAPES[name]).astype(np.float32), VOXEL_SIZES[name])
+    export_particles(scene.gather(), setting(tmp_path, formats=["relion"], subtomograms=True), tmp_path)
+    folder = tmp_path / "relion"
+    table = read_particles(folder / "particles.star")
+    assert table["rlnImageName"].is_unique
+    for _, row in table.iterrows():
+        header = read_header(folder / row["rlnImageName"])
+        size = 16 if VOXEL_SIZES[row[columns.TOMOGRAM]] == 10 else 14
+        assert header.shape_zyx == (size,) * 3
+        assert header.mode == 2
+        assert header.voxel_size == VOXEL_SIZES[row[columns.TOMOGRAM]]
+        wedge = open_volume(folder / row["rlnCtfImage"])
+        assert wedge.shape == (size,) * 3
+        assert wedge[size // 2, size // 2, size // 2] == 1
+        assert wedge[-2, size // 2, size // 2] == 0
+    assert len(set(table["rlnCtfImage"])) == 2
+    noise = read_particles(folder / "noise.star")
+    assert "rlnImageName" not in noise
+    assert set(read_particles(folder / "cluster_01.star")["rlnImageName"]) <= set(table["rlnImageName"])
+
+
+def test_star_refuses_what_relion_would_misread(tmp_path: Path) -> None:
+    table = pd.DataFrame({columns.TOMOGRAM: ["a\nb"]})
+    with pytest.raises(DataError, match="line breaks"):
+        write_particles(tmp_path / "x.star", table)
+    assert not (tmp_path / "x.star").exists()

@@ -1,0 +1,34 @@
+# Averages back at their particles' places, one job per tomogram.
+rule reembed_averages:
+    input:
+        check="results/check/{tomogram}.tsv",
+        tomogram=files_to_check,
+        averages=of_clusters("results/averages/cluster_{cluster}.mrc"),
+        particles=of_clusters("results/averages/cluster_{cluster}.star"),
+    output:
+        density="results/reembedded/{tomogram}.mrc",
+        labels="results/reembedded/{tomogram}_labels.mrc",
+        script="results/reembedded/{tomogram}.cxc",
+        artiax="results/reembedded/{tomogram}_artiax.star",
+        placements="results/reembedded/{tomogram}_placements.tsv",
+    log:
+        "logs/reembed_averages/{tomogram}.log",
+    benchmark:
+        "benchmarks/reembed_averages/{tomogram}.tsv"
+    wildcard_constraints:
+        tomogram="|".join(TOMOGRAMS),
+    conda:
+        "../../envs/torch.yaml"
+    threads: 4
+    resources:
+        # density, labels and their copies on the way to disk: at most 10 bytes per voxel of an int8 tomogram
+        mem_mb=lambda wildcards, input, attempt: attempt
+        * (2000 + 10 * input_size_mb(wildcards, input)),
+    params:
+        tomogram=lambda wildcards: vars(TOMOGRAMS[wildcards.tomogram]),
+        options=config["reembedding"],
+        device=config["device"],
+    message:
+        "Putting the averages back into {wildcards.tomogram}."
+    script:
+        "../../scripts/reembed_averages.py"
