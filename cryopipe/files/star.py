@@ -91,7 +91,7 @@ def write_star(path: str | os.PathLike[str], blocks: Mapping[str, Block]) -> Non
         lines += [f"data_{name}", ""]
         lines += _simple_lines(path, block) if isinstance(block, Mapping) else _loop_lines(path, block)
         lines += ["", ""]
-    write_text(path, "\n".join(lines[:-1]))
+    write_text(path, "\n".join(lines))
 
 
 def read_particles(path: str | os.PathLike[str]) -> pd.DataFrame:
