@@ -1,0 +1,208 @@
+"""What the check says of sound, broken and suspicious tomograms."""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from cryopipe.check import check_mask, check_tomogram, check_volume, checks_table
+from cryopipe.files.mrc import write_volume
+from cryopipe.tomograms import Tomogram
+
+SHAPE = (24, 40, 48)
+
+
+def noise(seed: int = 0, shape: tuple[int, int, int] = SHAPE) -> np.ndarray:
+    return np.random.default_rng(seed).normal(10, 3, shape).astype(np.float32)
+
+
+def particles(sign: int) -> np.ndarray:
+    """Noise with balls of some 100 A at 10 A per voxel: bright for sign 1, dark for -1."""
+    rng = np.random.default_rng(1)
+    centres = np.zeros((40, 120, 120), np.float32)
+    centres[tuple(rng.integers(5, side - 5, 60) for side in centres.shape)] = 1
+    balls = ndimage.gaussian_filter(centres, 3)
+    return rng.normal(size=centres.shape).astype(np.float32) + sign * 3 * balls / balls.max()
+
+
+def tomogram(
+    path: Path, voxel_size: float | None = None, contrast: str = "dark", mask: Path | None = None
+) -> Tomogram:
+    return Tomogram("a", str(path), voxel_size, (-60, 60), contrast, None if mask is None else str(mask))
+
+
+def problems(volume: np.ndarray, contrast: str = "dark", **options: int) -> list[tuple[str, str]]:
+    found = check_volume(volume, contrast, 10.0, **options)
+    assert all(finding.remedy for finding in found)
+    return [(finding.status, finding.problem) for finding in found]
+
+
+def test_a_sound_volume_has_no_findings() -> None:
+    assert problems(noise()) == []
+    assert problems(noise(), "bright") == []
+    assert problems((noise() * 10).astype(np.int16)) == []
+
+
+def test_nan_and_infinity_are_counted_and_located() -> None:
+    volume = noise()
+    volume[20, 30, 7] = np.nan
+    volume[21, 0, 0] = np.inf
+    volume[22, 0, 0] = -np.inf
+    expected = [("bad", "3 voxels are NaN or infinite, the first at x, y, z = 7, 30, 20 (from 0)")]
+    assert problems(volume) == expected
+    assert problems(volume, slab_voxels=1) == expected
+
+
+@pytest.mark.parametrize(
+    ("volume", "problem"),
+    [
+        (np.full(SHAPE, 3.5, np.float32), "all voxels hold the same value, 3.5"),
+        (
+            (noise() > 10).astype(np.float32),
+            "its voxels hold 2 different values only (0, 1): a mask or labels?",
+        ),
+        (
+            np.round(noise() / 4).clip(0, 7).astype(np.int8),
+            "standard deviation 0.8 of whole numbers: rounding has",
+        ),
+        (1e6 + noise(), "hardly any variation: standard deviation 3.01 about 1.00001e+06"),
+    ],
+)
+def test_volumes_without_an_image(volume: np.ndarray, problem: str) -> None:
+    ((status, found),) = problems(volume)
+    assert status == "bad"
+    assert found.startswith(problem)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("slab_voxels", [1, 10**7])
+def test_constant_slabs_are_located_on_every_axis(axis: int, slab_voxels: int) -> None:
+    volume = noise()
+    np.moveaxis(volume, axis, 0)[5:9] = 10
+    size, name = SHAPE[axis], "zyx"[axis]
+    expected = f"4 of {size} planes along {name} hold one value each, between {name} = 5 and 8 (from 0)"
+    assert problems(volume, slab_voxels=slab_voxels) == [("warning", expected)]
+    np.moveaxis(volume, axis, 0)[: size // 2 + 2] = 10
+    assert problems(volume)[0][0] == "bad"
+
+
+@pytest.mark.parametrize(("sign", "right", "wrong"), [(-1, "dark", "bright"), (1, "bright", "dark")])
+def test_inverted_contrast_is_suspected(sign: int, right: str, wrong: str) -> None:
+    volume = particles(sign)
+    assert problems(volume, right) == []
+    assert problems(volume, wrong) == [("warning", f"the particles look {right}, but the table says {wrong}")]
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "wrong"),
+    [
+        ("apoferritin", "dark", "bright"),
+        ("microtubule_13pf", "bright", "dark"),
+        ("lysosome", "dark", "bright"),
+    ],
+)
+def test_contrast_of_real_tomograms(shared_data: Path, name: str, right: str, wrong: str) -> None:
+    path = shared_data / "real" / f"{name}.mrc"
+    voxel_size = 12.0 if name == "lysosome" else None
+    assert check_tomogram(tomogram(path, voxel_size, right)).status == "ok"
+    found = check_tomogram(tomogram(path, voxel_size, wrong)).findings
+    assert [finding.problem for finding in found] == [
+        f"the particles look {right}, but the table says {wrong}"
+    ]
+
+
+def test_noisy_real_boxes_do_not_look_inverted(shared_data: Path) -> None:
+    for path in sorted((shared_data / "real" / "ribosome_subtomograms").glob("*.mrc")):
+        for contrast in ("dark", "bright"):
+            assert check_tomogram(tomogram(path, 12.0, contrast)).status == "ok"
+
+
+def test_an_unknown_voxel_size_is_explained(shared_data: Path) -> None:
+    check = check_tomogram(tomogram(shared_data / "real" / "lysosome.mrc"))
+    assert check.bad == (
+        "voxel size in the header is 0 x 0 x 0 A, that is, unknown; "
+        "look it up and write it, in angstrom, into the column voxel_size of the tomogram table"
+    )
+
+
+def test_all_findings_come_at_once(tmp_path: Path) -> None:
+    write_volume(tmp_path / "a.mrc", np.full((20, 20, 20), 4.0), 1.0)
+    write_volume(tmp_path / "mask.mrc", np.zeros((20, 20, 19)), 10)
+    check = check_tomogram(tomogram(tmp_path / "a.mrc", mask=tmp_path / "mask.mrc"), twins=["b", "c"])
+    assert [finding.problem for finding in check.findings] == [
+        "the same file as tomogram b, c: its particles would count twice",
+        "voxel size in the header is 1 A, which most programs write when they do not know it",
+        "all voxels hold the same value, 4",
+        "the mask has 19 x 20 x 20 voxels (x, y, z), the tomogram 20 x 20 x 20",
+    ]
+    assert check.status == "bad"
+    assert check.bad.count(" | ") == 3
+
+
+def test_the_table_goes_before_the_header(tmp_path: Path) -> None:
+    write_volume(tmp_path / "a.mrc", noise(), 10)
+    check = check_tomogram(tomogram(tmp_path / "a.mrc", 12.0))
+    assert (check.voxel_size, check.status) == (12.0, "warning")
+    assert check.findings[0].problem == "voxel size is 12 A in the table and 10 A in the header"
+    assert check_tomogram(tomogram(tmp_path / "a.mrc", 10.05)).status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("shape", "status", "problem"),
+    [
+        ((1, 60, 60), "bad", "only 60 x 60 x 1 voxels (x, y, z): no particle fits into it"),
+        ((60, 20, 60), "warning", "60 x 20 x 60 voxels (x, y, z): the thin direction is y, not z"),
+    ],
+)
+def test_shapes_that_are_no_tomogram(
+    tmp_path: Path, shape: tuple[int, int, int], status: str, problem: str
+) -> None:
+    write_volume(tmp_path / "a.mrc", noise(0, shape), 10)
+    finding = check_tomogram(tomogram(tmp_path / "a.mrc")).findings[0]
+    assert finding.status == status
+    assert finding.problem.startswith(problem)
+
+
+def test_masks() -> None:
+    assert check_mask(np.ones(SHAPE, np.int8), SHAPE) == []
+    assert [finding.problem for finding in check_mask(np.ones((2, 3, 4)), (2, 3, 5))] == [
+        "the mask has 4 x 3 x 2 voxels (x, y, z), the tomogram 5 x 3 x 2"
+    ]
+    for value in (0, -1, np.nan):
+        (finding,) = check_mask(np.full(SHAPE, value), SHAPE, slab_voxels=1)
+        assert finding.problem == "the mask is empty: no voxel is above 0"
+    last = np.zeros(SHAPE, np.int8)
+    last[-1, -1, -1] = 1
+    assert check_mask(last, SHAPE, slab_voxels=1) == []
+
+
+def test_a_missing_mask_is_told(tmp_path: Path) -> None:
+    write_volume(tmp_path / "a.mrc", noise(), 10)
+    check = check_tomogram(tomogram(tmp_path / "a.mrc", mask=tmp_path / "mask.mrc"))
+    assert check.bad == f"mask {tmp_path / 'mask.mrc'}: no such file; correct the path"
+
+
+def test_one_table_holds_everything(tmp_path: Path) -> None:
+    write_volume(tmp_path / "a.mrc", noise(), 10)
+    checks = [check_tomogram(tomogram(tmp_path / name)) for name in ("a.mrc", "b.mrc")]
+    table = checks_table(checks)
+    assert list(table.columns) == ["tomogram", "path", "shape", "voxel_size", "status", "problem", "remedy"]
+    assert table["status"].tolist() == ["ok", "bad"]
+    assert table["shape"].tolist() == ["48 x 40 x 24", ""]
+    assert table.loc[1, "problem"] == "no such file"
+    checks = [check_tomogram(tomogram(tmp_path / "a.mrc", 12.0), ["c"])]
+    assert checks_table(checks)["status"].tolist() == ["bad", "warning"]
+
+
+def test_memory_stays_bounded(tmp_path: Path) -> None:
+    volume = np.memmap(tmp_path / "a.raw", np.int16, mode="w+", shape=(160, 256, 256))
+    volume[:] = np.random.default_rng(0).integers(-99, 99, volume.shape, np.int16)
+    tracemalloc.start()
+    check_volume(volume, "dark", 5.0, slab_voxels=8 * 256 * 256)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20 * 2**20  # as floating-point numbers the volume takes 40 MB
