@@ -77,8 +77,8 @@ def score_clusters(true_classes: np.ndarray, clusters: np.ndarray, noise: int = 
         return ClusterScores(0, 0, 0, nan, nan, nan, nan, nan, nan)
     homogeneity, completeness, v_measure = homogeneity_completeness_v_measure(true_classes, clusters)
     pairs = pair_clusters(true_classes, clusters, noise)
-    assigned = np.array([pairs.get(int(cluster), "") for cluster in clusters], dtype=str)
-    assigned[clusters == noise] = BACKGROUND
+    pairs[noise] = BACKGROUND
+    assigned = np.array([pairs.get(cluster, "") for cluster in clusters.tolist()], dtype=str)
     return ClusterScores(
         particles=len(clusters),
         classes=len(classes),

@@ -17,10 +17,13 @@ class EvaluationOptions:
     radius
         Angstrom; a pick farther from every true centre than this is a false one.
     maps
-        Directory of the true density maps, one MRC file per true class, named as the class; None
-        takes the folder `maps` beside the truth files, where there is one.
+        Directory of the true density maps, one MRC file per true class, named as the class; None for none.
     """
 
     truth: str | None = None
     radius: float = 80.0
     maps: str | None = None
+
+    def truth_file(self, tomogram: str) -> str:
+        """Return the truth file of a tomogram, by its name; "" where nothing is known."""
+        return "" if self.truth is None else self.truth.replace("{tomogram}", tomogram)

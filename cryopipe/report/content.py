@@ -162,11 +162,10 @@ def tomogram_pictures(results: RunResults, limit: int) -> list[tuple[str, SliceP
         table = results.particles.iloc[members]
         if len(table):
             coordinates = table[list(columns.COORDINATES)].to_numpy(float)
-            voxel_size = float(table[columns.VOXEL_SIZE].iloc[0])
             diameters = table[columns.DIAMETER].to_numpy(float)
         else:
-            coordinates, voxel_size, diameters = np.zeros((0, 3)), 1.0, np.zeros(0)
-        picture = slice_picture(tomogram.volume, coordinates, diameters, voxel_size)
+            coordinates, diameters = np.zeros((0, 3)), np.zeros(0)
+        picture = slice_picture(tomogram.volume, coordinates, diameters, tomogram.voxel_size)
         classes = results.classes[members]
         pictures.append((tomogram.name, picture, [int(classes[spot.particle]) for spot in picture.spots]))
     return pictures

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,19 +16,34 @@ from cryopipe import columns
 from cryopipe.errors import CryopipeError
 from cryopipe.files.features import read_features
 from cryopipe.files.mrc import open_volume, read_header
+from cryopipe.files.opening import open_tomogram
 from cryopipe.files.star import read_particles, read_star
 from cryopipe.files.tables import read_table
+from cryopipe.tomograms import Tomogram
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class TomogramResult:
-    """One tomogram: its volume (z, y, x; None if unreadable) and how many picks and boxes came of it."""
+    """One tomogram.
+
+    Attributes
+    ----------
+    name, path
+        As in the tomogram table.
+    volume
+        (z, y, x); None if it cannot be read.
+    voxel_size
+        Angstrom; NaN if it cannot be read.
+    picks, boxes
+        How many particles were picked and how many of them became boxes.
+    """
 
     name: str
     path: str
     volume: np.ndarray | None
+    voxel_size: float
     picks: int
     boxes: int
 
@@ -104,7 +120,9 @@ class RunResults:
         return self.particles[columns.CLASS].to_numpy(int)
 
 
-def read_results(results: Path, benchmarks: Path, tomograms: Mapping[str, str]) -> RunResults:
+def read_results(
+    results: Path, benchmarks: Path, tomograms: Iterable[Tomogram], evaluated: bool = True
+) -> RunResults:
     """Read the results of a run, finished or not.
 
     Parameters
@@ -112,14 +130,16 @@ def read_results(results: Path, benchmarks: Path, tomograms: Mapping[str, str]) 
     results
         The directory of results.
     benchmarks
-        The directory of the jobs' time and memory tables, `benchmarks/RULE/NAME.tsv`.
+        The directory of the jobs' time and memory tables, `RULE/NAME.tsv` or `RULE.tsv`.
     tomograms
-        Path of each tomogram's MRC file, by name.
+        Rows of the tomogram table.
+    evaluated
+        False leaves scores aside that an earlier run, with a truth, may have left.
     """
     particles = _particles(results / "clusters" / "particles.star")
     return RunResults(
         check=_table(results / "check" / "tomograms.tsv"),
-        tomograms=[_tomogram(results, name, path) for name, path in tomograms.items()],
+        tomograms=[_tomogram(results, tomogram) for tomogram in tomograms],
         particles=particles,
         features=_features(results / "features" / "features.npz", particles),
         history=_table(results / "features" / "history.tsv"),
@@ -128,12 +148,14 @@ def read_results(results: Path, benchmarks: Path, tomograms: Mapping[str, str]) 
             for path in sorted((results / "averages").glob("cluster_*.mrc"))
             if path.stem.removeprefix("cluster_").isdigit()
         },
-        evaluation={
-            path.stem: read_table(path, ("class", "scope", "measure", "tomogram"))
-            for path in sorted((results / "evaluation").glob("*.tsv"))
-        },
+        evaluation=_evaluation(results / "evaluation") if evaluated else {},
         costs=_costs(benchmarks),
     )
+
+
+def _evaluation(directory: Path) -> dict[str, pd.DataFrame]:
+    names = [name for name in ("picking", "clusters", "averages") if (directory / f"{name}.tsv").is_file()]
+    return {name: read_table(directory / f"{name}.tsv", ("class", "scope", "tomogram")) for name in names}
 
 
 def _table(path: Path) -> pd.DataFrame:
@@ -144,16 +166,17 @@ def _particles(path: Path) -> pd.DataFrame:
     return read_particles(path) if path.is_file() else pd.DataFrame()
 
 
-def _tomogram(results: Path, name: str, path: str) -> TomogramResult:
+def _tomogram(results: Path, tomogram: Tomogram) -> TomogramResult:
+    volume, voxel_size = None, math.nan
     try:
-        volume = open_volume(path)
+        opened = open_tomogram(tomogram)
+        volume, voxel_size = opened.volume, opened.voxel_size
     except CryopipeError as error:
         # The check has reported it; the page lists the tomogram without its picture.
-        logger.warning("no picture of %s: %s", name, error)
-        volume = None
-    picks = _particles(results / "picks" / f"{name}.star")
-    boxes = _particles(results / "subtomograms" / f"{name}.star")
-    return TomogramResult(name, path, volume, len(picks), len(boxes))
+        logger.warning("no picture of %s: %s", tomogram.name, error)
+    picks = _particles(results / "picks" / f"{tomogram.name}.star")
+    boxes = _particles(results / "subtomograms" / f"{tomogram.name}.star")
+    return TomogramResult(tomogram.name, tomogram.path, volume, voxel_size, len(picks), len(boxes))
 
 
 def _features(path: Path, particles: pd.DataFrame) -> np.ndarray:
@@ -186,8 +209,8 @@ def _average(path: Path) -> AverageResult:
 
 def _costs(directory: Path) -> pd.DataFrame:
     tables = []
-    for path in sorted(directory.glob("*/**/*.tsv")):
+    for path in sorted(directory.glob("**/*.tsv")):
         table = pd.read_csv(path, sep="\t", na_values=["-", "NA"])
-        table.insert(0, "rule", path.relative_to(directory).parts[0])
+        table.insert(0, "rule", path.relative_to(directory).with_suffix("").parts[0])
         tables.append(table)
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()

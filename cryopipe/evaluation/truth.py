@@ -1,0 +1,144 @@
+"""True particles beside found ones: which pick is which true particle, and what class that has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import PurePath
+
+import numpy as np
+import pandas as pd
+
+from cryopipe import columns
+from cryopipe.errors import DataError
+from cryopipe.evaluation.matching import Matches, match_points
+
+SPECIES = "cryopipeSpecies"
+"""Column of a truth table that names each particle's class; without it the class number does."""
+TRUE_CLASS = "cryopipeTrueClass"
+"""Column of the matches: class of the true particle; `NO_MATCH` where there is none."""
+TRUE_INDEX = "cryopipeTrueIndex"
+"""Column of the matches: row of the true particle in its tomogram's truth, from 0; -1 where there is none."""
+DISTANCE = "cryopipeTrueDistance"
+"""Column of the matches: angstrom from the true centre; -1 where there is none."""
+NO_MATCH = "none"
+
+
+@dataclass(frozen=True)
+class MatchedParticles:
+    """Found particles with the true ones that they match.
+
+    Attributes
+    ----------
+    table
+        The found particles, with `TRUE_CLASS`, `TRUE_INDEX` and `DISTANCE` after their own columns.
+    truth
+        The true particles by tomogram.
+    matches
+        The pairs by tomogram; distances in angstrom.
+    """
+
+    table: pd.DataFrame
+    truth: Mapping[str, pd.DataFrame]
+    matches: Mapping[str, Matches]
+
+    @property
+    def true_classes(self) -> np.ndarray:
+        """Class of every true particle, found or not, tomogram after tomogram."""
+        parts = [true_classes(table) for table in self.truth.values()]
+        return np.concatenate(parts) if parts else np.zeros(0, str)
+
+    @property
+    def was_found(self) -> np.ndarray:
+        """True for every true particle that a found one matches, in the order of `true_classes`."""
+        parts = []
+        for name, table in self.truth.items():
+            found = np.zeros(len(table), bool)
+            found[self.matches[name].truth] = True
+            parts.append(found)
+        return np.concatenate(parts) if parts else np.zeros(0, bool)
+
+
+def true_classes(truth: pd.DataFrame) -> np.ndarray:
+    """Return the class name of every row of a truth table: its species, its class number, or "particle"."""
+    if SPECIES in truth:
+        return truth[SPECIES].astype(str).to_numpy(str)
+    if columns.CLASS in truth:
+        return np.array([f"class_{number:02d}" for number in truth[columns.CLASS].astype(int)], dtype=str)
+    return np.full(len(truth), "particle")
+
+
+def of_tomogram(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return a truth table's rows of one tomogram; all rows where the table names no tomogram."""
+    if columns.TOMOGRAM in table:
+        rows = table[columns.TOMOGRAM].astype(str) == name
+    elif columns.MICROGRAPH in table:
+        rows = table[columns.MICROGRAPH].astype(str).map(lambda path: PurePath(path).stem) == name
+    else:
+        return table
+    return table[rows].reset_index(drop=True)
+
+
+def voxel_sizes_of(found: pd.DataFrame, tomograms: Iterable[str]) -> dict[str, float]:
+    """Return each tomogram's voxel size, angstrom, as its found particles state it.
+
+    A tomogram in which nothing was found gets 1, since nothing will be measured in it.
+    """
+    if not len(found):
+        return dict.fromkeys(tomograms, 1.0)
+    sizes = found.groupby(found[columns.TOMOGRAM].astype(str))[columns.VOXEL_SIZE].first()
+    return {name: float(sizes.get(name, 1.0)) for name in tomograms}
+
+
+def centres(table: pd.DataFrame, voxel_size: float) -> np.ndarray:
+    """Return the particles' centres (n, 3) xyz in angstrom: coordinates less origins.
+
+    Raises
+    ------
+    DataError
+        If the table has no coordinates.
+    """
+    missing = [name for name in columns.COORDINATES if name not in table]
+    if missing:
+        raise DataError(
+            f"a particle table without {', '.join(missing)}", remedy="give a STAR file of particles"
+        )
+    positions = table[list(columns.COORDINATES)].to_numpy(float) * voxel_size
+    if all(name in table for name in columns.ORIGINS):
+        positions = positions - table[list(columns.ORIGINS)].to_numpy(float)
+    return positions
+
+
+def match_particles(
+    found: pd.DataFrame, truth: Mapping[str, pd.DataFrame], voxel_sizes: Mapping[str, float], radius: float
+) -> MatchedParticles:
+    """Match found particles with true ones, tomogram by tomogram.
+
+    Parameters
+    ----------
+    found
+        Particles of all tomograms.
+    truth
+        The true particles by tomogram; a tomogram without true particles has an empty table.
+    voxel_sizes
+        Angstrom, by tomogram.
+    radius
+        Angstrom.
+    """
+    table = found.reset_index(drop=True)
+    classes = np.full(len(table), NO_MATCH, dtype=object)
+    rows, distances = np.full(len(table), -1), np.full(len(table), -1.0)
+    matches = {}
+    for name, true in truth.items():
+        members = (
+            np.flatnonzero(table[columns.TOMOGRAM].astype(str) == name) if len(table) else np.zeros(0, int)
+        )
+        size = voxel_sizes[name]
+        picked = centres(table.iloc[members], size) if len(members) else np.zeros((0, 3))
+        targets = centres(true, size) if len(true) else np.zeros((0, 3))
+        match = matches[name] = match_points(picked, targets, radius)
+        places = members[match.found]
+        classes[places] = true_classes(true)[match.truth]
+        rows[places], distances[places] = match.truth, match.distances
+    table = table.assign(**{TRUE_CLASS: classes.astype(str), TRUE_INDEX: rows, DISTANCE: distances})
+    return MatchedParticles(table, truth, matches)

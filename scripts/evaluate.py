@@ -1,0 +1,37 @@
+"""Score picks, clusters, poses and averages against known truth."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from snakemake.script import snakemake
+
+from cryopipe.evaluation.averages import read_averages, with_map_scores
+from cryopipe.evaluation.options import EvaluationOptions
+from cryopipe.evaluation.tables import averages_table, clusters_table, picking_table
+from cryopipe.evaluation.truth import match_particles, of_tomogram, voxel_sizes_of
+from cryopipe.files.star import read_particles, write_particles
+from cryopipe.files.tables import write_table
+from cryopipe.job import run
+from cryopipe.tomograms import Tomogram
+
+
+def main(job: Any) -> None:
+    tomograms = [Tomogram(**row) for row in job.params.tomograms]
+    options = EvaluationOptions(**job.params.options)
+    tables = {path: read_particles(path) for path in job.input.truth}
+    truth = {one.name: of_tomogram(tables[options.truth_file(one.name)], one.name) for one in tomograms}
+    picks = pd.concat([read_particles(path) for path in job.input.picks], ignore_index=True)
+    voxel_sizes = voxel_sizes_of(picks, [one.name for one in tomograms])
+    matched_picks = match_particles(picks, truth, voxel_sizes, options.radius)
+    particles = match_particles(read_particles(job.input.particles), truth, voxel_sizes, options.radius)
+    write_table(job.output.picking, picking_table(matched_picks))
+    write_table(job.output.clusters, clusters_table(particles))
+    averages = read_averages(job.input.averages)
+    scores = averages_table(particles, {n: one.particles for n, one in averages.items()}, voxel_sizes)
+    maps = None if options.maps is None else Path(options.maps)
+    write_table(job.output.averages, with_map_scores(scores, averages, maps))
+    write_particles(job.output.matches, particles.table)
+
+
+run(main, snakemake)

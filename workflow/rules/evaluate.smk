@@ -1,0 +1,41 @@
+# Scores against known truth; these rules matter only where evaluation: truth is set.
+EVALUATION = (
+    expand("results/evaluation/{table}.tsv", table=["picking", "clusters", "averages"])
+    if config["evaluation"]["truth"]
+    else []
+)
+
+
+def truth_files(wildcards):
+    """The truth of every tomogram; one file may hold all."""
+    pattern = config["evaluation"]["truth"]
+    return sorted({pattern.replace("{tomogram}", name) for name in TOMOGRAMS})
+
+
+rule evaluate:
+    input:
+        truth=truth_files if EVALUATION else [],
+        picks=of_tomograms("results/picks/{tomogram}.star"),
+        particles="results/clusters/particles.star",
+        averages=of_clusters("results/averages/cluster_{cluster}.mrc"),
+        aligned=of_clusters("results/averages/cluster_{cluster}.star"),
+    output:
+        picking="results/evaluation/picking.tsv",
+        clusters="results/evaluation/clusters.tsv",
+        averages="results/evaluation/averages.tsv",
+        matches="results/evaluation/matches.star",
+    log:
+        "logs/evaluate.log",
+    benchmark:
+        "benchmarks/evaluate.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: attempt * 4000,
+    params:
+        tomograms=[vars(tomogram) for tomogram in TOMOGRAMS.values()],
+        options=config["evaluation"],
+    message:
+        "Scoring picks, clusters and averages against the truth."
+    script:
+        "../../scripts/evaluate.py"

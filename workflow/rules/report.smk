@@ -1,0 +1,42 @@
+# One page that shows everything, and the lines that close a run.
+rule report:
+    input:
+        check="results/check/tomograms.tsv",
+        picks=of_tomograms("results/picks/{tomogram}.star"),
+        boxes=of_tomograms("results/subtomograms/{tomogram}.star"),
+        features="results/features/features.npz",
+        history="results/features/history.tsv",
+        particles="results/clusters/particles.star",
+        averages=of_clusters("results/averages/cluster_{cluster}.mrc"),
+        curves=of_clusters("results/averages/cluster_{cluster}_fsc.star"),
+        evaluation=EVALUATION,
+    output:
+        page=report(
+            "results/report/report.html",
+            caption="../report/report.rst",
+            category="Results",
+            labels={"what": "the whole picture"},
+        ),
+        averages=report(
+            "results/report/averages.png",
+            caption="../report/averages.rst",
+            category="Results",
+            labels={"what": "averages of all clusters"},
+        ),
+        summary="results/report/summary.txt",
+    log:
+        "logs/report.log",
+    benchmark:
+        "benchmarks/report.tsv"
+    conda:
+        "../../envs/report.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: attempt * 4000,
+    params:
+        tomograms=[vars(tomogram) for tomogram in TOMOGRAMS.values()],
+        options=config["report"],
+        settings=config,
+    message:
+        "Drawing the report."
+    script:
+        "../../scripts/report.py"
