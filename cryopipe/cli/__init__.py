@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
         # mistakes in the command line have a message of their own, under whatever name the version gives the class
         if not hasattr(error, "format_message"):
             raise
-        _fail(f"{one_line(error.format_message())} See cryopipe --help.", 2)
+        _fail(f"{one_line(error.format_message()).rstrip('.')}; see cryopipe --help", 2)
 
 
 def _fail(message: str, status: int) -> None:

@@ -1,0 +1,340 @@
+"""The console command: init sets up a dataset from anybody's files, check tells what is wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cryopipe.cli import main
+from cryopipe.cli.init import find_tomograms, unique_names
+from cryopipe.config import CHECKOUT, defaults, read_config
+from cryopipe.errors import TableError
+from cryopipe.files.mrc import write_volume
+from cryopipe.tomograms import NAME, read_tomogram_table
+
+
+def write_tomogram(path: Path, voxel_size: float = 10.0, seed: int = 0) -> Path:
+    volume = np.random.default_rng(seed).normal(size=(20, 32, 32)).astype(np.float32)
+    write_volume(path, volume, voxel_size)
+    return path
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main([str(argument) for argument in arguments])
+    return int(caught.value.code or 0)
+
+
+def state(folder: Path) -> dict[str, tuple[int, int, str]]:
+    """Mode, time and checksum of every file below a folder."""
+    return {
+        str(path.relative_to(folder)): (
+            path.stat().st_mode,
+            path.stat().st_mtime_ns,
+            hashlib.sha256(path.read_bytes()).hexdigest(),
+        )
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Two tomograms, one with its tilt angles beside it, and a tilt series that is none."""
+    write_tomogram(tmp_path / "data" / "TS_01.mrc")
+    write_tomogram(tmp_path / "data" / "TS_02_rec.mrc", 13.48, seed=1)
+    (tmp_path / "data" / "TS_02.tlt").write_text("-50\n0\n52.5\n")
+    (tmp_path / "data" / "TS_02.st").write_bytes(b"a tilt series")
+    return tmp_path / "data"
+
+
+def test_init_writes_a_dataset_that_reads_back(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    before = state(data)
+    dataset = tmp_path / "new dataset"
+    assert run("init", dataset, data, "--contrast", "bright") == 0
+    assert set(state(dataset)) == {
+        "Snakefile",
+        "config/config.yaml",
+        "config/tomograms.tsv",
+        "slurm/profile.v9+.yaml",
+    }
+    tomograms = read_tomogram_table(dataset / "config" / "tomograms.tsv")
+    assert {name: (t.path, t.voxel_size, t.tilt_range, t.contrast) for name, t in tomograms.items()} == {
+        "TS_01": (str(data / "TS_01.mrc"), None, (-60, 60), "bright"),
+        "TS_02_rec": (str(data / "TS_02_rec.mrc"), None, (-50, 52.5), "bright"),
+    }
+    expected = defaults()
+    expected["imaging"]["contrast"] = "bright"
+    assert read_config(dataset / "config" / "config.yaml") == expected
+    assert (dataset / "slurm" / "profile.v9+.yaml").read_text() == (
+        CHECKOUT / "workflow" / "profiles" / "slurm" / "profile.v9+.yaml"
+    ).read_text()
+    assert f'"{CHECKOUT / "Snakefile"}"' in (dataset / "Snakefile").read_text()
+    assert state(data) == before
+    out = capsys.readouterr().out
+    assert out.startswith(
+        f"2 tomograms in {dataset}/config/tomograms.tsv, 1 with the tilt range of a file beside"
+    )
+    assert f"cd '{dataset}'" in out
+
+
+def test_init_does_not_overwrite_unless_forced(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    dataset = tmp_path / "dataset"
+    (dataset / "config").mkdir(parents=True)
+    (dataset / "config" / "config.yaml").write_text("seed: 7\n")
+    before = state(dataset)
+    assert run("init", dataset, data) == 1
+    assert state(dataset) == before
+    assert capsys.readouterr().err == (
+        f"Error: {dataset}/config/config.yaml: would be overwritten; give --force or another directory\n"
+    )
+    (dataset / "config" / "mine.txt").write_text("mine")
+    assert run("init", dataset, data, "--force") == 0
+    assert yaml.safe_load((dataset / "config" / "config.yaml").read_text())["seed"] == 1
+    assert (dataset / "config" / "mine.txt").read_text() == "mine"
+
+
+def test_init_leaves_out_what_cannot_be_used_and_says_so(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (data / "TS_03.mrc").write_bytes((data / "TS_01.mrc").read_bytes()[:5000])
+    write_tomogram(data / "TS_04.mrc", 1.0)
+    assert run("init", tmp_path / "dataset", data) == 0
+    table = (tmp_path / "dataset" / "config" / "tomograms.tsv").read_text()
+    assert list(read_tomogram_table(tmp_path / "dataset" / "config" / "tomograms.tsv")) == [
+        "TS_01",
+        "TS_02_rec",
+        "TS_04",
+    ]
+    assert f"\n# TS_03\t{data}/TS_03.mrc\t" in table
+    out = capsys.readouterr().out
+    assert f"  left out: {data}/TS_03.mrc: is truncated: 5,000 bytes, but" in out
+    assert (
+        "  TS_04: voxel size in the header is 1 A, which most programs write when they do not know it" in out
+    )
+
+
+def test_init_fills_in_a_voxel_size_only_where_headers_do_not_know_it(data: Path, tmp_path: Path) -> None:
+    write_tomogram(data / "TS_03.mrc", 1.0)
+    assert run("init", tmp_path / "dataset", data, "--voxel-size", "12") == 0
+    tomograms = read_tomogram_table(tmp_path / "dataset" / "config" / "tomograms.tsv")
+    assert [t.voxel_size for t in tomograms.values()] == [None, None, 12.0]
+
+
+def test_init_does_not_stumble_over_a_broken_tilt_file(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (data / "TS_01.rawtlt").write_text("none\n")
+    assert run("init", tmp_path / "dataset", data) == 0
+    assert (
+        f"TS_01: tilt range left blank: {data}/TS_01.rawtlt: tilt angles cannot be read"
+        in capsys.readouterr().out
+    )
+    assert read_tomogram_table(tmp_path / "dataset" / "config" / "tomograms.tsv")["TS_01"].tilt_range == (
+        -60,
+        60,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (("init", "DIR/new", "DIR/none.mrc"), 1, "Error: DIR/none.mrc: no such file; correct the path"),
+        (
+            ("init", "DIR/new", "DIR/empty"),
+            1,
+            "Error: DIR/empty: a directory without .mrc, .rec, .map files; give",
+        ),
+        (
+            ("init", "DIR/a.mrc", "DIR/a.mrc"),
+            1,
+            "Error: DIR/a.mrc: is a file; name the directory to set up before",
+        ),
+        (
+            ("init", "DIR/new", "DIR/text.mrc"),
+            1,
+            "Error: DIR/text.mrc: is not an MRC file: 4 bytes, shorter than",
+        ),
+        (
+            ("init", "DIR/a.mrc/new", "DIR/a.mrc"),
+            1,
+            "Error: DIR/a.mrc/new/config/tomograms.tsv: cannot be written",
+        ),
+        (
+            ("init", "DIR/new", "DIR/a.mrc", "--contrast", "grey"),
+            1,
+            "Error: contrast 'grey'; give dark or bright",
+        ),
+        (
+            ("init", "DIR/new", "DIR/a.mrc", "--voxel-size", "0"),
+            1,
+            "Error: voxel size 0; give angstrom, 0.1 to 1000",
+        ),
+        (("init", "DIR/new"), 2, "Error: Missing argument 'tomograms'; see cryopipe --help"),
+        (
+            ("init", "DIR/new", "DIR/a.mrc", "--voxel-size", "x"),
+            2,
+            "Error: Invalid value for '--voxel-size': ",
+        ),
+        (("chekc",), 2, "Error: No such command 'chekc'"),
+        (
+            ("check", "--config", "DIR/none.yaml"),
+            1,
+            "Error: DIR/none.yaml: no such file; run `cryopipe init` to make",
+        ),
+    ],
+)
+def test_mistakes_end_in_one_line_and_write_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture, arguments: tuple[str, ...], status: int, message: str
+) -> None:
+    write_tomogram(tmp_path / "a.mrc")
+    (tmp_path / "text.mrc").write_text("text")
+    (tmp_path / "empty").mkdir()
+    before = state(tmp_path)
+    assert run(*(argument.replace("DIR", str(tmp_path)) for argument in arguments)) == status
+    captured = capsys.readouterr()
+    assert captured.err.startswith(message.replace("DIR", str(tmp_path)))
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+    assert state(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "slug"),
+    [
+        ("a b.mrc", "a_b"),
+        ('it\'s "quoted".mrc', "it_s_quoted"),
+        ("$(touch pwned).mrc", "touch_pwned"),
+        ("-rf.mrc", "rf"),
+        ("Ångström_Zelle.mrc", "Angstrom_Zelle"),
+        ("断层.mrc", "tomogram"),
+        ("{tomogram}.mrc", "tomogram"),
+        ("a;b&c|d*e?.mrc", "a_b_c_d_e"),
+        ("tomograms.mrc", "tomograms_2"),
+        ("#1.mrc", "1"),
+    ],
+)
+def test_strange_file_names_go_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, name: str, slug: str
+) -> None:
+    path = write_tomogram(tmp_path / "in" / name)
+    assert run("init", tmp_path / "dataset", tmp_path / "in") == 0
+    tomograms = read_tomogram_table(tmp_path / "dataset" / "config" / "tomograms.tsv")
+    assert {key: value.path for key, value in tomograms.items()} == {slug: str(path)}
+    monkeypatch.chdir(tmp_path / "dataset")
+    assert run("check") == 0
+    assert "1 tomogram: 1 ok" in capsys.readouterr().out
+    assert not (tmp_path / "dataset" / "pwned").exists()
+
+
+@pytest.mark.parametrize("name", ["a\tb.mrc", "a\nb.mrc", "a\x1b[31m.mrc", "a.mrc "])
+def test_names_that_no_table_can_hold_are_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(
+        TableError, match="a table cannot hold a path with tabs, line breaks, unreadable"
+    ) as caught:
+        find_tomograms([tmp_path / name])
+    assert str(caught.value).isprintable()
+
+
+def test_a_file_given_twice_counts_once(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(data)
+    assert find_tomograms([data / "TS_01.mrc", data, Path("TS_01.mrc")]) == [
+        data / "TS_01.mrc",
+        data / "TS_02_rec.mrc",
+    ]
+
+
+def test_names_of_files_with_one_name_take_the_directory() -> None:
+    paths = [Path("/x/TS_01/rec.mrc"), Path("/x/TS_02/rec.mrc"), Path("/x/other.mrc")]
+    assert unique_names(paths) == ["TS_01_rec", "TS_02_rec", "other"]
+    assert unique_names([Path("/a/x.mrc"), Path("/a/X.rec"), Path("/a/x.map")]) == ["a_x", "a_X_2", "a_x_3"]
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="/\0"), min_size=1)))
+def test_names_are_always_valid_and_unique(stems: list[str]) -> None:
+    names = unique_names([Path("/data") / f"{stem}.mrc" for stem in stems])
+    assert all(NAME.fullmatch(name) for name in names)
+    assert len({name.lower() for name in names}) == len(stems)
+
+
+def test_check_tells_all_problems_and_its_status(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    write_tomogram(data / "TS_03.mrc", 1.0)
+    (data / "TS_04.mrc").symlink_to(data / "TS_01.mrc")
+    dataset = tmp_path / "dataset"
+    assert run("init", dataset, data) == 0
+    before = state(tmp_path)
+    monkeypatch.chdir(dataset)
+    capsys.readouterr()
+    assert run("check") == 1
+    assert state(tmp_path) == before
+    lines = capsys.readouterr().out.splitlines()
+    assert [re.split(r"  +", line) for line in lines[:5]] == [
+        ["tomogram", "voxels (x, y, z)", "voxel size", "tilts", "contrast", "status"],
+        ["TS_01", "32 x 32 x 20", "10 A", "-60 to 60", "dark", "bad"],
+        ["TS_02_rec", "32 x 32 x 20", "13.48 A", "-50 to 52.5", "dark", "ok"],
+        ["TS_03", "32 x 32 x 20", "unknown", "-60 to 60", "dark", "bad"],
+        ["TS_04", "32 x 32 x 20", "10 A", "-60 to 60", "dark", "bad"],
+    ]
+    assert lines[6].startswith(
+        f"TS_01: bad: {data}/TS_01.mrc: the same file as tomogram TS_04: its particles would"
+    )
+    assert lines[7].startswith(f"TS_03: bad: {data}/TS_03.mrc: voxel size in the header is 1 A")
+    assert lines[8].startswith(f"TS_04: bad: {data}/TS_04.mrc: the same file as tomogram TS_01")
+    assert lines[-1] == "4 tomograms: 1 ok, 3 bad"
+
+
+def test_check_explains_the_real_tomograms(
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    real = shared_data / "real"
+    names = ("apoferritin", "microtubule_13pf", "lysosome")
+    assert run("init", tmp_path / "dataset", *(real / f"{name}.mrc" for name in names)) == 0
+    monkeypatch.chdir(tmp_path / "dataset")
+    assert run("check") == 1
+    out = capsys.readouterr().out
+    assert "lysosome: bad" in out
+    assert "write it, in angstrom, into the column voxel_size of the tomogram table" in out
+    assert "microtubule_13pf: warning" in out
+    assert out.endswith("3 tomograms: 1 ok, 1 warning, 1 bad\n")
+
+
+def test_the_dataset_runs_as_a_workflow(data: Path, tmp_path: Path) -> None:
+    dataset = tmp_path / "data set"
+    assert run("init", dataset, data) == 0
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--cores", "1"]
+    result = subprocess.run(command, cwd=dataset, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr + result.stdout
+    assert re.search(r"^check_tomogram +2$", result.stdout + result.stderr, re.MULTILINE)
+
+
+def test_help_is_plain_text(capsys: pytest.CaptureFixture) -> None:
+    assert run("--help") == 0
+    out = capsys.readouterr().out
+    assert "init" in out
+    assert "check" in out
+    assert "─" not in out
+
+
+def test_the_installed_command_answers() -> None:
+    command = Path(sys.executable).with_name("cryopipe")
+    result = subprocess.run(
+        [command, "check", "--config", "none.yaml"], capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == "Error: none.yaml: no such file; run `cryopipe init` to make one\n"

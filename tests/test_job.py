@@ -1,0 +1,117 @@
+"""The frame of a job: its log, and errors as one line; progress; messages that stay on one line."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cryopipe.errors import CryopipeError, DataError, FileError, TableError, one_line
+from cryopipe.job import run
+from cryopipe.progress import Progress, progress
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Iterator[Any]:
+    root, environment = logging.getLogger(), dict(os.environ)
+    level, handlers, shown = root.level, list(root.handlers), warnings.showwarning
+    yield SimpleNamespace(log=[tmp_path / "logs" / "rule" / "a.log"], threads=3)
+    logging.captureWarnings(False)
+    warnings.showwarning = shown
+    for handler in set(root.handlers) - set(handlers):
+        handler.close()
+    root.handlers, root.level = handlers, level
+    os.environ.clear()
+    os.environ.update(environment)
+
+
+def failing(error: Exception) -> Any:
+    def work(job: Any) -> None:
+        logging.info("so far so good")
+        raise error
+
+    return work
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (DataError("value 3", file="a.mrc", remedy="mend it"), "Error: a.mrc: value 3; mend it"),
+        (
+            MemoryError(),
+            "Error: out of memory; lower `memory_gb` in config.yaml or ask the scheduler for more",
+        ),
+        (KeyError("x\ny"), "Error: KeyError: 'x\\ny'; the traceback is in {log}"),
+    ],
+)
+def test_errors_end_in_one_line_and_leave_the_traceback_in_the_log(
+    job: Any, capsys: pytest.CaptureFixture[str], error: Exception, line: str
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run(failing(error), job)
+    assert caught.value.code == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["so far so good", line.format(log=job.log[0])]
+    log = job.log[0].read_text()
+    assert "so far so good" in log
+    assert "Traceback (most recent call last)" in log
+    assert type(error).__name__ in log
+
+
+def test_a_job_that_succeeds_logs_and_is_held_to_its_threads(
+    job: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(lambda job: logging.info("threads: %s", os.environ["OMP_NUM_THREADS"]), job)
+    assert capsys.readouterr().err == "threads: 3\n"
+    assert "INFO threads: 3" in job.log[0].read_text()
+
+
+def test_an_older_log_is_replaced(job: Any) -> None:
+    job.log[0].parent.mkdir(parents=True)
+    job.log[0].write_text("old")
+    run(lambda job: None, job)
+    assert job.log[0].read_text() == ""
+
+
+def test_messages_name_file_problem_and_remedy_on_one_line() -> None:
+    error = FileError("two\nlines", file=Path("a\tb.mrc"), remedy="mend\rit")
+    assert str(error) == "a\\tb.mrc: two\\nlines; mend\\rit"
+    assert (error.file, error.problem, error.remedy) == ("a\\tb.mrc", "two\\nlines", "mend\\rit")
+    assert str(TableError("problem")) == "problem"
+    assert isinstance(error, CryopipeError)
+
+
+def test_letters_of_all_languages_stay_readable() -> None:
+    assert one_line("Å µ é 断层") == "Å µ é 断层"
+    assert one_line("\x1b[31mred\x07") == "\\x1b[31mred\\x07"
+
+
+def test_progress_tells_how_far_how_fast_and_how_long_still() -> None:
+    counter = Progress(2000, "boxes", "embedding")
+    counter.done = 500
+    assert counter.message(100.0) == "embedding: 500 of 2,000 boxes, 5 boxes/s, 0:05:00 left"
+    counter.done = 0
+    assert counter.message(10.0) == "embedding: 0 of 2,000 boxes, 0 boxes/s, 0:00:00 left"
+
+
+def test_progress_is_logged_at_the_end_and_not_at_every_step(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    assert list(progress(range(5), 5, "blocks", "picking a")) == [0, 1, 2, 3, 4]
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith("picking a: 5 of 5 blocks, ")
+
+
+def test_progress_is_logged_after_each_interval(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    counter = Progress(4, "blocks", "picking a", interval=0.0)
+    for _ in range(4):
+        counter.advance()
+    assert [message.split(",")[0] for message in caplog.messages] == [
+        f"picking a: {done} of 4 blocks" for done in (1, 2, 3, 4)
+    ]

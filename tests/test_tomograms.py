@@ -1,0 +1,128 @@
+"""The tomogram table: what it may hold, and how its mistakes are told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cryopipe.errors import TableError
+from cryopipe.tomograms import Tomogram, find_twins, read_tomogram_table
+
+HEADER = "tomogram\tpath\tvoxel_size\ttilt_min\ttilt_max\tcontrast\tmask"
+
+
+def table(folder: Path, *lines: str, header: str = HEADER) -> Path:
+    path = folder / "tomograms.tsv"
+    path.write_bytes("\n".join([header, *lines, ""]).encode())
+    return path
+
+
+def test_cells_and_defaults(tmp_path: Path) -> None:
+    path = table(
+        tmp_path,
+        "# a comment",
+        "TS_01\t/data/a b'$(x)é\".mrc\t13.48\t-52.5\t60\tbright\tmasks/a.mrc",
+        "",
+        "007\tb.mrc",
+        "c-3\tc.mrc\t\t\t45\t\t",
+    )
+    assert read_tomogram_table(path, (-50.0, 51.0), "dark") == {
+        "TS_01": Tomogram("TS_01", "/data/a b'$(x)é\".mrc", 13.48, (-52.5, 60), "bright", "masks/a.mrc"),
+        "007": Tomogram("007", "b.mrc", None, (-50, 51), "dark", None),
+        "c-3": Tomogram("c-3", "c.mrc", None, (-50, 45), "dark", None),
+    }
+
+
+def test_files_from_other_editors_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "t.tsv"
+    path.write_bytes("\ufefftomogram\tpath\r\n a \t a.mrc \r\n".encode())
+    assert list(read_tomogram_table(path)) == ["a"]
+    assert read_tomogram_table(path)["a"].path == "a.mrc"
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("a b\tx.mrc", "line 2: tomogram name 'a b'; use letters, digits, '_' and '-' only"),
+        ("-a\tx.mrc", "line 2: tomogram name '-a'; use letters"),
+        ("../a\tx.mrc", "line 2: tomogram name '../a'; use letters"),
+        ("\tx.mrc", "line 2: tomogram name ''; use letters"),
+        (
+            "Tomograms\tx.mrc",
+            "line 2: tomogram name 'Tomograms' is taken by a table of the results; rename it",
+        ),
+        ("a", "line 2: path is blank; give the MRC file"),
+        (
+            "a\tx.mrc\t0",
+            "line 2: voxel_size 0; give angstrom, 0.1 to 1000, or leave it blank for the header's",
+        ),
+        ("a\tx.mrc\t-5", "line 2: voxel_size -5; give angstrom"),
+        ("a\tx.mrc\t1,2", "line 2: voxel_size '1,2' is not a number; give a number or leave it blank"),
+        ("a\tx.mrc\tnan", "line 2: voxel_size 'nan' is not a number"),
+        (
+            "a\tx.mrc\t\t60\t-60",
+            "line 2: tilt range 60 to -60; give degrees with -90 <= tilt_min < tilt_max <= 90",
+        ),
+        ("a\tx.mrc\t\t-91\t", "line 2: tilt range -91 to 60; give degrees"),
+        ("a\tx.mrc\t\t\t\tblack", "line 2: contrast 'black'; give dark or bright"),
+        ("a\tx.mrc\t\t\t\t\t\tmore", "line 2: 8 cells for 7 columns; remove extra tabs"),
+        ("A\tx.mrc\na\ty.mrc", "line 3: tomogram 'a' stands in the table twice; rename one"),
+        ("", "no tomograms; add one line per tomogram below the header"),
+    ],
+)
+def test_mistakes_in_rows(tmp_path: Path, row: str, message: str) -> None:
+    path = table(tmp_path, *row.split("\n"))
+    with pytest.raises(TableError) as caught:
+        read_tomogram_table(path)
+    assert str(caught.value).startswith(f"{path}: {message}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (
+            "tomogram\tpath\tvoxelsize",
+            "line 1: unknown column 'voxelsize'; known: tomogram, path, voxel_size",
+        ),
+        ("tomogram path", "line 1: unknown column 'tomogram path'"),
+        ("tomogram", "line 1: column 'path' is missing; separate columns by one tab"),
+        ("", "the table is empty; its first line must be: tomogram<tab>path<tab>voxel_size"),
+    ],
+)
+def test_mistakes_in_the_header(tmp_path: Path, header: str, message: str) -> None:
+    path = table(tmp_path, header=header)
+    with pytest.raises(TableError) as caught:
+        read_tomogram_table(path)
+    assert str(caught.value).startswith(f"{path}: {message}")
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    path = table(tmp_path, "a b\tx.mrc\t0", "c\ty.mrc\t\t\t\tgrey")
+    with pytest.raises(TableError) as caught:
+        read_tomogram_table(path)
+    assert str(caught.value).count("line 2: ") == 2
+    assert str(caught.value).count("line 3: ") == 1
+    assert str(caught.value).count(" | ") == 2
+
+
+def test_missing_and_unreadable_tables(tmp_path: Path) -> None:
+    with pytest.raises(
+        TableError, match=r"no such file; run `cryopipe init` or set `tomograms` in config.yaml"
+    ):
+        read_tomogram_table(tmp_path / "none.tsv")
+    (tmp_path / "t.tsv").write_bytes(b"\xff\xfet\x00")
+    with pytest.raises(TableError, match=r"cannot be read .*; save it as UTF-8 text"):
+        read_tomogram_table(tmp_path / "t.tsv")
+
+
+def test_twins_are_found_through_links_and_detours(tmp_path: Path) -> None:
+    (tmp_path / "a.mrc").touch()
+    (tmp_path / "link.mrc").symlink_to(tmp_path / "a.mrc")
+    paths = {"a": "a.mrc", "b": "link.mrc", "c": "x/../a.mrc", "d": "d.mrc"}
+    tomograms = {
+        name: Tomogram(name, str(tmp_path / path), None, (-60, 60), "dark", None)
+        for name, path in paths.items()
+    }
+    assert find_twins(tomograms) == {"a": ["b", "c"], "b": ["a", "c"], "c": ["a", "b"], "d": []}
