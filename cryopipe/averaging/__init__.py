@@ -1,0 +1,1 @@
+"""Alignment and averages of a cluster's boxes, without a template."""

@@ -1,0 +1,302 @@
+"""Alignment of a cluster's boxes without a template, in two half-sets that never see each other."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from cryopipe.averaging.averages import fsc_weighted, wedge_compensated_sums
+from cryopipe.averaging.band import Band
+from cryopipe.averaging.frames import centre_of_density, common_frame, transform_poses, turned
+from cryopipe.averaging.halfset import HalfSet
+from cryopipe.averaging.options import AveragingOptions
+from cryopipe.averaging.search import Grid, Poses, shift_grid
+from cryopipe.averaging.spectra import Boxes, Spectra
+from cryopipe.averaging.start import StartData, best_start
+from cryopipe.volume.fourier import shift_volumes
+from cryopipe.volume.fsc import CorrectedFSC, corrected_fsc, fourier_shell_correlation, resolution_at
+from cryopipe.volume.geometry import rotation_grid, symmetry_rotations
+from cryopipe.volume.masks import sphere_mask
+
+logger = logging.getLogger(__name__)
+
+FEWEST_FOR_FSC = 10
+"""Boxes below which two half-maps say nothing: aligning them to each other would make their correlation."""
+BAND_MARGIN = 3
+"""Shells beyond the present resolution that take part, so that it can grow."""
+
+
+@dataclass(frozen=True)
+class AlignmentResult:
+    """The aligned boxes of a cluster and their average.
+
+    Attributes
+    ----------
+    rotations
+        n rotations, average to particle.
+    shifts_voxels
+        (n, 3) x, y, z: the particle's centre sits at the box's centre plus this.
+    scores
+        (n,) correlation with the own half-set's map where the box was measured, -1 to 1.
+    kept
+        (n,) whether the box is in the average.
+    half_sets
+        (n,) 1 or 2.
+    average
+        (z, y, x), filtered by what the half-maps agree on.
+    half_maps
+        Two unfiltered (z, y, x) maps in one frame, or one copied where there is one box.
+    mask
+        (z, y, x) that the correlation used.
+    fsc
+        None where there are too few boxes to measure it.
+    resolution_0143, resolution_05
+        Angstrom; infinite where not measured or where nothing is common.
+    voxel_size
+        Angstrom.
+    """
+
+    rotations: Rotation
+    shifts_voxels: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    kept: NDArray[np.bool_]
+    half_sets: NDArray[np.intp]
+    average: NDArray[np.float32]
+    half_maps: tuple[NDArray[np.float32], NDArray[np.float32]]
+    mask: NDArray[np.float32]
+    fsc: CorrectedFSC | None
+    resolution_0143: float
+    resolution_05: float
+    voxel_size: float
+
+
+def align_cluster(
+    boxes: Boxes, tilt_ranges: NDArray[np.float64], voxel_size: float, options: AveragingOptions, seed: int,
+    device: torch.device | None = None,
+) -> AlignmentResult:  # fmt: skip
+    """Align boxes from the data alone and average them.
+
+    Parameters
+    ----------
+    boxes
+        (n, z, y, x) cubes, particles bright; an array or anything that hands out boxes by index.
+    tilt_ranges
+        (n, 2) lowest and highest tilt of each box's tomogram, degrees.
+    voxel_size
+        Angstrom.
+    options
+        See `AveragingOptions`.
+    seed
+        The same seed gives the same result.
+    device
+        Where to compute; the processor by default.
+
+    Returns
+    -------
+    Poses, half-maps, average and resolution. Fewer than ten boxes are averaged without a resolution.
+    """
+    spectra = Spectra(boxes, tilt_ranges, device or torch.device("cpu"))
+    setting = _Setting(spectra, voxel_size, options)
+    rng = np.random.default_rng(seed)
+    half_sets = _half_sets(len(spectra), rng)
+    halves = [
+        setting.start_half(np.flatnonzero(half_sets == number), number, rng)
+        for number in np.unique(half_sets)
+    ]
+    band = setting.band(setting.start_shells)
+    search = setting.exhaustive_search(options.angular_step)
+    return _refine(setting, halves, half_sets, band, search, seed)
+
+
+def refine(
+    boxes: Boxes, tilt_ranges: NDArray[np.float64], voxel_size: float, options: AveragingOptions, seed: int,
+    rotations: Rotation, shifts_voxels: NDArray[np.float64], half_sets: NDArray[np.intp],
+    device: torch.device | None = None,
+) -> AlignmentResult:  # fmt: skip
+    """Refine given poses, as those of the same particles in coarser boxes.
+
+    Parameters
+    ----------
+    boxes, tilt_ranges, voxel_size, options, seed, device
+        As for `align_cluster`.
+    rotations, shifts_voxels
+        Where to begin; shifts in voxels of these boxes.
+    half_sets
+        (n,) 1 or 2; kept.
+    """
+    spectra = Spectra(boxes, tilt_ranges, device or torch.device("cpu"))
+    setting = _Setting(spectra, voxel_size, options)
+    matrices = torch.from_numpy(rotations.as_matrix()).to(setting.mask)
+    poses = Poses(matrices, torch.from_numpy(np.asarray(shifts_voxels)).to(setting.mask))
+    band = setting.band(setting.start_shells)
+    halves = []
+    for number in np.unique(half_sets):
+        indices = np.flatnonzero(half_sets == number)
+        half = setting.half(indices, setting.mask * 0, int(number))
+        half.set_poses(poses.chosen(torch.from_numpy(indices)))
+        half.volume = (
+            band.volume_from_sums(half.improve(band, None, 0), setting.no_prior(band)) * setting.mask
+        )
+        halves.append(half)
+    return _refine(setting, halves, np.asarray(half_sets), band, None, seed)
+
+
+class _Setting:
+    """What all steps of one alignment share."""
+
+    def __init__(self, spectra: Spectra, voxel_size: float, options: AveragingOptions) -> None:
+        self.spectra, self.voxel_size, self.options = spectra, voxel_size, options
+        n = spectra.box_size
+        self.extent = n * voxel_size
+        diameter = options.mask_diameter or 0.8 * self.extent
+        edge = max(2.0, n / 10)
+        self.mask = sphere_mask(n, min(diameter / voxel_size / 2, n / 2 - edge), edge, spectra.device)
+        self.max_shift_voxels = options.max_shift / voxel_size
+        self.symmetry = torch.from_numpy(symmetry_rotations(options.symmetry).as_matrix()).to(self.mask)
+        self.last_shell = int(self.extent / max(options.finest_resolution, 2 * voxel_size))
+        self.start_shells = self.shell_of(options.start_resolution)
+
+    def shell_of(self, resolution: float) -> int:
+        """Return the shell of a resolution, at least 4 and within the data's limit."""
+        return min(self.last_shell, max(4, math.ceil(self.extent / resolution)))
+
+    def band(self, shells: int) -> Band:
+        """Return the coefficients up to a shell."""
+        return Band(self.spectra.box_size, shells, self.spectra.device)
+
+    def no_prior(self, band: Band) -> Tensor:
+        """Return the noise-to-signal ratios that leave a map as it is."""
+        return torch.full((band.shells + 1,), 0.01, device=band.device)
+
+    def exhaustive_search(self, angle: float) -> Grid:
+        """Return all rotations at a covering radius, with all shifts two voxels apart."""
+        grid = rotation_grid(angle, self.options.symmetry)
+        shifts = shift_grid(self.max_shift_voxels, 2.0, self.spectra.device)
+        return Grid(torch.from_numpy(grid.as_matrix()).to(self.mask), shifts)
+
+    def half(self, indices: NDArray[np.intp], volume: Tensor, number: int) -> HalfSet:
+        """Return one half-set with its first map."""
+        # A little beyond the allowed shift, so that the edge of the search does not attract.
+        return HalfSet(
+            self.spectra, indices, volume, self.symmetry, 1.2 * self.max_shift_voxels + 0.5, f"half {number}"
+        )
+
+    def start_half(self, indices: NDArray[np.intp], number: int, rng: np.random.Generator) -> HalfSet:
+        """Return a half-set with the first map that its own boxes give."""
+        options = self.options
+        subset = np.sort(rng.permutation(indices)[: options.start_boxes])
+        data = StartData(
+            self.spectra, subset, self.band(self.start_shells), self.mask, self.voxel_size, options
+        )
+        volume = best_start(data, options, rng, f"half {number}").volume
+        centre = centre_of_density(volume * self.mask)
+        if options.symmetry.upper() not in ("C1",):
+            centre = centre * self._free_axes()
+        volume = shift_volumes(volume[None], -centre[None])[0] * self.mask
+        return self.half(indices, volume, number)
+
+    def _free_axes(self) -> Tensor:
+        """Return 1 for the axes along which the point group leaves the centre free: z for Cn, else none."""
+        along_z = 1.0 if self.options.symmetry.upper().startswith("C") else 0.0
+        return torch.tensor([0.0, 0.0, along_z], device=self.mask.device)
+
+
+def _half_sets(count: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Return 1 or 2 for every box, evenly and at random."""
+    numbers = np.arange(count) % 2 + 1
+    return rng.permutation(numbers) if count > 1 else numbers
+
+
+def _refine(
+    setting: _Setting,
+    halves: list[HalfSet],
+    half_sets: NDArray[np.intp],
+    band: Band,
+    search: Grid | None,
+    seed: int,
+) -> AlignmentResult:
+    """Refine both halves, from band to finer band, and bring them to one frame at the end."""
+    frame = None
+    measurable = len(halves) == 2 and len(half_sets) >= FEWEST_FOR_FSC
+    for number in range(setting.options.refinement_iterations):
+        sums = [half.improve(band, search, rounds=3) for half in halves]
+        volumes = [band.volume_from_sums(s, setting.no_prior(band)) * setting.mask for s in sums]
+        if not measurable:
+            for half, volume in zip(halves, volumes, strict=True):
+                half.volume = volume
+            search = None
+            continue
+        frame = common_frame(volumes[0], volumes[1], band, frame, setting.max_shift_voxels)
+        fsc = fourier_shell_correlation(volumes[0], turned(volumes[1], frame), setting.voxel_size)
+        fsc.correlation[band.shells + 1 :] = 0  # nothing was summed there
+        shell = setting.shell_of(resolution_at(fsc, 0.143))
+        prior = _noise_to_signal(fsc.correlation[: band.shells + 1], band)
+        for half, s in zip(halves, sums, strict=True):
+            half.volume = band.volume_from_sums(s, prior) * setting.mask
+            half.leave_out(setting.options.outlier_deviations)
+        logger.info("round %d: band to %.1f A, half-maps agree to %.1f A", number + 1, setting.extent / band.shells, resolution_at(fsc, 0.143))  # fmt: skip
+        finer = setting.band(min(setting.last_shell, max(shell, setting.start_shells) + BAND_MARGIN))
+        if search is None and finer.shells <= band.shells and number >= 4:
+            break
+        search, band = None, finer
+    return _finish(setting, halves, half_sets, frame, band, seed)
+
+
+def _noise_to_signal(correlation: NDArray[np.float64], band: Band) -> Tensor:
+    """Return (1 - FSC) / FSC per shell: what a half-map holds of noise for its signal."""
+    clipped = np.clip(correlation, 0.01, 0.999)
+    ratio = torch.from_numpy((1 - clipped) / clipped).float().to(band.device)
+    padded = ratio.new_full((band.shells + 1,), 99.0)
+    padded[: len(ratio)] = ratio
+    return padded
+
+
+def _finish(
+    setting: _Setting,
+    halves: list[HalfSet],
+    half_sets: NDArray[np.intp],
+    frame: Poses | None,
+    band: Band,
+    seed: int,
+) -> AlignmentResult:
+    """Bring half 2 to the frame of half 1, average, and measure the resolution."""
+    if len(halves) == 2:
+        if frame is None:
+            frame = common_frame(halves[0].volume, halves[1].volume, band, None, setting.max_shift_voxels)
+        halves[1].set_poses(transform_poses(halves[1].poses, frame))
+    sums = [wedge_compensated_sums(setting.spectra, half, setting.symmetry) for half in halves]
+    half_maps = [s.average() for s in sums]
+    total = sums[0] if len(sums) == 1 else sums[0] + sums[1]
+    average, fsc, resolutions = total.average(), None, (math.inf, math.inf)
+    if len(halves) == 2 and len(half_sets) >= FEWEST_FOR_FSC:
+        fsc = corrected_fsc(half_maps[0], half_maps[1], setting.voxel_size, setting.mask, seed)
+        finest = setting.options.finest_resolution
+        resolutions = (resolution_at(fsc.corrected, 0.143, finest), resolution_at(fsc.corrected, 0.5, finest))
+        average = fsc_weighted(average, fsc.corrected)
+    return _result(setting, halves, half_sets, average, half_maps, fsc, resolutions)
+
+
+def _result(
+    setting: _Setting, halves: list[HalfSet], half_sets: NDArray[np.intp], average: Tensor,
+    half_maps: list[Tensor], fsc: CorrectedFSC | None, resolutions: tuple[float, float],
+) -> AlignmentResult:  # fmt: skip
+    count = len(half_sets)
+    matrices, shifts = np.zeros((count, 3, 3)), np.zeros((count, 3))
+    scores, kept = np.zeros(count), np.zeros(count, dtype=bool)
+    for half in halves:
+        matrices[half.indices] = half.poses.matrices.double().cpu().numpy()
+        shifts[half.indices] = half.poses.shifts_voxels.double().cpu().numpy()
+        scores[half.indices] = half.scores.double().cpu().numpy()
+        kept[half.indices] = half.kept.cpu().numpy()
+    maps = [volume.float().cpu().numpy() for volume in (average, half_maps[0], half_maps[-1])]
+    return AlignmentResult(
+        Rotation.from_matrix(matrices), shifts, scores, kept, half_sets, maps[0], (maps[1], maps[2]),
+        setting.mask.cpu().numpy(), fsc, resolutions[0], resolutions[1], setting.voxel_size,
+    )  # fmt: skip

@@ -1,0 +1,182 @@
+"""Boxes and references as the few Fourier coefficients inside a resolution band.
+
+A box of 32 voxels has about seven hundred independent coefficients coarser than a fifth of Nyquist's
+frequency, so a rotated, shifted reference is compared with a box in one short scalar product, and many
+of them in one matrix product.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_OVERSAMPLING = 2
+"""Sampling of the reference's transform, as a multiple of the box's own, before linear interpolation."""
+
+
+class Band:
+    """The independent Fourier coefficients of a cube up to a shell, frequency 0 left out.
+
+    Parameters
+    ----------
+    box_size
+        Edge n of the cube, voxels.
+    shells
+        Highest shell, at most n // 2 - 1; shell i lies at i / (n * voxel size).
+    device
+        Where tensors live.
+
+    Attributes
+    ----------
+    frequencies
+        (K, 3) integer x, y, z, as float; one of each pair of opposite frequencies.
+    shell
+        (K,) nearest shell of every coefficient.
+    """
+
+    def __init__(self, box_size: int, shells: int, device: torch.device) -> None:
+        self.box_size, self.device = box_size, device
+        self.shells = max(1, min(shells, (box_size - 1) // 2))
+        k = torch.arange(-self.shells, self.shells + 1, device=device)
+        z, y, x = torch.meshgrid(k, k, k, indexing="ij")
+        radius = (x * x + y * y + z * z).float().sqrt()
+        half = (x > 0) | ((x == 0) & (y > 0)) | ((x == 0) & (y == 0) & (z > 0))
+        chosen = half & (radius < min(self.shells + 0.5, box_size / 2))
+        zyx = torch.stack([z[chosen], y[chosen], x[chosen]], dim=1)
+        self.frequencies = zyx.flip(1).float()
+        self.shell = radius[chosen].round().long()
+        self.shell_sizes = torch.bincount(self.shell, minlength=self.shells + 1).float()
+        wrapped = zyx % box_size
+        width = box_size // 2 + 1
+        self._index = (wrapped[:, 0] * box_size + wrapped[:, 1]) * width + wrapped[:, 2]
+        self._centre_phase = self.shift_phases(torch.full((1, 3), -float(box_size // 2), device=device))[0]
+        self._reach = _OVERSAMPLING * (self.shells + 1)
+
+    def __len__(self) -> int:
+        return len(self.shell)
+
+    def shift_phases(self, shifts_voxels: Tensor) -> Tensor:
+        """Return (..., K) factors that displace by (..., 3) voxels x, y, z."""
+        angle = (shifts_voxels.to(self.frequencies) @ self.frequencies.T) * (-2 * torch.pi / self.box_size)
+        return torch.polar(torch.ones_like(angle), angle)
+
+    def coefficients(self, volumes: Tensor) -> Tensor:
+        """Return (n, K) complex coefficients of (n, z, y, x) volumes about their centre."""
+        transform = torch.fft.rfftn(volumes.to(self.device, torch.float32), dim=(-3, -2, -1))
+        return transform.flatten(1)[:, self._index] * self._centre_phase
+
+    def reference_grid(self, volume: Tensor) -> Tensor:
+        """Return the transform of a (z, y, x) reference on a fine grid, for `project`: (2, g, g, g)."""
+        n, fine = self.box_size, _OVERSAMPLING * self.box_size
+        padded = torch.zeros((fine,) * 3, device=self.device)
+        start = fine // 2 - n // 2
+        inner = slice(start, start + n)
+        padded[inner, inner, inner] = volume.to(padded) / self._interpolation_envelope()
+        transform = torch.fft.fftshift(torch.fft.fftn(torch.fft.ifftshift(padded)))
+        low, high = fine // 2 - self._reach, fine // 2 + self._reach + 1
+        if low < 0 or high > fine:
+            margin = self._reach + 1 - fine // 2
+            transform = F.pad(transform, (margin,) * 6)
+            low, high = low + margin, high + margin
+        crop = transform[low:high, low:high, low:high]
+        return torch.view_as_real(crop).permute(3, 0, 1, 2).contiguous()
+
+    def project(self, grid: Tensor, matrices: Tensor) -> Tensor:
+        """Return the coefficients of the reference turned by (..., 3, 3) active rotations: (..., K)."""
+        lead = matrices.shape[:-2]
+        # The turned reference has at k what the reference has at R^-1 k.
+        points = self.frequencies @ matrices.reshape(-1, 3, 3).to(self.frequencies)
+        points = points * (_OVERSAMPLING / self._reach)
+        sampled = F.grid_sample(
+            grid.expand(len(points), *grid.shape), points[:, None, None], mode="bilinear", align_corners=True
+        )
+        values = torch.complex(sampled[:, 0, 0, 0], sampled[:, 1, 0, 0])
+        return values.reshape(*lead, len(self))
+
+    def interpolation_sums(self, values: Tensor, weights: Tensor, matrices: Tensor, sums: Tensor) -> None:
+        """Turn measured coefficients back into the reference's frame and add them to the fine grid.
+
+        Parameters
+        ----------
+        values
+            (n, K) complex, already shifted back and zero where not measured.
+        weights
+            (n, K), 1 where measured.
+        matrices
+            (n, 3, 3) rotations, reference to particle.
+        sums
+            (g^3, 3) real part, imaginary part and weight; changed in place.
+        """
+        points = (self.frequencies @ matrices.to(self.frequencies)) * _OVERSAMPLING + self._reach
+        base = points.floor()
+        fraction = points - base
+        size = 2 * self._reach + 1
+        first = base.long()
+        payload = torch.cat([torch.view_as_real(values), weights[..., None]], dim=-1).reshape(-1, 3)
+        for corner in range(8):
+            step = torch.tensor([corner & 1, corner >> 1 & 1, corner >> 2], device=self.device)
+            share = torch.where(step.bool(), fraction, 1 - fraction).prod(dim=-1)
+            at = first + step
+            index = (at[..., 2] * size + at[..., 1]) * size + at[..., 0]
+            sums.index_add_(0, index.reshape(-1), payload * share.reshape(-1, 1))
+
+    def empty_sums(self) -> Tensor:
+        """Return zeros for `interpolation_sums`."""
+        return torch.zeros((2 * self._reach + 1) ** 3, 3, device=self.device)
+
+    def volume_from_sums(self, sums: Tensor, noise_to_signal: Tensor) -> Tensor:
+        """Divide the summed data by the summed weights and transform to a (z, y, x) volume.
+
+        Parameters
+        ----------
+        sums
+            From `interpolation_sums`.
+        noise_to_signal
+            (shells + 1,) added to the weights as a multiple of their mean in the shell: 1 / signal-to-noise
+            ratio of the average there.
+        """
+        size = 2 * self._reach + 1
+        grid = sums.reshape(size, size, size, 3)
+        mate = grid.flip(0, 1, 2)
+        real, imaginary, weight = (
+            grid[..., 0] + mate[..., 0],
+            grid[..., 1] - mate[..., 1],
+            grid[..., 2] + mate[..., 2],
+        )
+        axis = torch.arange(size, device=self.device) - self._reach
+        radius = (
+            torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij")).float().norm(dim=0) / _OVERSAMPLING
+        )
+        shell = radius.round().long().clamp(max=self.shells + 1)
+        mean = torch.zeros(self.shells + 2, device=self.device).index_add_(
+            0, shell.flatten(), weight.flatten()
+        )
+        mean = mean / torch.bincount(shell.flatten(), minlength=self.shells + 2)
+        prior = (
+            torch.cat([noise_to_signal.to(mean), noise_to_signal[-1:].to(mean)]) * mean + 1e-3 * mean + 1e-6
+        )
+        transform = torch.complex(real, imaginary) / (weight + prior[shell])
+        transform = torch.where(radius < self.shells + 0.5, transform, torch.zeros_like(transform))
+        return self._crop_to_volume(transform)
+
+    def _crop_to_volume(self, transform: Tensor) -> Tensor:
+        n, fine = self.box_size, _OVERSAMPLING * self.box_size
+        padded = torch.zeros((fine,) * 3, dtype=transform.dtype, device=self.device)
+        reach = min(self._reach, fine // 2 - 1)
+        trim = self._reach - reach
+        inner = slice(fine // 2 - reach, fine // 2 + reach + 1)
+        kept = slice(trim, 2 * self._reach + 1 - trim)
+        padded[inner, inner, inner] = transform[kept, kept, kept]
+        volume = torch.fft.fftshift(torch.fft.ifftn(torch.fft.ifftshift(padded))).real
+        # The fine grid holds 8 times the box's coefficients; ifftn divides by their number.
+        start = fine // 2 - n // 2
+        inner = slice(start, start + n)
+        return volume[inner, inner, inner] / self._interpolation_envelope()
+
+    def _interpolation_envelope(self) -> Tensor:
+        """Return the (z, y, x) factor by which linear interpolation in Fourier space dims a volume."""
+        n = self.box_size
+        x = (torch.arange(n, device=self.device) - n // 2) / (_OVERSAMPLING * n)
+        line = torch.sinc(x) ** 2
+        return line[:, None, None] * line[None, :, None] * line[None, None, :]

@@ -1,0 +1,126 @@
+"""One half-set: its boxes, their poses and its own map, blind to the other half."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cryopipe.averaging.band import Band
+from cryopipe.averaging.search import Grid, Poses, Reference, best_on_grid, refine_poses
+from cryopipe.averaging.spectra import Spectra, batches
+from cryopipe.averaging.start import add_symmetric, noise_from_power
+from cryopipe.progress import Progress
+
+_NOISE_SAMPLE = 100
+"""Boxes that the noise is estimated from."""
+
+
+class HalfSet:
+    """The boxes of one half-set and what is known about them so far.
+
+    Parameters
+    ----------
+    spectra
+        All boxes of the cluster.
+    indices
+        (m,) which of them belong to this half-set.
+    volume
+        (z, y, x) first map.
+    symmetry
+        (g, 3, 3) rotations of the point group.
+    max_shift_voxels
+        Farthest shift.
+    name
+        For messages.
+
+    Attributes
+    ----------
+    poses
+        Of the half-set's boxes, in the frame of its own map.
+    scores
+        (m,) correlation of box and map where the box was measured.
+    kept
+        (m,) whether the box takes part in the map.
+    """
+
+    def __init__(
+        self, spectra: Spectra, indices: NDArray[np.intp], volume: Tensor, symmetry: Tensor,
+        max_shift_voxels: float, name: str,
+    ) -> None:  # fmt: skip
+        self.spectra, self.indices, self.volume = spectra, indices, volume
+        self.symmetry, self.max_shift_voxels, self.name = symmetry, max_shift_voxels, name
+        count, device = len(indices), spectra.device
+        self.poses = Poses(
+            torch.eye(3, device=device).repeat(count, 1, 1), torch.zeros(count, 3, device=device)
+        )
+        self.scores = torch.zeros(count, device=device)
+        self.kept = torch.ones(count, dtype=torch.bool, device=device)
+        self._has_poses = False
+
+    def set_poses(self, poses: Poses) -> None:
+        """Begin from known poses."""
+        self.poses, self._has_poses = poses, True
+
+    def improve(self, band: Band, search: Grid | None, rounds: int) -> Tensor:
+        """Bring every box to its likeliest pose and sum the boxes in the map's frame.
+
+        Parameters
+        ----------
+        band
+            The coefficients compared and summed.
+        search
+            Rotations and shifts to try first; None to begin from the present poses.
+        rounds
+            Steps of local refinement at most.
+
+        Returns
+        -------
+        The sums, for `Band.volume_from_sums`.
+        """
+        wedges = self.spectra.measured(band)
+        reference = Reference(band, band.reference_grid(self.volume), self._noise(band, wedges))
+        sums = band.empty_sums()
+        counter = Progress(len(self.indices), "boxes", f"aligning {self.name}")
+        # Seven turned references of six floats per coefficient, and the products of the search.
+        for batch in batches(np.arange(len(self.indices)), len(band) * 400):
+            raw = self.spectra.coefficients(self.indices[batch], band, wedges)
+            schemes = self.spectra.scheme_of_box[self.indices[batch]]
+            scaled, measured = raw / reference.noise, wedges[schemes]
+            if search is None:
+                poses = self.poses.chosen(batch)
+            else:
+                poses = best_on_grid(scaled, schemes, wedges, reference, search)
+            poses, scores = refine_poses(scaled, measured, reference, poses, self.max_shift_voxels, rounds)
+            self.poses.matrices[batch], self.poses.shifts_voxels[batch] = poses.matrices, poses.shifts_voxels
+            self.scores[batch] = scores
+            use = self.kept[batch][:, None]
+            back = raw * band.shift_phases(-poses.shifts_voxels)
+            add_symmetric(band, sums, back * use, measured * use, poses.matrices, self.symmetry)
+            counter.advance(len(batch))
+        self._has_poses = True
+        return sums
+
+    def leave_out(self, deviations: float) -> None:
+        """Leave out the boxes whose score lies far below the half-set's median.
+
+        The rule: score < median - `deviations` * 1.4826 * median absolute deviation.
+        """
+        if len(self.scores) < 5:
+            return
+        median = self.scores.median()
+        spread = 1.4826 * (self.scores - median).abs().median()
+        self.kept = self.scores >= median - deviations * spread
+
+    def _noise(self, band: Band, wedges: Tensor) -> Tensor:
+        """Return (K,) standard deviations of what the map in its poses leaves unexplained."""
+        spaced = np.linspace(0, len(self.indices) - 1, min(_NOISE_SAMPLE, len(self.indices)))
+        chosen = np.unique(spaced.astype(np.intp))
+        raw = self.spectra.coefficients(self.indices[chosen], band, wedges)
+        measured = wedges[self.spectra.scheme_of_box[self.indices[chosen]]]
+        if self._has_poses:
+            ones = torch.ones(len(band), device=band.device)
+            plain = Reference(band, band.reference_grid(self.volume), ones)
+            raw = raw - plain.at(self.poses.chosen(chosen)) * measured
+        return noise_from_power(raw, measured, band)

@@ -1,0 +1,41 @@
+"""The options of the averaging stage; the keys of the section `averaging` of the configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class AveragingOptions:
+    """How a cluster's boxes are aligned and averaged. Lengths in angstrom, angles in degrees."""
+
+    symmetry: str = "C1"
+    """Point group that is imposed: C1, C2, ..., D2, ..., T or O."""
+    mask_diameter: float | None = None
+    """Diameter of the soft mask about the average; None for four fifths of the box."""
+    max_shift: float = 40.0
+    """Farthest that a particle's centre may lie from its pick."""
+    starts: int = 3
+    """Random starts per half-set, of which the likeliest goes on."""
+    start_boxes: int = 150
+    """Boxes per half-set that the starts use at most."""
+    start_resolution: float = 65.0
+    """Resolution of the starts and of the first search over all orientations."""
+    start_iterations: int = 15
+    """Rounds of expectation and maximisation per start."""
+    angular_step: float = 15.0
+    """Covering radius of the search over all orientations."""
+    refinement_iterations: int = 8
+    """Rounds of local refinement at most."""
+    finest_resolution: float = 0.0
+    """Band limit of the data; no frequency beyond it is used. 0 for Nyquist."""
+    outlier_deviations: float = 3.0
+    """A box is left out when its score lies more robust standard deviations than this below the median."""
+    recognised_resolution: float = 40.0
+    """A cluster whose average is finer than this counts as recognised."""
+    merge_correlation: float = 0.9
+    """Averages that correlate better than this after alignment are offered as one cluster."""
+    merge: bool = False
+    """Whether offered mergers are applied."""
+    known_maps: str = ""
+    """Directory of known maps (MRC) that the averages are compared with; empty for none."""

@@ -1,0 +1,220 @@
+"""Poses of boxes against a reference: all rotations and shifts at once, and local refinement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cryopipe.averaging.band import Band
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The poses of an exhaustive search.
+
+    Attributes
+    ----------
+    matrices
+        (R, 3, 3) rotations, reference to particle.
+    shifts_voxels
+        (S, 3) displacements x, y, z of the particle.
+    """
+
+    matrices: Tensor
+    shifts_voxels: Tensor
+
+
+def shift_grid(radius_voxels: float, step_voxels: float, device: torch.device) -> Tensor:
+    """Return (S, 3) displacements within a sphere on a cubic lattice, the origin among them."""
+    count = int(radius_voxels / step_voxels + 1e-6)
+    axis = torch.arange(-count, count + 1, device=device) * step_voxels
+    lattice = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).reshape(-1, 3)
+    return lattice[lattice.norm(dim=1) <= radius_voxels * 1.001 + 1e-6]
+
+
+def log_likelihoods(
+    coefficients: Tensor, schemes: Tensor, measured: Tensor, references: Tensor, phases: Tensor
+) -> Tensor:
+    """Compare every box with every turned reference at every shift, where the box was measured.
+
+    Parameters
+    ----------
+    coefficients
+        (B, K) of the boxes, divided by the noise's standard deviation and 0 where not measured.
+    schemes
+        (B,) row of `measured` that holds for the box.
+    measured
+        (W, K) 1 where a tilt scheme has measured.
+    references
+        (R, K) of the turned references, divided by the noise's standard deviation.
+    phases
+        (S, K) factors of the shifts.
+
+    Returns
+    -------
+    (B, S, R) log-likelihood above that of pure noise.
+    """
+    boxes, shifts = len(coefficients), len(phases)
+    # The box is shifted back: there are fewer boxes times shifts than rotations times shifts.
+    back = torch.view_as_real(coefficients[:, None] * phases.conj()).reshape(boxes * shifts, -1)
+    cross = back @ torch.view_as_real(references).reshape(len(references), -1).T
+    energy = measured @ (references.real**2 + references.imag**2).T
+    return 2 * cross.reshape(boxes, shifts, -1) - energy[schemes][:, None]
+
+
+@dataclass
+class Poses:
+    """Rotations (n, 3, 3), reference to particle, and shifts (n, 3) x, y, z in voxels."""
+
+    matrices: Tensor
+    shifts_voxels: Tensor
+
+    def chosen(self, indices: Tensor) -> Poses:
+        """Return the poses of these indices."""
+        return Poses(self.matrices[indices], self.shifts_voxels[indices])
+
+
+@dataclass
+class Reference:
+    """A map made ready for comparison with boxes.
+
+    Attributes
+    ----------
+    band
+        The coefficients compared.
+    grid
+        The map's transform, from `Band.reference_grid`.
+    noise
+        (K,) standard deviation of the boxes' noise.
+    """
+
+    band: Band
+    grid: Tensor
+    noise: Tensor
+
+    def at(self, poses: Poses) -> Tensor:
+        """Return (n, K) noise-weighted coefficients of the map in these poses."""
+        turned = self.band.project(self.grid, poses.matrices)
+        return turned * self.band.shift_phases(poses.shifts_voxels) / self.noise
+
+
+def best_on_grid(
+    coefficients: Tensor, schemes: Tensor, wedges: Tensor, reference: Reference, search: Grid
+) -> Poses:
+    """Return each box's likeliest pose of an exhaustive search.
+
+    Parameters
+    ----------
+    coefficients
+        (B, K) of the boxes, divided by the noise, 0 where not measured.
+    schemes, wedges
+        Tilt scheme of every box, and what the schemes have measured.
+    reference
+        The map.
+    search
+        Rotations and shifts.
+    """
+    phases = reference.band.shift_phases(search.shifts_voxels)
+    best = torch.full((len(coefficients),), -torch.inf, device=coefficients.device)
+    rotation, shift = torch.zeros_like(best, dtype=torch.long), torch.zeros_like(best, dtype=torch.long)
+    step = 512
+    for first in range(0, len(search.matrices), step):
+        matrices = search.matrices[first : first + step]
+        turned = reference.band.project(reference.grid, matrices) / reference.noise
+        scores = log_likelihoods(coefficients, schemes, wedges, turned, phases).flatten(1)
+        value, at = scores.max(dim=1)
+        better = value > best
+        best = torch.where(better, value, best)
+        rotation = torch.where(better, at % len(matrices) + first, rotation)
+        shift = torch.where(better, at // len(matrices), shift)
+    return Poses(search.matrices[rotation], search.shifts_voxels[shift])
+
+
+def refine_poses(
+    coefficients: Tensor, measured: Tensor, reference: Reference, poses: Poses, max_shift_voxels: float,
+    rounds: int = 3,
+) -> tuple[Poses, Tensor]:  # fmt: skip
+    """Climb to the likeliest pose nearby with damped Gauss-Newton steps in rotation and shift.
+
+    Parameters
+    ----------
+    coefficients
+        (B, K) of the boxes, divided by the noise, 0 where not measured.
+    measured
+        (B, K) 1 where measured.
+    reference
+        The map.
+    poses
+        Where to begin.
+    max_shift_voxels
+        Steps that lead beyond it are refused.
+    rounds
+        Steps at most.
+
+    Returns
+    -------
+    The poses and (B,) correlations of box and map where the box was measured.
+    """
+    damping = torch.full((len(coefficients),), 0.03, device=coefficients.device)
+    model = reference.at(poses) * measured
+    misfit = ((coefficients - model).abs() ** 2).sum(dim=1)
+    for _ in range(rounds):
+        step = _gauss_newton_step(coefficients, measured, model, reference, poses, damping)
+        trial = Poses(_rotation_matrices(step[:, :3]) @ poses.matrices, poses.shifts_voxels + step[:, 3:])
+        trial_model = reference.at(trial) * measured
+        trial_misfit = ((coefficients - trial_model).abs() ** 2).sum(dim=1)
+        good = (trial_misfit < misfit) & (trial.shifts_voxels.norm(dim=1) <= max_shift_voxels)
+        poses = Poses(
+            torch.where(good[:, None, None], trial.matrices, poses.matrices),
+            torch.where(good[:, None], trial.shifts_voxels, poses.shifts_voxels),
+        )
+        model = torch.where(good[:, None], trial_model, model)
+        misfit = torch.where(good, trial_misfit, misfit)
+        damping = torch.where(good, damping / 3, damping * 10)
+    return poses, _correlation(coefficients, model)
+
+
+def _gauss_newton_step(
+    coefficients: Tensor, measured: Tensor, model: Tensor, reference: Reference, poses: Poses, damping: Tensor
+) -> Tensor:
+    """Return (B, 6): rotation vector (radians, particle's frame) and shift (voxels)."""
+    band = reference.band
+    # A turn that moves the finest coefficients by about a quarter of their spacing.
+    angle = 0.25 / band.shells
+    columns = []
+    for axis in range(3):
+        turn = torch.zeros(2, 3, device=band.device)
+        turn[0, axis], turn[1, axis] = angle, -angle
+        plus, minus = (
+            reference.at(Poses(rotation @ poses.matrices, poses.shifts_voxels))
+            for rotation in _rotation_matrices(turn)
+        )
+        columns.append((plus - minus) * measured / (2 * angle))
+    for axis in range(3):
+        columns.append(model * band.frequencies[:, axis] * (-2j * torch.pi / band.box_size))
+    jacobian = torch.view_as_real(torch.stack(columns, dim=1)).flatten(2)
+    residual = torch.view_as_real(coefficients - model).flatten(1)
+    normal = jacobian @ jacobian.transpose(1, 2)
+    gradient = (jacobian @ residual[..., None])[..., 0]
+    diagonal = normal.diagonal(dim1=1, dim2=2)
+    damped = normal + torch.diag_embed(
+        damping[:, None] * diagonal + 1e-6 * diagonal.amax(dim=1, keepdim=True) + 1e-9
+    )
+    step = torch.linalg.solve(damped, gradient)
+    limit = torch.tensor([0.12] * 3 + [1.0] * 3, device=band.device)
+    return step.clamp(-limit, limit)
+
+
+def _rotation_matrices(vectors: Tensor) -> Tensor:
+    """Return (n, 3, 3) rotations about (n, 3) vectors by their length in radians."""
+    cross = torch.zeros(len(vectors), 3, 3, device=vectors.device)
+    x, y, z = vectors.unbind(dim=1)
+    cross[:, 0, 1], cross[:, 0, 2], cross[:, 1, 2] = -z, y, -x
+    return torch.linalg.matrix_exp(cross - cross.transpose(1, 2))
+
+
+def _correlation(a: Tensor, b: Tensor) -> Tensor:
+    norm = (a.abs() ** 2).sum(dim=1).sqrt() * (b.abs() ** 2).sum(dim=1).sqrt()
+    return (a.conj() * b).sum(dim=1).real / norm.clamp(min=1e-12)
