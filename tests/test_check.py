@@ -137,7 +137,7 @@ def test_all_findings_come_at_once(tmp_path: Path) -> None:
         "the same file as tomogram b, c: its particles would count twice",
         "voxel size in the header is 1 A, which most programs write when they do not know it",
         "all voxels hold the same value, 4",
-        "the mask has 19 x 20 x 20 voxels (x, y, z), the tomogram 20 x 20 x 20",
+        f"mask {tmp_path / 'mask.mrc'}: 19 x 20 x 20 voxels (x, y, z), but the tomogram has 20 x 20 x 20",
     ]
     assert check.status == "bad"
     assert check.bad.count(" | ") == 3
@@ -170,11 +170,11 @@ def test_shapes_that_are_no_tomogram(
 def test_masks() -> None:
     assert check_mask(np.ones(SHAPE, np.int8), SHAPE) == []
     assert [finding.problem for finding in check_mask(np.ones((2, 3, 4)), (2, 3, 5))] == [
-        "the mask has 4 x 3 x 2 voxels (x, y, z), the tomogram 5 x 3 x 2"
+        "4 x 3 x 2 voxels (x, y, z), but the tomogram has 5 x 3 x 2"
     ]
     for value in (0, -1, np.nan):
         (finding,) = check_mask(np.full(SHAPE, value), SHAPE, slab_voxels=1)
-        assert finding.problem == "the mask is empty: no voxel is above 0"
+        assert finding.problem == "is empty: no voxel is above 0"
     last = np.zeros(SHAPE, np.int8)
     last[-1, -1, -1] = 1
     assert check_mask(last, SHAPE, slab_voxels=1) == []

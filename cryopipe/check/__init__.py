@@ -7,7 +7,7 @@ table and never writes to them. A tomogram is read once, a slab at a time.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -89,10 +89,7 @@ def check_tomogram(tomogram: Tomogram, twins: Sequence[str] = ()) -> TomogramChe
     volume = open_volume(tomogram.path)
     findings += check_volume(volume, tomogram.contrast, voxel_size, tomogram.name)
     if tomogram.mask is not None:
-        try:
-            findings += check_mask(open_volume(tomogram.mask), volume.shape)
-        except FileError as error:
-            findings.append(Finding("bad", f"mask {error.file}: {error.problem}", error.remedy or ""))
+        findings += _check_mask_file(tomogram.mask, header.shape_zyx)
     return TomogramCheck(tomogram, header, voxel_size, tuple(findings))
 
 
@@ -115,6 +112,14 @@ def check_header(header: MrcHeader, voxel_size: float | None) -> list[Finding]:
         )
         findings.append(Finding("warning", problem, "if so, turn it with IMOD: trimvol -rx IN OUT"))
     return findings
+
+
+def _check_mask_file(path: str, shape_zyx: tuple[int, ...]) -> list[Finding]:
+    try:
+        findings = check_mask(open_volume(path), shape_zyx)
+    except FileError as error:
+        findings = [Finding("bad", error.problem, error.remedy or "")]
+    return [replace(finding, problem=f"mask {one_line(path)}: {finding.problem}") for finding in findings]
 
 
 def checks_table(checks: Iterable[TomogramCheck]) -> pd.DataFrame:

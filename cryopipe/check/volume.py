@@ -64,14 +64,12 @@ def check_volume(
 def check_mask(mask: np.ndarray, shape_zyx: tuple[int, ...], slab_voxels: int = SLAB_VOXELS) -> list[Finding]:
     """Check that a mask (z, y, x) has the tomogram's shape and leaves something to pick in."""
     if mask.shape != shape_zyx:
-        problem = f"the mask has {_by(mask.shape)} voxels (x, y, z), the tomogram {_by(shape_zyx)}"
+        problem = f"{_by(mask.shape)} voxels (x, y, z), but the tomogram has {_by(shape_zyx)}"
         return [Finding("bad", problem, "give a mask of the tomogram's shape")]
     thickness = max(1, slab_voxels // mask[0].size)
     slabs = (mask[start : start + thickness] for start in range(0, mask.shape[0], thickness))
     if not any(bool((slab > 0).any()) for slab in slabs):
-        return [
-            Finding("bad", "the mask is empty: no voxel is above 0", "leave the column mask blank or mend it")
-        ]
+        return [Finding("bad", "is empty: no voxel is above 0", "leave the column mask blank or mend it")]
     return []
 
 
