@@ -1,0 +1,121 @@
+"""Density maps from files as species: any size, units and voxel size."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from skimage.filters import threshold_otsu
+
+from cryopipe.errors import DataError, SimulationError
+from cryopipe.files.mrc import open_volume, read_header
+from cryopipe.simulation.assemblies import PROTEIN_DENSITY
+from cryopipe.simulation.phantoms import Phantom, band_limit, check_sampling
+from cryopipe.volume.fourier import fourier_rescale, frequency_grid
+
+SUFFIXES = (".mrc", ".map")
+_SURFACE = 0.15
+"""The bounding sphere holds all voxels above this fraction of protein density."""
+
+
+def read_maps(directory: str | Path, voxel_size: float, resolution: float) -> list[Phantom]:
+    """Read every MRC map of a directory as a species named like its file.
+
+    Parameters
+    ----------
+    directory
+        Holds .mrc or .map files; read in the order of their names.
+    voxel_size, resolution
+        Angstrom, of the phantoms.
+
+    Raises
+    ------
+    SimulationError
+        If there is none.
+    """
+    folder = Path(directory)
+    files = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
+    if not files:
+        raise SimulationError(
+            "no .mrc or .map file here", file=folder, remedy="name a directory of density maps"
+        )
+    return [read_map(path, voxel_size, resolution) for path in files]
+
+
+def read_map(path: str | Path, voxel_size: float, resolution: float) -> Phantom:
+    """Read one density map as a species.
+
+    Units are unknown, so the map is scaled to protein: its background, the mode of the values, becomes 0;
+    Otsu's threshold divides body from background; the density sums up to the body's volume, and the mass is that volume
+    at 0.81 Da per cubic angstrom. The centre of mass comes to lie in the middle.
+
+    Raises
+    ------
+    DataError
+        If the header has no voxel size, or the map holds no body.
+    """
+    header = read_header(path)
+    if header.voxel_size is None:
+        raise DataError(
+            "the map's header has no voxel size", file=path, remedy="set it in the header, in angstrom"
+        )
+    source = np.array(open_volume(path), dtype=np.float32)
+    return phantom_from_density(source, header.voxel_size, voxel_size, resolution, Path(path).stem)
+
+
+def phantom_from_density(
+    density: NDArray[np.float32], density_voxel_size: float, voxel_size: float, resolution: float, name: str
+) -> Phantom:
+    """Centre, scale, resample and band-limit a density (z, y, x) in any units; see `read_map`."""
+    check_sampling(voxel_size, resolution)
+    if not np.isfinite(density).all() or float(np.ptp(density)) == 0:
+        raise DataError(f"map {name} is constant or holds values that are not numbers", remedy="leave it out")
+    body, volume = _scaled_to_protein(density, density_voxel_size)
+    grid = np.argwhere(body > 0)
+    weight = body[body > 0]
+    centre = np.average(grid, axis=0, weights=weight)
+    reach = np.linalg.norm(grid[weight > _SURFACE] - centre, axis=1).max() * density_voxel_size
+    radius = float(reach) + density_voxel_size / 2
+    centred = _centred(body, centre, 2 * math.ceil((radius + resolution) / density_voxel_size) + 2)
+    size = 2 * math.ceil((radius + resolution) / voxel_size) + 2
+    volume_fine = torch.as_tensor(centred, dtype=torch.float32)
+    resampled = fourier_rescale(
+        _limited(volume_fine, density_voxel_size, resolution), density_voxel_size, voxel_size, size
+    )
+    limited = _limited(resampled, voxel_size, resolution)
+    limited = limited * (volume / voxel_size**3 / float(limited.sum()))
+    return Phantom(limited.numpy(), voxel_size, resolution, radius, "C1", volume * PROTEIN_DENSITY, name)
+
+
+def _scaled_to_protein(density: NDArray[np.float32], voxel_size: float) -> tuple[NDArray[np.float64], float]:
+    """Return the density, 0 outside and about 1 inside, and the body's volume in cubic angstrom."""
+    counts, edges = np.histogram(density, bins=256)
+    # Most of a map's box is solvent or, after masking, exactly one value.
+    mode = float(edges[counts.argmax()] + edges[counts.argmax() + 1]) / 2
+    contrast = density.astype(np.float64) - mode
+    threshold = float(threshold_otsu(contrast))
+    inside = contrast > threshold
+    body = np.where(contrast > 0.25 * threshold, contrast, 0.0)
+    volume = float(np.count_nonzero(inside)) * voxel_size**3
+    return body * (np.count_nonzero(inside) / body.sum()), volume
+
+
+def _centred(body: NDArray[np.float64], centre: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    """Return a cube of edge `size` with the centre of mass, (z, y, x) voxels, at voxel size // 2."""
+    whole = np.round(centre).astype(int)
+    cube = np.zeros((size,) * 3)
+    low = whole - size // 2
+    first, last = np.maximum(low, 0), np.minimum(low + size, body.shape)
+    target = tuple(slice(a, b) for a, b in zip(first - low, last - low, strict=True))
+    cube[target] = body[tuple(slice(a, b) for a, b in zip(first, last, strict=True))]
+    k = [np.fft.fftfreq(size)[:, None, None], np.fft.fftfreq(size)[:, None], np.fft.fftfreq(size)]
+    phase = sum(frequency * offset for frequency, offset in zip(k, centre - whole, strict=True))
+    return np.asarray(np.fft.ifftn(np.fft.fftn(cube) * np.exp(2j * np.pi * phase)).real)
+
+
+def _limited(volume: torch.Tensor, voxel_size: float, resolution: float) -> torch.Tensor:
+    gain = band_limit(frequency_grid(volume.shape, voxel_size) * resolution)
+    return torch.fft.ifftn(torch.fft.fftn(volume) * gain).real

@@ -1,0 +1,87 @@
+"""What is in a cell besides protein: lipid bilayers and gold beads."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+_LEAFLET_OFFSET = 18.0
+"""Angstrom from a bilayer's middle to the densest plane of either leaflet."""
+_LEAFLET_WIDTH = 7.0
+"""Angstrom; standard deviation of a leaflet's dense layer."""
+_LEAFLET_DENSITY = 1.3
+"""Peak density of phosphate and head groups against ice, where solid protein is 1."""
+_GOLD_RADIUS = 50.0
+_GOLD_DENSITY = 12.0
+_CLEARANCE = 35.0
+"""Angstrom from a bilayer's middle within which no particle's body may lie."""
+
+
+def bilayer_profile(distance: FloatArray, resolution: float) -> FloatArray:
+    """Return the density at a distance (angstrom) from a bilayer's middle, blurred to `resolution`.
+
+    Two dense layers of head groups with the tails between them, near the density of ice. The blur is
+    a Gaussian that has fallen to 0.03 at the band limit.
+    """
+    blur = math.sqrt(2 * math.log(1 / 0.03)) / (2 * math.pi) * resolution
+    width = math.hypot(_LEAFLET_WIDTH, blur)
+    height = _LEAFLET_DENSITY * _LEAFLET_WIDTH / width
+    leaflets = [np.exp(-0.5 * ((distance + side * _LEAFLET_OFFSET) / width) ** 2) for side in (-1, 1)]
+    return np.asarray(height * (leaflets[0] + leaflets[1]))
+
+
+def add_vesicle(
+    density: NDArray[np.float32],
+    surface: NDArray[np.bool_],
+    voxel_size: float,
+    resolution: float,
+    rng: np.random.Generator,
+) -> None:
+    """Add a vesicle, a slightly deformed sphere that the slab may cut; mark its membrane in `surface`."""
+    shape = np.array(density.shape)
+    smallest, largest = 250.0, max(300.0, 0.28 * float(shape[1:].min()) * voxel_size)
+    semi_axes = rng.uniform(smallest, largest) * rng.uniform(0.9, 1.1, 3) / voxel_size
+    centre = rng.uniform(0.1, 0.9, 3) * shape
+    low = np.maximum(0, np.floor(centre - semi_axes - 8)).astype(int)
+    high = np.minimum(shape, np.ceil(centre + semi_axes + 8)).astype(int)
+    window = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    z, y, x = np.ogrid[window]
+    scaled = np.sqrt(sum(((g - c) / a) ** 2 for g, c, a in zip((z, y, x), centre, semi_axes, strict=True)))
+    distance = (scaled - 1) * float(semi_axes.mean()) * voxel_size
+    density[window] += bilayer_profile(distance, resolution).astype(np.float32)
+    surface[window] |= np.abs(distance) < _CLEARANCE
+
+
+def add_sheet(
+    density: NDArray[np.float32],
+    surface: NDArray[np.bool_],
+    voxel_size: float,
+    resolution: float,
+    rng: np.random.Generator,
+) -> None:
+    """Add a gently undulating membrane that crosses the slab steeply; mark it in `surface`."""
+    z, y, x = (g.astype(np.float64) for g in np.ogrid[tuple(slice(0, n) for n in density.shape)])
+    centre = rng.uniform(0.2, 0.8, 3) * np.array(density.shape)
+    turn, lean = rng.uniform(0, 2 * np.pi), rng.uniform(-0.5, 0.5)
+    along = (y - centre[1]) * math.cos(turn) - (x - centre[2]) * math.sin(turn)
+    across = (
+        (x - centre[2]) * math.cos(turn) + (y - centre[1]) * math.sin(turn) + (z - centre[0]) * math.tan(lean)
+    )
+    length, height = rng.uniform(600, 1500) / voxel_size, rng.uniform(10, 40) / voxel_size
+    wave = height * np.sin(2 * np.pi * (along / length + rng.uniform()))
+    distance = (across - wave) * math.cos(lean) * voxel_size
+    density += bilayer_profile(distance, resolution).astype(np.float32)
+    surface |= np.abs(distance) < _CLEARANCE
+
+
+def gold_bead(voxel_size: float, resolution: float) -> NDArray[np.float32]:
+    """Return the density (z, y, x) of a bead of 10 nm about voxel n // 2, its edge blurred to `resolution`."""
+    half = math.ceil((_GOLD_RADIUS + resolution) / voxel_size)
+    axis = np.arange(-half, half + 1) * voxel_size
+    radius = np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2)
+    edge = np.clip((_GOLD_RADIUS - radius) / (0.25 * resolution), -30, 30)
+    return np.asarray(_GOLD_DENSITY / (1 + np.exp(-edge)), dtype=np.float32)
