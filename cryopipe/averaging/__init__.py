@@ -1,1 +1,7 @@
 """Alignment and averages of a cluster's boxes, without a template."""
+
+from cryopipe.averaging.alignment import AlignmentResult, align_cluster, refine
+from cryopipe.averaging.options import AveragingOptions
+from cryopipe.averaging.tables import fsc_blocks, particle_table
+
+__all__ = ["AlignmentResult", "AveragingOptions", "align_cluster", "fsc_blocks", "particle_table", "refine"]

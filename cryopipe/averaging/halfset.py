@@ -89,7 +89,7 @@ class HalfSet:
             schemes = self.spectra.scheme_of_box[self.indices[batch]]
             scaled, measured = raw / reference.noise, wedges[schemes]
             if search is None:
-                poses = self.poses.chosen(batch)
+                poses = self.poses.chosen(torch.from_numpy(batch))
             else:
                 poses = best_on_grid(scaled, schemes, wedges, reference, search)
             poses, scores = refine_poses(scaled, measured, reference, poses, self.max_shift_voxels, rounds)
@@ -122,5 +122,5 @@ class HalfSet:
         if self._has_poses:
             ones = torch.ones(len(band), device=band.device)
             plain = Reference(band, band.reference_grid(self.volume), ones)
-            raw = raw - plain.at(self.poses.chosen(chosen)) * measured
+            raw = raw - plain.at(self.poses.chosen(torch.from_numpy(chosen))) * measured
         return noise_from_power(raw, measured, band)

@@ -29,6 +29,27 @@ class Boxes(Protocol):
         ...
 
 
+class ChosenBoxes:
+    """Some boxes of a larger collection, read when they are asked for.
+
+    Parameters
+    ----------
+    boxes
+        The collection.
+    chosen
+        (n,) which of its boxes, in the order wanted.
+    """
+
+    def __init__(self, boxes: Boxes, chosen: NDArray[np.intp]) -> None:
+        self.boxes, self.chosen = boxes, np.asarray(chosen)
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def __getitem__(self, indices: NDArray[np.intp]) -> NDArray[np.float32]:
+        return self.boxes[self.chosen[indices]]
+
+
 class Spectra:
     """Boxes with their tilt ranges, seen through a band.
 

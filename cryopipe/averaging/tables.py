@@ -1,0 +1,81 @@
+"""The alignment of a cluster as the tables that are handed on."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from cryopipe import columns
+from cryopipe.averaging.alignment import AlignmentResult
+from cryopipe.volume.geometry import relion_angles
+
+NO_RESOLUTION = 999.0
+"""What RELION writes for the resolution of shell 0, which is infinite."""
+
+
+def particle_table(particles: pd.DataFrame, result: AlignmentResult) -> pd.DataFrame:
+    """Return the particles with their poses, half-sets and scores.
+
+    Parameters
+    ----------
+    particles
+        n rows in the order of the aligned boxes; their columns are kept.
+    result
+        The alignment.
+
+    Returns
+    -------
+    The table with RELION's angles (degrees) and origins (angstrom, minus the shift), the half-set, the
+    alignment score and whether the particle is in the average.
+    """
+    angles = relion_angles(result.rotations)
+    # 0 - x and not -x: a shift of nothing is 0, not -0.
+    origins = 0 - result.shifts_voxels * result.voxel_size
+    new = {
+        **dict(zip(columns.ANGLES, angles.T, strict=True)),
+        **dict(zip(columns.ORIGINS, origins.T, strict=True)),
+        columns.HALF_SET: result.half_sets,
+        columns.ALIGNMENT_SCORE: result.scores,
+        columns.ALIGNMENT_KEPT: result.kept.astype(int),
+    }
+    return particles.reset_index(drop=True).assign(**new)
+
+
+def fsc_blocks(result: AlignmentResult, symmetry: str) -> dict[str, pd.DataFrame | dict[str, object]]:
+    """Return the blocks `general` and `fsc` of a cluster's FSC file.
+
+    A resolution that was not measured, or that is coarser than the first shell, is left out of `general`.
+    """
+    general: dict[str, object] = {
+        "cryopipeParticles": len(result.kept),
+        "cryopipeParticlesKept": int(result.kept.sum()),
+        "cryopipeVoxelSize": float(result.voxel_size),
+        "cryopipeSymmetry": symmetry,
+        "cryopipeResolutionMeasured": int(result.fsc is not None),
+    }
+    for name, value in (
+        ("cryopipeResolution0143", result.resolution_0143),
+        ("cryopipeResolution05", result.resolution_05),
+    ):
+        if math.isfinite(value):
+            general[name] = value
+    if result.fsc is None:
+        return {"general": general}
+    fsc = result.fsc
+    if math.isfinite(fsc.randomised_from):
+        general["cryopipePhasesRandomisedFrom"] = fsc.randomised_from
+    resolution = fsc.unmasked.resolution
+    table = pd.DataFrame(
+        {
+            "rlnSpectralIndex": np.arange(len(resolution)),
+            "rlnResolution": fsc.unmasked.frequency,
+            "rlnAngstromResolution": np.where(np.isfinite(resolution), resolution, NO_RESOLUTION),
+            "rlnFourierShellCorrelationCorrected": fsc.corrected.correlation,
+            "rlnFourierShellCorrelationUnmaskedMaps": fsc.unmasked.correlation,
+            "rlnFourierShellCorrelationMaskedMaps": fsc.masked.correlation,
+            "rlnCorrectedFourierShellCorrelationPhaseRandomizedMaskedMaps": fsc.randomised.correlation,
+        }
+    )
+    return {"general": general, "fsc": table}

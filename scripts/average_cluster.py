@@ -1,0 +1,39 @@
+"""Align and average the particles of one cluster."""
+
+from typing import Any
+
+import numpy as np
+from snakemake.script import snakemake
+
+from cryopipe import columns
+from cryopipe.averaging import AveragingOptions, align_cluster, fsc_blocks, particle_table
+from cryopipe.averaging.spectra import ChosenBoxes
+from cryopipe.files.boxes import BoxStack
+from cryopipe.files.mrc import write_volume
+from cryopipe.files.star import read_particles, write_particles, write_star
+from cryopipe.job import run
+from cryopipe.volume.device import choose_device
+
+
+def main(job: Any) -> None:
+    options, stack = AveragingOptions(**job.params.options), BoxStack(job.input.boxes)
+    particles = read_particles(job.input.particles)
+    particles = particles[particles[columns.CLASS] == int(job.wildcards.cluster)]
+    place = {name: i for i, name in enumerate(stack.names)}
+    rows = np.array([place[name] for name in particles[columns.PARTICLE]])
+    result = align_cluster(
+        ChosenBoxes(stack, rows),
+        stack.tilt_ranges[rows],
+        stack.voxel_size,
+        options,
+        job.params.seed,
+        choose_device(job.params.device),
+    )
+    write_volume(job.output.average, result.average, stack.voxel_size)
+    for path, half_map in zip((job.output.half1, job.output.half2), result.half_maps, strict=True):
+        write_volume(path, half_map, stack.voxel_size)
+    write_star(job.output.fsc, fsc_blocks(result, options.symmetry))
+    write_particles(job.output.particles, particle_table(particles, result))
+
+
+run(main, snakemake)

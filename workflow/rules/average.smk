@@ -1,0 +1,29 @@
+# One job per cluster; a cluster's boxes come from the files of all tomograms.
+rule average_cluster:
+    input:
+        particles="results/clusters/particles.star",
+        boxes=of_tomograms("results/subtomograms/{tomogram}.h5"),
+    output:
+        average="results/averages/cluster_{cluster}.mrc",
+        half1="results/averages/cluster_{cluster}_half1.mrc",
+        half2="results/averages/cluster_{cluster}_half2.mrc",
+        fsc="results/averages/cluster_{cluster}_fsc.star",
+        particles="results/averages/cluster_{cluster}.star",
+    log:
+        "logs/average_cluster/{cluster}.log",
+    benchmark:
+        "benchmarks/average_cluster/{cluster}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 4
+    resources:
+        # boxes are read in batches, so memory does not grow with the cluster
+        mem_mb=lambda wildcards, attempt: attempt * 4000,
+    params:
+        options=config["averaging"],
+        device=config["device"],
+        seed=config["seed"],
+    message:
+        "Aligning and averaging cluster {wildcards.cluster}."
+    script:
+        "../../scripts/average_cluster.py"
