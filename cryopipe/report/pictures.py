@@ -71,6 +71,8 @@ def grey(values: np.ndarray, low: float = 1.0, high: float = 99.0) -> np.ndarray
     values = np.nan_to_num(np.asarray(values, np.float32))
     bottom, top = np.percentile(values, [low, high])
     if top <= bottom:
+        bottom, top = values.min(), values.max()
+    if top <= bottom:
         return np.full(values.shape, 128, np.uint8)
     return (np.clip((values - bottom) / (top - bottom), 0, 1) * 255).astype(np.uint8)
 

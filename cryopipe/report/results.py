@@ -183,9 +183,8 @@ def _features(path: Path, particles: pd.DataFrame) -> np.ndarray:
     """Return the features in the particles' order."""
     if not path.is_file() or columns.PARTICLE not in particles:
         return np.zeros((0, 2))
-    stored = read_features(path)
-    names, features = stored[0], np.asarray(stored[1], float)
-    place = {str(name): i for i, name in enumerate(names)}
+    names, features, _ = read_features(path)
+    place = {name: i for i, name in enumerate(names)}
     ordered = np.full((len(particles), features.shape[1]), np.nan)
     for row, name in enumerate(particles[columns.PARTICLE].astype(str)):
         if name in place:
