@@ -1,0 +1,6 @@
+"""Clusters of particles, their number, their noise class and their posteriors."""
+
+from cryopipe.clustering.clusters import Clusters, find_clusters
+from cryopipe.clustering.options import ClusteringOptions
+
+__all__ = ["ClusteringOptions", "Clusters", "find_clusters"]

@@ -1,0 +1,140 @@
+"""Particles sorted into clusters and noise."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import chi2
+
+from cryopipe.clustering.options import ClusteringOptions
+from cryopipe.clustering.selection import choose_count, fit_candidates
+from cryopipe.columns import NOISE_CLASS
+from cryopipe.features.embedding import principal_components
+from cryopipe.features.mixtures import Mixture
+
+logger = logging.getLogger(__name__)
+
+FEWEST_PARTICLES = 10
+"""Fewer particles than this are one cluster: there is nothing to tell kinds apart by."""
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Particles sorted.
+
+    Attributes
+    ----------
+    labels
+        (n,) 1..K, the largest cluster first; `NOISE_CLASS` for particles that fit none.
+    posteriors
+        (n,) probability of the most probable cluster, also for noise.
+    selection
+        One row per number of clusters considered: clusters, bic, icl, stability.
+    """
+
+    labels: NDArray[np.int64]
+    posteriors: NDArray[np.float64]
+    selection: pd.DataFrame
+
+    def table(self) -> pd.DataFrame:
+        """Return one row per cluster, noise last: cluster, particles, mean_posterior."""
+        numbers = [*range(1, int(self.labels.max(initial=0)) + 1), NOISE_CLASS]
+        rows = []
+        for number in numbers:
+            chosen = self.posteriors[self.labels == number]
+            mean = float(chosen.mean()) if len(chosen) else float("nan")
+            rows.append({"cluster": number, "particles": len(chosen), "mean_posterior": mean})
+        return pd.DataFrame(rows)
+
+
+def find_clusters(features: ArrayLike, options: ClusteringOptions, seed: int) -> Clusters:
+    """Sort particles into clusters by Gaussian mixtures on their features.
+
+    Parameters
+    ----------
+    features
+        (n, d) finite numbers.
+    options
+        See `ClusteringOptions`.
+    seed
+        Same seed, same clusters.
+
+    Returns
+    -------
+    The clusters. Fewer than `FEWEST_PARTICLES` particles are one cluster; none are none.
+    """
+    values = torch.from_numpy(np.asarray(features, np.float64))
+    count = len(values)
+    if count < FEWEST_PARTICLES:
+        logger.warning("%d particles are too few to tell kinds apart: one cluster", count)
+        selection = pd.DataFrame({"clusters": [], "bic": [], "icl": [], "stability": []})
+        return Clusters(np.ones(count, np.int64), np.ones(count), selection)
+    points = principal_components(values, options.principal_components).apply(values)
+    candidates = fit_candidates(points, options, torch.Generator().manual_seed(seed))
+    chosen = choose_count(candidates, options.criterion, options.minimum_stability)
+    mixture = candidates[chosen].mixture
+    posteriors, labels = mixture.posteriors(points).max(dim=1)
+    noise = (posteriors < options.minimum_posterior) | outliers(
+        mixture, points, labels, options.outlier_probability
+    )
+    numbers = order_by_size(labels.numpy(), noise.numpy())
+    selection = pd.DataFrame(
+        [
+            {"clusters": number, "bic": one.bic, "icl": one.icl, "stability": one.stability}
+            for number, one in candidates.items()
+        ]
+    )
+    logger.info(
+        "%d clusters, %d of %d particles fit none", numbers.max(initial=0), np.sum(numbers == 0), count
+    )
+    return Clusters(numbers, posteriors.numpy(), selection)
+
+
+def outliers(
+    mixture: Mixture, points: torch.Tensor, labels: torch.Tensor, probability: float
+) -> torch.Tensor:
+    """Say which points lie too far from their cluster: (n,) booleans.
+
+    A Gaussian's squared Mahalanobis distances follow a chi-squared distribution. Clusters have heavier tails, so
+    the distances of each cluster are first scaled to have that distribution's median.
+
+    Parameters
+    ----------
+    mixture
+        The clusters' Gaussians.
+    points
+        (n, d).
+    labels
+        (n,) index of each point's Gaussian.
+    probability
+        Share of a Gaussian's points that lie beyond the limit.
+    """
+    dimensions = points.shape[1]
+    offsets = points.double() - mixture.means[labels]
+    factors = torch.linalg.cholesky(mixture.covariances)[labels]
+    distances = (
+        torch.linalg.solve_triangular(factors, offsets[..., None], upper=False)[..., 0].square().sum(1)
+    )
+    limit, median = chi2.ppf(1 - probability, dimensions), chi2.ppf(0.5, dimensions)
+    beyond = torch.zeros(len(points), dtype=torch.bool)
+    for number in labels.unique():
+        members = labels == number
+        scale = max(1.0, float(distances[members].median()) / median)
+        beyond[members] = distances[members] > limit * scale
+    return beyond
+
+
+def order_by_size(labels: NDArray[np.int64], noise: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return (n,) cluster numbers from 1 on, the largest first and equal ones in order; noise is `NOISE_CLASS`."""
+    kept = labels[~noise]
+    found, sizes = np.unique(kept, return_counts=True)
+    order = found[np.argsort(-sizes, kind="stable")]
+    numbers = np.full(len(labels), NOISE_CLASS, np.int64)
+    for number, label in enumerate(order, 1):
+        numbers[(labels == label) & ~noise] = number
+    return numbers

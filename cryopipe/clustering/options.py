@@ -1,0 +1,40 @@
+"""Options of clustering; the schema's section `clustering` has the same keys and their defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ClusteringOptions:
+    """How features become clusters.
+
+    Attributes
+    ----------
+    clusters
+        (lowest, highest) number of clusters to consider.
+    criterion
+        What decides on their number: "bic", or "icl", BIC plus the uncertainty of the assignment, which
+        does not split one kind into overlapping Gaussians.
+    principal_components
+        Dimensions in which the mixtures are fitted.
+    starts
+        Random starts per number of clusters.
+    minimum_stability
+        Numbers of clusters whose labels agree less than this between half-sets are passed over (adjusted
+        Rand index, 0 to 1).
+    minimum_posterior
+        Particles whose own cluster is less probable than this are noise.
+    outlier_probability
+        Particles further from their cluster than all but this share of its members would lie, were it
+        Gaussian, are noise.
+    """
+
+    clusters: Sequence[int] = (2, 20)
+    criterion: str = "bic"
+    principal_components: int = 16
+    starts: int = 10
+    minimum_stability: float = 0.5
+    minimum_posterior: float = 0.5
+    outlier_probability: float = 0.001

@@ -1,0 +1,32 @@
+"""Learners: boxes in, features out."""
+
+from __future__ import annotations
+
+import torch
+
+from cryopipe.errors import ConfigError
+from cryopipe.features.disca import Disca
+from cryopipe.features.learner import Learner
+from cryopipe.features.options import FeatureOptions
+from cryopipe.features.transfer import Transfer
+
+LEARNERS: dict[str, type[Learner]] = {"disca": Disca, "transfer": Transfer}
+
+__all__ = ["LEARNERS", "FeatureOptions", "Learner", "create_learner"]
+
+
+def create_learner(
+    name: str, options: FeatureOptions, device: torch.device, seed: int, memory_gb: float = 4.0
+) -> Learner:
+    """Return the learner `name`; see `Learner` for the other parameters.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such learner.
+    """
+    if name not in LEARNERS:
+        raise ConfigError(
+            f"features.learner {name!r} is unknown", remedy=f"choose one of {', '.join(sorted(LEARNERS))}"
+        )
+    return LEARNERS[name](options, device, seed, memory_gb)

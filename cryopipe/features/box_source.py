@@ -1,0 +1,80 @@
+"""Boxes on their way to the device: resident there when they fit, else read as they are needed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+RESIDENT_SHARE = 0.5
+"""Part of the memory ceiling that boxes may take; the network's maps need the rest."""
+_READ_AT_ONCE = 1024
+
+
+class Boxes(Protocol):
+    """What a learner reads: an array (n, z, y, x), or a stack of boxes on disk that is indexed like one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape (n, z, y, x)."""
+        ...
+
+    def __len__(self) -> int:
+        """Return the number of boxes."""
+        ...
+
+    def __getitem__(self, indices: Any) -> NDArray[np.float32]:
+        """Return the boxes at `indices`, (m, z, y, x)."""
+        ...
+
+
+class BoxSource:
+    """Hand out batches of boxes on the device, in single precision.
+
+    Parameters
+    ----------
+    boxes
+        (n, z, y, x) array or stack.
+    device
+        Where the batches are wanted.
+    memory_gb
+        Ceiling of memory, gigabytes. If the boxes in half precision take less than `RESIDENT_SHARE` of it,
+        they are read once and stay on the device.
+    """
+
+    def __init__(self, boxes: Boxes, device: torch.device, memory_gb: float) -> None:
+        self.device = device
+        self.count = len(boxes)
+        self._boxes = boxes
+        self.box_voxels = int(np.prod(boxes.shape[1:]))
+        size = 2.0 * self.count * self.box_voxels
+        self.resident: Tensor | None = None
+        if size <= RESIDENT_SHARE * memory_gb * 1e9:
+            self.resident = torch.empty(tuple(boxes.shape), dtype=torch.float16, device=device)
+            for start in range(0, self.count, _READ_AT_ONCE):
+                part = slice(start, start + _READ_AT_ONCE)
+                self.resident[part] = torch.from_numpy(np.asarray(boxes[part], np.float32)).to(device)
+        else:
+            logger.info(
+                "%s boxes take %.1f GB in half precision, more than half of memory_gb: they are read as needed",
+                f"{self.count:,}",
+                size / 1e9,
+            )
+
+    def batch(self, indices: Tensor) -> Tensor:
+        """Return the boxes at `indices` (m,) as a tensor (m, z, y, x) on the device."""
+        if self.resident is not None:
+            return self.resident[indices.to(self.device)].float()
+        return torch.from_numpy(np.asarray(self._boxes[indices.cpu().numpy()], np.float32)).to(self.device)
+
+    def batches(self, order: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (indices, boxes) over `order` (m,) in turn; the last batch may be smaller."""
+        for indices in order.split(batch_size):
+            yield indices, self.batch(indices)

@@ -1,0 +1,215 @@
+"""DISCA (Zeng et al. 2023): a network learns from the labels that a mixture on its own features gives.
+
+An iteration: features of all boxes -> principal components -> Gaussian mixture, the number of clusters by BIC
+-> labels matched to the previous ones -> one epoch of training on turned copies towards these labels. Particles of one
+kind in all orientations are drawn together, since a particle and its turned copy share a label. The iteration whose
+clusters lie furthest apart is the one that is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cryopipe.errors import FileError
+from cryopipe.features.box_source import Boxes, BoxSource
+from cryopipe.features.disca_state import Best, DiscaState, read_checkpoint, write_checkpoint
+from cryopipe.features.embedding import embed_all, principal_components
+from cryopipe.features.learner import Learner
+from cryopipe.features.matching import agreement, match_labels
+from cryopipe.features.mixtures import choose_mixture
+from cryopipe.features.model import DiscaModel, build_model, load_model, save_model
+from cryopipe.features.networks.yopo import noisy_input
+from cryopipe.features.separation import separation_index
+from cryopipe.features.training import LOSSES, guarded_step, smoothed_targets, train_epoch
+
+logger = logging.getLogger(__name__)
+
+HEAD_EPOCHS = 10
+HEAD_LEARNING_RATE = 1e-3
+FEWEST_BOXES = 10
+"""With fewer boxes there is nothing to cluster: the network is left as it is."""
+
+
+class Disca(Learner):
+    """Clustering and training in turn; features are the principal components of the kept iteration."""
+
+    model: DiscaModel | None = None
+
+    def fit(self, boxes: Boxes, checkpoint: Path | None = None) -> pd.DataFrame:
+        """Train; see `Learner.fit` and the module's text."""
+        source = BoxSource(boxes, self.device, self.memory_gb)
+        model = self.model or build_model(self.options, self.device, self.seed)
+        self.model = model
+        if not self.options.train or source.count < FEWEST_BOXES:
+            if self.options.train:
+                logger.warning("%d boxes are too few to learn from: nothing is trained", source.count)
+            if model.projection is None and source.count:
+                features = embed_all(model.network, source, "embedding boxes")
+                model.projection = principal_components(features, self.options.principal_components)
+            return pd.DataFrame({"iteration": pd.Series(dtype=int)})
+        fingerprint = self._fingerprint(boxes)
+        state = self._start(model, fingerprint, checkpoint)
+        while not state.finished:
+            self._iterate(state, source)
+            if checkpoint is not None:
+                write_checkpoint(checkpoint, state, fingerprint)
+        best = state.kept()
+        model.network.load_state_dict(best.network)
+        model.projection = best.projection
+        logger.info("kept iteration %d: %d clusters", best.iteration, len(np.unique(best.labels)))
+        return pd.DataFrame(state.history)
+
+    def embed(self, boxes: Boxes) -> NDArray[np.float32]:
+        """Return the principal components (n, d) of the features of `boxes` (n, z, y, x).
+
+        Without an earlier `fit` there are no principal components, and the features are returned as they are.
+        """
+        model = self.model or build_model(self.options, self.device, self.seed)
+        features = embed_all(model.network, BoxSource(boxes, self.device, self.memory_gb), "embedding boxes")
+        if model.projection is not None:
+            features = model.projection.apply(features)
+        return features.cpu().numpy()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the network's weights and the projection."""
+        if self.model is None:
+            self.model = build_model(self.options, self.device, self.seed)
+        save_model(path, self.model)
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Take over what `save` wrote."""
+        self.model = load_model(path, self.device)
+
+    def _start(self, model: DiscaModel, fingerprint: str, checkpoint: Path | None) -> DiscaState:
+        state = DiscaState.fresh(model.network, self.options.learning_rate, self.options.label_smoothing)
+        if checkpoint is not None and checkpoint.exists():
+            try:
+                read_checkpoint(checkpoint, state, fingerprint)
+                logger.info("going on after iteration %d of %s", state.iteration, checkpoint)
+            except FileError as error:
+                logger.warning("%s: training starts anew", error)
+        return state
+
+    def _fingerprint(self, boxes: Boxes) -> str:
+        """Return a text that differs between trainings which must not take up one another's checkpoints."""
+        count = len(boxes)
+        some = np.asarray(boxes[np.unique([0, count // 2, count - 1])], np.float32)
+        content = hashlib.sha256(some.tobytes()).hexdigest()
+        return f"{self.options} seed={self.seed} boxes={count} {content}"
+
+    def _iterate(self, state: DiscaState, source: BoxSource) -> None:
+        """Cluster the present features, keep them if they are the best so far, and train towards them."""
+        options, started = self.options, time.monotonic()
+        what = f"iteration {state.iteration + 1} of {options.iterations}"
+        features = embed_all(state.network, source, f"{what}: embedding")
+        labels, row = self._cluster(state, features)
+        last = state.iteration == options.iterations or row["agreement"] >= options.stop_agreement
+        row |= {"loss": float("nan"), "bad_steps": 0, "learning_rate": state.learning_rate}
+        if not last:
+            count = int(labels.max()) + 1
+            if state.head is None or state.head.out_features != count:
+                state.replace_head(fitted_head(features, labels, count, self._random(state, 1)))
+            row |= self._train(state, source, labels, count, what)
+        state.labels = labels
+        state.iteration += 1
+        state.finished = last
+        row["seconds"] = time.monotonic() - started
+        state.history.append(row)
+        logger.info("%s: %s", what, ", ".join(f"{name} {value:.4g}" for name, value in row.items()))
+
+    def _cluster(self, state: DiscaState, features: Tensor) -> tuple[NDArray[np.int64], dict[str, float]]:
+        """Return labels (n,) of `features` (n, width) and the iteration's row of the history so far."""
+        options = self.options
+        projection = principal_components(features, options.principal_components)
+        points = projection.apply(features)
+        inherited = None if state.labels is None else torch.from_numpy(state.labels)
+        generator = torch.Generator().manual_seed(1000 * self.seed + 100_003 * state.iteration)
+        mixture, scores = choose_mixture(
+            points, options.candidates, options.mixture_starts, generator, inherited
+        )
+        found = mixture.posteriors(points.double()).argmax(dim=1)
+        labels = found.unique(return_inverse=True)[1].cpu().numpy()
+        same = 0.0
+        if state.labels is not None:
+            labels = match_labels(labels, state.labels)
+            same = agreement(labels, state.labels)
+        separation = separation_index(points, torch.from_numpy(labels).to(points.device))
+        if state.best is None or separation < state.best.separation:
+            state.best = Best(state.iteration, separation, clone(state.network), projection, labels)
+        clusters = int(labels.max()) + 1
+        return labels, {
+            "iteration": state.iteration,
+            "clusters": clusters,
+            "bic": min(scores.values()),
+            "separation": separation,
+            "agreement": same,
+        }
+
+    def _train(
+        self, state: DiscaState, source: BoxSource, labels: NDArray[np.int64], count: int, what: str
+    ) -> dict[str, float]:
+        """Train for one epoch per copy towards `labels`; return the row's figures."""
+        options = self.options
+        state.smoothing *= options.smoothing_decay
+        targets = smoothed_targets(torch.from_numpy(labels).to(source.device), count, state.smoothing)
+        for group in state.optimiser.param_groups:
+            group["lr"] = state.learning_rate
+        noise = noisy_input if options.noise and options.network == "yopo" else None
+        used, losses, bad = state.learning_rate, [], 0
+        for copy in range(options.copies):
+            report = train_epoch(
+                state.classifier(),
+                state.optimiser,
+                source,
+                targets,
+                LOSSES[options.loss],
+                options.batch_size,
+                self._random(state, 2 + copy),
+                noise,
+                f"{what}: training",
+            )
+            losses.append(report.loss)
+            bad += report.bad_steps
+        state.learning_rate = state.optimiser.param_groups[0]["lr"] * options.learning_rate_decay
+        return {"loss": float(np.mean(losses)), "bad_steps": bad, "learning_rate": used}
+
+    def _random(self, state: DiscaState, purpose: int) -> torch.Generator:
+        """Return the source of randomness for one purpose in one iteration.
+
+        It follows from seed, iteration and purpose alone, so that a run which was taken up again draws the
+        numbers that the unbroken run draws.
+        """
+        number = (self.seed * 1_000_003 + state.iteration) * 101 + purpose
+        return torch.Generator(self.device).manual_seed(number)
+
+
+def clone(network: nn.Module) -> dict[str, Tensor]:
+    """Return a copy of a network's weights and statistics."""
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+
+def fitted_head(
+    features: Tensor, labels: NDArray[np.int64], count: int, generator: torch.Generator
+) -> nn.Linear:
+    """Return a last layer for `count` clusters, trained on features (n, width) as they are."""
+    head = nn.Linear(features.shape[1], count, device=features.device)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    optimiser = torch.optim.NAdam(head.parameters(), lr=HEAD_LEARNING_RATE)
+    targets = torch.from_numpy(labels).to(features.device)
+    for _ in range(HEAD_EPOCHS):
+        order = torch.randperm(len(features), generator=generator, device=features.device)
+        for part in order.split(64):
+            loss = nn.functional.cross_entropy(head(features[part]), targets[part])
+            guarded_step(loss, head, optimiser)
+    return head

@@ -1,0 +1,175 @@
+"""The state of a DISCA training between two iterations, and its checkpoint on disk.
+
+The mixture is not among it: it is made from the features in every iteration, and what the next one inherits of it
+are the labels. Nor are random numbers: they follow from the seed and the iteration.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cryopipe.errors import FileError
+from cryopipe.features.embedding import Projection
+from cryopipe.features.training import optimiser_tensors, restore_optimiser
+from cryopipe.files.weights import load_weights, save_weights
+
+
+@dataclass
+class Best:
+    """The best iteration so far: where the clusters lay furthest apart.
+
+    Attributes
+    ----------
+    iteration
+        Its number, from 0.
+    separation
+        Its separation index; lower is better.
+    network
+        The network's weights before that iteration's training: those that gave the clusters.
+    projection
+        To the principal components that were clustered.
+    labels
+        (n,) clusters 0..K-1.
+    """
+
+    iteration: int
+    separation: float
+    network: dict[str, Tensor]
+    projection: Projection
+    labels: NDArray[np.int64]
+
+
+@dataclass
+class DiscaState:
+    """All that changes in a training.
+
+    Attributes
+    ----------
+    network
+        Boxes -> features.
+    head
+        Features -> logits of the clusters; None before the first clustering.
+    optimiser
+        Over the parameters of both.
+    learning_rate, smoothing
+        For the next epoch.
+    labels
+        (n,) clusters of the previous iteration.
+    iteration
+        How many were done.
+    finished
+        Whether training is over.
+    best
+        See `Best`.
+    history
+        One row per iteration.
+    """
+
+    network: nn.Module
+    optimiser: torch.optim.Optimizer
+    learning_rate: float
+    smoothing: float
+    head: nn.Linear | None = None
+    labels: NDArray[np.int64] | None = None
+    iteration: int = 0
+    finished: bool = False
+    best: Best | None = None
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    @classmethod
+    def fresh(cls, network: nn.Module, learning_rate: float, smoothing: float) -> DiscaState:
+        """Return the state before the first iteration."""
+        optimiser = torch.optim.NAdam([{"params": list(network.parameters())}], lr=learning_rate)
+        return cls(network, optimiser, learning_rate, smoothing)
+
+    def kept(self) -> Best:
+        """Return the best iteration; there is one as soon as one was done."""
+        if self.best is None:
+            raise ValueError("no iteration was done yet")
+        return self.best
+
+    def classifier(self) -> nn.Module:
+        """Return network and last layer as one: boxes -> logits."""
+        if self.head is None:
+            raise ValueError("nothing was clustered yet, so there is no last layer")
+        return nn.Sequential(self.network, self.head)
+
+    def replace_head(self, head: nn.Linear) -> None:
+        """Put a new last layer in the old one's place, in the optimiser as well; the network's moments stay."""
+        if self.head is not None:
+            for parameter in self.head.parameters():
+                self.optimiser.state.pop(parameter, None)
+            del self.optimiser.param_groups[1]
+        self.head = head
+        self.optimiser.add_param_group({"params": list(head.parameters())})
+
+
+def write_checkpoint(path: str | os.PathLike[str], state: DiscaState, fingerprint: str) -> None:
+    """Write the state after an iteration; `fingerprint` tells the training from others."""
+    best, head = state.kept(), state.head
+    tensors = {f"network.{name}": value for name, value in state.network.state_dict().items()}
+    if head is not None:
+        tensors |= {f"head.{name}": value for name, value in head.state_dict().items()}
+    tensors |= {f"optimiser.{name}": v for name, v in optimiser_tensors(state.optimiser).items()}
+    tensors |= {f"best.network.{name}": value for name, value in best.network.items()}
+    tensors |= {"best.mean": best.projection.mean, "best.axes": best.projection.axes}
+    if state.labels is not None:
+        tensors["labels"] = torch.from_numpy(state.labels)
+    tensors["best.labels"] = torch.from_numpy(best.labels)
+    numbers = {
+        "iteration": state.iteration,
+        "finished": state.finished,
+        "learning_rate": state.learning_rate,
+        "smoothing": state.smoothing,
+        "best_iteration": best.iteration,
+        "best_separation": best.separation,
+        "history": state.history,
+    }
+    save_weights(path, tensors, {"fingerprint": fingerprint, "numbers": json.dumps(numbers)})
+
+
+def read_checkpoint(path: str | os.PathLike[str], state: DiscaState, fingerprint: str) -> None:
+    """Bring `state`, fresh and over the same kind of network, to where the checkpoint was written.
+
+    Raises
+    ------
+    FileError
+        If the file is damaged or belongs to another training; `state` is as it was then.
+    """
+    tensors, metadata = load_weights(path)
+    if metadata.get("fingerprint") != fingerprint:
+        raise FileError("is the checkpoint of another training", file=path)
+    numbers: dict[str, Any] = json.loads(metadata["numbers"])
+    device = next(state.network.parameters()).device
+    tensors = {name: value.to(device) for name, value in tensors.items()}
+    state.network.load_state_dict(_under(tensors, "network."))
+    head = _under(tensors, "head.")
+    if head:
+        layer = nn.Linear(head["weight"].shape[1], head["weight"].shape[0], device=device)
+        layer.load_state_dict(head)
+        state.replace_head(layer)
+    restore_optimiser(state.optimiser, _under(tensors, "optimiser."))
+    state.labels = tensors["labels"].cpu().numpy()
+    state.iteration, state.finished = numbers["iteration"], numbers["finished"]
+    state.learning_rate, state.smoothing = numbers["learning_rate"], numbers["smoothing"]
+    state.history = numbers["history"]
+    state.best = Best(
+        numbers["best_iteration"],
+        numbers["best_separation"],
+        _under(tensors, "best.network."),
+        Projection(tensors["best.mean"], tensors["best.axes"]),
+        tensors["best.labels"].cpu().numpy(),
+    )
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with `prefix`, without it."""
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}

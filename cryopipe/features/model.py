@@ -1,0 +1,94 @@
+"""A trained DISCA: its network and the projection of its features, as one file."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+
+import torch
+
+from cryopipe.errors import FileError
+from cryopipe.features.embedding import Projection
+from cryopipe.features.networks.encoder import TransferEncoder
+from cryopipe.features.networks.yopo import Yopo
+from cryopipe.features.options import FeatureOptions
+from cryopipe.features.transfer import SHIPPED_WEIGHTS, load_encoder
+from cryopipe.files.weights import load_weights, save_weights
+
+KIND = "disca"
+RANDOM = "random"
+NETWORKS: dict[str, type[TransferEncoder] | type[Yopo]] = {"encoder": TransferEncoder, "yopo": Yopo}
+
+
+@dataclass
+class DiscaModel:
+    """What embedding needs.
+
+    Attributes
+    ----------
+    network
+        Boxes (n, 1, z, y, x) -> features (n, width).
+    projection
+        To principal components; None before anything was seen.
+    """
+
+    network: TransferEncoder | Yopo
+    projection: Projection | None = None
+
+
+def build_model(options: FeatureOptions, device: torch.device, seed: int) -> DiscaModel:
+    """Return the model that a training starts from, as `options.network` and `options.weights` say."""
+    if options.weights not in (None, RANDOM):
+        return load_model(str(options.weights), device)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network: TransferEncoder | Yopo
+        if options.network == "yopo":
+            network = Yopo(options.widths, options.feature_width)
+        elif options.weights == RANDOM:
+            network = TransferEncoder()
+        else:
+            network = load_encoder(SHIPPED_WEIGHTS)
+    return DiscaModel(network.to(device))
+
+
+def save_model(path: str | os.PathLike[str], model: DiscaModel) -> None:
+    """Write a model."""
+    tensors = {f"network.{name}": value for name, value in model.network.state_dict().items()}
+    if model.projection is not None:
+        tensors |= {"projection.mean": model.projection.mean, "projection.axes": model.projection.axes}
+    network = {
+        "type": "yopo" if isinstance(model.network, Yopo) else "encoder",
+        "widths": model.network.widths,
+        "feature_width": model.network.feature_width,
+    }
+    save_weights(path, tensors, {"kind": KIND, "network": json.dumps(network)})
+
+
+def load_model(path: str | os.PathLike[str], device: torch.device) -> DiscaModel:
+    """Read what `save_model` wrote, or take the network of a transfer encoder's file.
+
+    Raises
+    ------
+    FileError
+        If the file holds neither.
+    """
+    tensors, metadata = load_weights(path)
+    if metadata.get("kind") != KIND:
+        return DiscaModel(load_encoder(path).to(device))
+    description = json.loads(metadata["network"])
+    kind = NETWORKS[description.pop("type")]
+    network: TransferEncoder | Yopo = kind(**description)
+    try:
+        network.load_state_dict(
+            {name.removeprefix("network."): t for name, t in tensors.items() if name.startswith("network.")}
+        )
+    except RuntimeError as error:
+        raise FileError(
+            f"weights do not fit their own description ({error})", file=path, remedy="train again"
+        ) from error
+    projection = None
+    if "projection.mean" in tensors:
+        projection = Projection(tensors["projection.mean"].to(device), tensors["projection.axes"].to(device))
+    return DiscaModel(network.to(device), projection)

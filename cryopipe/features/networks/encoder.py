@@ -1,0 +1,71 @@
+"""The transfer encoder: three scales of convolutions, pooled over the box to one short vector.
+
+After DeepFinder's encoder (Moebel & Kervrann 2022: pairs of 3^3 convolutions between poolings, a 32-d head), with
+three differences. The last maps are pooled over the whole box, so that boxes of any size go in. Group normalisation
+replaces none: it knows nothing of the training data's statistics, and real boxes differ from simulated ones.
+And beside the maximum and the mean there is a mean under a Gaussian about the box centre, which tells the particle
+that was picked from its neighbours, and a centred particle from one that was picked at its rim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+CENTRE_WIDTH = 2.5
+"""Standard deviation of the central weight in voxels of the last maps, four voxels of the box each."""
+
+
+class TransferEncoder(nn.Module):
+    """Boxes (n, 1, z, y, x) of any size from 8 on -> features (n, feature_width).
+
+    Parameters
+    ----------
+    widths
+        Filters at full, half and quarter resolution; multiples of 8.
+    feature_width
+        Length of the feature vector.
+    """
+
+    def __init__(self, widths: Sequence[int] = (16, 32, 64), feature_width: int = 32) -> None:
+        super().__init__()
+        self.widths = tuple(widths)
+        self.feature_width = feature_width
+        blocks: list[nn.Module] = []
+        before = 1
+        for level, width in enumerate(self.widths):
+            if level:
+                blocks.append(nn.MaxPool3d(2))
+            blocks += [_convolution(before, width), _convolution(width, width)]
+            before = width
+        self.blocks = nn.Sequential(*blocks)
+        self.head = nn.Sequential(nn.Linear(3 * before, 128), nn.ELU(), nn.Linear(128, feature_width))
+
+    def forward(self, boxes: Tensor) -> Tensor:
+        """Return the features of `boxes`; see the class."""
+        maps = self.blocks(boxes).float()
+        weight = central_weight(maps.shape[-1], maps.device)
+        pooled = torch.cat(
+            [maps.amax(dim=(2, 3, 4)), maps.mean(dim=(2, 3, 4)), (maps * weight).sum(dim=(2, 3, 4))], dim=1
+        )
+        return self.head(pooled)
+
+
+def central_weight(size: int, device: torch.device, width: float = CENTRE_WIDTH) -> Tensor:
+    """Return a Gaussian of `width` voxels about voxel size // 2, (size, size, size), that sums to 1.
+
+    The centre of a pooled map lies a little before its middle voxel's centre; half a voxel of it is within the
+    jitter of any pick.
+    """
+    axis = (torch.arange(size, device=device) - size // 2).float()
+    profile = torch.exp(-0.5 * (axis / width).square())
+    weight = profile[:, None, None] * profile[None, :, None] * profile[None, None, :]
+    return weight / weight.sum()
+
+
+def _convolution(before: int, after: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv3d(before, after, 3, padding=1, bias=False), nn.GroupNorm(after // 8, after), nn.ELU()
+    )

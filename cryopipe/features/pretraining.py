@@ -1,0 +1,175 @@
+"""Training of the transfer encoder on simulated boxes of procedural phantoms.
+
+No real structure takes part: a few hundred made-up particles, imaged over a wide range of noise, defocus, tilt
+range, crowding and displacement, and a class for boxes without a particle at their centre. Features and class
+directions have length 1 and the loss is the cross-entropy of their scaled cosines, so that a class becomes a compact
+cap on the sphere: what later mixtures can find.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cryopipe.features.devices import autocast
+from cryopipe.features.networks.encoder import TransferEncoder
+from cryopipe.simulation.boxes import BoxOptions, BoxSimulator
+from cryopipe.simulation.phantoms import stock_phantoms
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PretrainingOptions:
+    """The recipe of the transfer encoder.
+
+    Attributes
+    ----------
+    classes
+        Number of procedural phantoms.
+    first_seed
+        Where in the endless series of phantoms they begin.
+    largest_radius
+        Angstrom; larger phantoms are passed over.
+    voxel_size, resolution
+        Angstrom.
+    box_sizes
+        Voxels; each is used as often as the others.
+    tilt_limits
+        Degrees; tilt series from minus to plus each limit.
+    crowdings
+        Volume fractions of protein around the particles.
+    snr
+        (lowest, highest), drawn per box, see `BoxOptions`.
+    defocus
+        (lowest, highest) micrometre.
+    displacement
+        Angstrom; centres lie within a ball of this radius about the box centre.
+    empty_fraction
+        Part of each batch that has no particle at its centre.
+    boxes
+        Number of boxes to train on; each is used once.
+    batch_size
+        Boxes per step.
+    learning_rate
+        Highest rate; it rises over the first twentieth of the steps and falls along a cosine.
+    scale
+        Factor on the cosines before the softmax.
+    """
+
+    classes: int = 240
+    first_seed: int = 1000
+    largest_radius: float = 125.0
+    voxel_size: float = 13.33
+    resolution: float = 27.0
+    box_sizes: Sequence[int] = (24, 24, 32)
+    tilt_limits: Sequence[float] = (45.0, 60.0)
+    crowdings: Sequence[float] = (0.0, 0.12)
+    snr: tuple[float, float] = (0.03, 1.0)
+    defocus: tuple[float, float] = (2.0, 6.0)
+    displacement: float = 25.0
+    empty_fraction: float = 0.1
+    boxes: int = 90_000
+    batch_size: int = 64
+    learning_rate: float = 3e-3
+    scale: float = 16.0
+
+
+class PretrainingRun:
+    """One training of the encoder that can be stopped and taken up again.
+
+    Parameters
+    ----------
+    options
+        The recipe.
+    device
+        Where to compute.
+    seed
+        Same seed and device, same encoder.
+    """
+
+    def __init__(self, options: PretrainingOptions, device: torch.device, seed: int) -> None:
+        self.options, self.device, self.seed = options, device, seed
+        torch.manual_seed(seed)
+        self.encoder = TransferEncoder().to(device)
+        self.directions = nn.Parameter(
+            torch.randn(options.classes + 1, self.encoder.feature_width, device=device)
+        )
+        self.optimiser = torch.optim.AdamW(
+            [*self.encoder.parameters(), self.directions], lr=options.learning_rate, weight_decay=1e-4
+        )
+        self.steps = max(1, options.boxes // options.batch_size)
+        self.step = 0
+        self.simulators = self._simulators()
+
+    def _simulators(self) -> list[BoxSimulator]:
+        """Return one simulator per combination of box size, tilt range and crowding."""
+        options = self.options
+        phantoms = stock_phantoms(
+            options.classes,
+            options.voxel_size,
+            options.resolution,
+            options.first_seed,
+            options.largest_radius,
+        )
+        combinations = itertools.product(options.box_sizes, options.tilt_limits, options.crowdings)
+        return [
+            BoxSimulator(
+                phantoms,
+                BoxOptions(
+                    box_size=box_size,
+                    snr=options.snr,
+                    tilt_range=(-limit, limit),
+                    defocus=options.defocus,
+                    displacement=options.displacement,
+                    crowding=crowding,
+                ),
+                self.device,
+                seed=self.seed + 1000 * number,
+            )
+            for number, (box_size, limit, crowding) in enumerate(combinations)
+        ]
+
+    def train_step(self) -> tuple[float, float]:
+        """Train on one batch; return its loss and the share of boxes whose class came first."""
+        options = self.options
+        generator = torch.Generator().manual_seed(1_000_003 * self.seed + self.step)
+        labels = torch.randint(options.classes, (options.batch_size,), generator=generator)
+        empty = torch.rand(options.batch_size, generator=generator) < options.empty_fraction
+        labels[empty] = options.classes
+        batch = self.simulators[self.step % len(self.simulators)].sample(labels)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self._rate()
+        self.encoder.train()
+        with autocast(self.device):
+            features = self.encoder(batch.boxes[:, None])
+        logits = options.scale * F.normalize(features.float()) @ F.normalize(self.directions).T
+        loss = F.cross_entropy(logits, batch.labels)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.encoder.parameters(), 5.0)
+        self.optimiser.step()
+        self.step += 1
+        return loss.item(), float((logits.argmax(dim=1) == batch.labels).float().mean())
+
+    def _rate(self) -> float:
+        warm = max(1, self.steps // 20)
+        if self.step < warm:
+            return self.options.learning_rate * (self.step + 1) / warm
+        done = torch.tensor((self.step - warm) / max(1, self.steps - warm))
+        return self.options.learning_rate * float(0.5 * (1 + torch.cos(torch.pi * done)))
+
+    def state(self) -> dict[str, Tensor]:
+        """Return all that is needed to go on: weights, class directions, the optimiser's moments, the step."""
+        tensors = {f"encoder.{name}": value for name, value in self.encoder.state_dict().items()}
+        tensors["directions"] = self.directions.detach()
+        tensors["step"] = torch.tensor(self.step)
+        for number, moments in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{number}.{name}": value for name, value in moments.items()}
+        return tensors

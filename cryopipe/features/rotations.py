@@ -1,0 +1,53 @@
+"""Randomly turned copies of boxes, made where the boxes lie."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def uniform_rotations(count: int, generator: torch.Generator) -> Tensor:
+    """Return (count, 3, 3) rotation matrices, uniform on SO(3), on the generator's device.
+
+    They come from uniform unit quaternions; uniform Euler angles would not be uniform rotations.
+    """
+    quaternions = torch.randn(count, 4, generator=generator, device=generator.device)
+    w, x, y, z = F.normalize(quaternions, dim=1).unbind(dim=1)
+    rows = [
+        torch.stack([1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)], dim=1),
+        torch.stack([2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)], dim=1),
+        torch.stack([2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)], dim=1),
+    ]
+    return torch.stack(rows, dim=1)
+
+
+def turned_copies(boxes: Tensor, matrices: Tensor, generator: torch.Generator) -> Tensor:
+    """Turn boxes about their centres and fill the corners that come in from outside with noise.
+
+    Parameters
+    ----------
+    boxes
+        (n, z, y, x), mean 0 and standard deviation 1, on the generator's device.
+    matrices
+        (n, 3, 3) active rotations on xyz column vectors, about voxel size // 2.
+    generator
+        Source of the noise, N(0, 1).
+
+    Returns
+    -------
+    (n, z, y, x), trilinear interpolation.
+    """
+    size = boxes.shape[-1]
+    axis = torch.arange(size, device=boxes.device, dtype=boxes.dtype) - size // 2
+    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+    target = torch.stack([x, y, z], dim=-1).reshape(-1, 3)
+    # Row vectors times R are column vectors times its inverse: where each voxel of the copy comes from.
+    source = target @ matrices.to(boxes.dtype) + size // 2
+    grid = (2 * source / (size - 1) - 1).reshape(len(boxes), size, size, size, 3)
+    turned = F.grid_sample(boxes[:, None], grid, mode="bilinear", padding_mode="border", align_corners=True)[
+        :, 0
+    ]
+    outside = (grid.abs() > 1).any(dim=-1)
+    noise = torch.randn(turned.shape, generator=generator, device=boxes.device, dtype=boxes.dtype)
+    return torch.where(outside, noise, turned)

@@ -1,0 +1,78 @@
+"""The transfer encoder as a learner: nothing is trained on the user's data."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cryopipe.errors import FileError
+from cryopipe.features.box_source import Boxes, BoxSource
+from cryopipe.features.embedding import embed_all
+from cryopipe.features.learner import Learner
+from cryopipe.features.networks.encoder import TransferEncoder
+from cryopipe.files.weights import load_weights, save_weights
+
+SHIPPED_WEIGHTS = Path(__file__).parents[2] / "resources" / "transfer_encoder.safetensors"
+KIND = "transfer encoder"
+
+
+class Transfer(Learner):
+    """Features of length 1 from the encoder that was trained on simulated boxes; see `resources/transfer_encoder.md`."""
+
+    def fit(self, boxes: Boxes, checkpoint: Path | None = None) -> pd.DataFrame:
+        """Load the weights; there is nothing to learn, and the history has no rows."""
+        self._encoder()
+        return pd.DataFrame({"iteration": pd.Series(dtype=int)})
+
+    def embed(self, boxes: Boxes) -> NDArray[np.float32]:
+        """Return features (n, 32) of length 1 of `boxes` (n, z, y, x)."""
+        source = BoxSource(boxes, self.device, self.memory_gb)
+        features = embed_all(self._encoder(), source, "embedding boxes")
+        return F.normalize(features).cpu().numpy()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the encoder's weights."""
+        save_encoder(path, self._encoder(), {})
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Take over an encoder's weights."""
+        self._loaded = load_encoder(path).to(self.device)
+
+    def _encoder(self) -> TransferEncoder:
+        if not hasattr(self, "_loaded"):
+            self.load(self.options.weights or SHIPPED_WEIGHTS)
+        return self._loaded
+
+
+def save_encoder(path: str | os.PathLike[str], encoder: TransferEncoder, notes: dict[str, str]) -> None:
+    """Write an encoder's weights in half precision, with its shape and `notes` in the metadata."""
+    shape = {"widths": encoder.widths, "feature_width": encoder.feature_width}
+    tensors: dict[str, Tensor] = {name: value.half() for name, value in encoder.state_dict().items()}
+    save_weights(path, tensors, {"kind": KIND, "network": json.dumps(shape), **notes})
+
+
+def load_encoder(path: str | os.PathLike[str]) -> TransferEncoder:
+    """Return the encoder whose weights `save_encoder` wrote, in single precision on the CPU.
+
+    Raises
+    ------
+    FileError
+        If the file holds something else.
+    """
+    tensors, metadata = load_weights(path)
+    if metadata.get("kind") != KIND:
+        raise FileError(
+            f"holds {metadata.get('kind', 'unknown weights')!r}, not a {KIND}",
+            file=path,
+            remedy="leave features.weights blank for the shipped encoder",
+        )
+    encoder = TransferEncoder(**json.loads(metadata["network"]))
+    encoder.load_state_dict({name: value.float() for name, value in tensors.items()})
+    return encoder

@@ -1,0 +1,59 @@
+"""Weights of networks and states of trainings: safetensors files, which hold numbers and no code."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from cryopipe.errors import FileError
+from cryopipe.files.atomic import atomic_path
+
+
+def save_weights(
+    path: str | os.PathLike[str], tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]
+) -> None:
+    """Write named tensors and text.
+
+    Parameters
+    ----------
+    path
+        The safetensors file; written whole or not at all.
+    tensors
+        Tensors of any type and device by name.
+    metadata
+        Texts by name; JSON where there is more to say than a word.
+
+    Raises
+    ------
+    FileError
+        If the file cannot be written.
+    """
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(plain, temporary, dict(metadata))
+
+
+def load_weights(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Read what `save_weights` wrote: tensors on the CPU, and the texts.
+
+    Raises
+    ------
+    FileError
+        If the file is missing or is not a safetensors file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = list(file.keys())
+            return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
+    except FileNotFoundError:
+        raise FileError(
+            "no such file of weights", file=path, remedy="correct the path or train first"
+        ) from None
+    except (SafetensorError, OSError) as error:
+        raise FileError(
+            f"is not a safetensors file ({error})", file=path, remedy="replace it by a whole one"
+        ) from error

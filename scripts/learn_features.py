@@ -1,0 +1,28 @@
+"""Learn features from all boxes and embed every box."""
+
+from pathlib import Path
+from typing import Any
+
+from snakemake.script import snakemake
+
+from cryopipe.features import FeatureOptions, create_learner
+from cryopipe.files.boxes import BoxStack
+from cryopipe.files.features import write_features
+from cryopipe.files.tables import write_table
+from cryopipe.job import run
+from cryopipe.volume.device import choose_device
+
+
+def main(job: Any) -> None:
+    options = FeatureOptions(**job.params.options)
+    boxes = BoxStack(job.input.boxes)
+    learner = create_learner(
+        options.learner, options, choose_device(job.params.device), job.params.seed, job.params.memory_gb
+    )
+    history = learner.fit(boxes, checkpoint=Path(job.params.checkpoint))
+    write_features(job.output.features, boxes.names, learner.embed(boxes))
+    write_table(job.output.history, history)
+    learner.save(job.output.model)
+
+
+run(main, snakemake)

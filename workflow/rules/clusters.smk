@@ -1,0 +1,25 @@
+# How many clusters there are is known only afterwards: everything per cluster waits for this checkpoint.
+checkpoint cluster_features:
+    input:
+        features="results/features/features.npz",
+        particles=of_tomograms("results/subtomograms/{tomogram}.star"),
+    output:
+        particles="results/clusters/particles.star",
+        clusters="results/clusters/clusters.tsv",
+        selection="results/clusters/selection.tsv",
+    log:
+        "logs/cluster_features.log",
+    benchmark:
+        "benchmarks/cluster_features.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 4
+    resources:
+        mem_mb=lambda wildcards, input, attempt: attempt * (3000 + 20 * input_size_mb(wildcards, input)),
+    params:
+        options=config["clustering"],
+        seed=config["seed"],
+    message:
+        "Sorting all particles into clusters."
+    script:
+        "../../scripts/cluster_features.py"

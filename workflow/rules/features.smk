@@ -1,0 +1,28 @@
+# One job learns from the boxes of all tomograms: what tells particles apart is learned from all of them.
+rule learn_features:
+    input:
+        boxes=of_tomograms("results/subtomograms/{tomogram}.h5"),
+    output:
+        model="results/features/model.safetensors",
+        features="results/features/features.npz",
+        history="results/features/history.tsv",
+    log:
+        "logs/learn_features.log",
+    benchmark:
+        "benchmarks/learn_features.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 8
+    resources:
+        mem_mb=lambda wildcards, attempt: attempt * (4000 + 1000 * int(config["memory_gb"])),
+    params:
+        options=config["features"],
+        device=config["device"],
+        memory_gb=config["memory_gb"],
+        seed=config["seed"],
+        # not an output: it must outlive a job that was killed
+        checkpoint="results/features/checkpoint.safetensors",
+    message:
+        "Learning features from the subtomograms of all tomograms ({config[features][learner]})."
+    script:
+        "../../scripts/learn_features.py"
