@@ -19,7 +19,7 @@ from cryopipe.cli.init import find_tomograms, unique_names
 from cryopipe.config import CHECKOUT, defaults, read_config
 from cryopipe.errors import TableError
 from cryopipe.files.mrc import write_volume
-from cryopipe.tomograms import NAME, read_tomogram_table
+from cryopipe.tomograms import NAME, Tomogram, read_tomogram_table
 
 
 def write_tomogram(path: Path, voxel_size: float = 10.0, seed: int = 0) -> Path:
@@ -69,10 +69,10 @@ def test_init_writes_a_dataset_that_reads_back(
         "config/tomograms.tsv",
         "slurm/profile.v9+.yaml",
     }
-    tomograms = read_tomogram_table(dataset / "config" / "tomograms.tsv")
-    assert {name: (t.path, t.voxel_size, t.tilt_range, t.contrast) for name, t in tomograms.items()} == {
-        "TS_01": (str(data / "TS_01.mrc"), None, (-60, 60), "bright"),
-        "TS_02_rec": (str(data / "TS_02_rec.mrc"), None, (-50, 52.5), "bright"),
+    tomograms = read_tomogram_table(dataset / "config" / "tomograms.tsv", (-60.0, 60.0), "bright")
+    assert tomograms == {
+        "TS_01": Tomogram("TS_01", str(data / "TS_01.mrc"), None, (-60, 60), "bright", None),
+        "TS_02_rec": Tomogram("TS_02_rec", str(data / "TS_02_rec.mrc"), None, (-50, 52.5), "bright", None),
     }
     expected = defaults()
     expected["imaging"]["contrast"] = "bright"
@@ -147,6 +147,13 @@ def test_init_does_not_stumble_over_a_broken_tilt_file(
         -60,
         60,
     )
+
+
+def test_init_suspects_a_tilt_series(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (data / "TS_01.tlt").write_text("\n".join(str(3 * number) for number in range(20)))
+    assert run("init", tmp_path / "dataset", data) == 0
+    remark = f"  TS_01: has as many sections as {data}/TS_01.tlt has tilts; is it the tilt series itself?"
+    assert remark in capsys.readouterr().out.splitlines()
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from cryopipe.config import CHECKOUT
 from cryopipe.config_pages import render_config
 from cryopipe.errors import CryopipeError, FileError, TableError, one_line
 from cryopipe.files.atomic import write_text
-from cryopipe.files.metadata import find_tilt_file, read_tilt_range
+from cryopipe.files.metadata import find_tilt_file, read_tilt_range, tilt_angles
 from cryopipe.files.mrc import read_header
 from cryopipe.tomograms import COLUMNS, CONTRASTS, NAME, RESERVED
 
@@ -99,7 +99,7 @@ def init(
     if all(row.unusable for row in rows):
         raise FileError(" | ".join(dict.fromkeys(row.unusable for row in rows)))
     files = {
-        dataset / "config" / "tomograms.tsv": render_table(rows, contrast),
+        dataset / "config" / "tomograms.tsv": render_table(rows),
         dataset / "config" / "config.yaml": render_config(
             CONFIG_HEADING, {"imaging": {"contrast": contrast}}
         ),
@@ -193,16 +193,18 @@ def describe(name: str, path: Path, voxel_size: float | None) -> Row:
         try:
             low, high = read_tilt_range(source)
             tilts = (f"{low:g}", f"{high:g}")
+            if header.shape_zyx[0] == tilt_angles(source).size:
+                remarks.append(f"has as many sections as {source} has tilts; is it the tilt series itself?")
         except CryopipeError as error:
             remarks.append(f"tilt range left blank: {error}")
     return Row(name, path, tilts, size, "", tuple(remarks))
 
 
-def render_table(rows: Iterable[Row], contrast: str) -> str:
+def render_table(rows: Iterable[Row]) -> str:
     """Return the text of the tomogram table; tomograms that cannot be used are commented out."""
     lines = ["\t".join(COLUMNS)]
     for row in rows:
-        cells = (row.name, str(row.path), row.voxel_size, *row.tilt_range, contrast, "")
+        cells = (row.name, str(row.path), row.voxel_size, *row.tilt_range, "", "")
         if row.unusable:
             lines.append(f"# left out: {row.unusable}")
         lines.append(("# " if row.unusable else "") + "\t".join(cells))
