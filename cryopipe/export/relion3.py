@@ -30,11 +30,25 @@ WEDGE = "rlnCtfImage"
 GROUP = "rlnGroupName"
 SMALL_GROUP = 10
 """RELION warns of noise groups with fewer particles; tomograms below it share one."""
+LEAN_COLUMNS = (
+    columns.TOMOGRAM,
+    columns.MICROGRAPH,
+    *columns.COORDINATES,
+    IMAGE,
+    WEDGE,
+    *columns.ANGLES,
+    *columns.ORIGINS,
+    OPTICS,
+    GROUP,
+    columns.HALF_SET,
+    columns.CLASS,
+)
+"""What particles.star holds. RELION 3.1 keeps the tomogram's name as an unknown label; newer versions need it."""
 ONLY_ALIGNED = (columns.ALIGNMENT_SCORE, columns.ALIGNMENT_KEPT)
 
 
 class Relion3Writer:
-    """particles.star (all clusters), one cluster_NN.star each, and noise.star; all input columns are kept."""
+    """particles.star (all clusters, RELION's columns), one cluster_NN.star each and noise.star (every column)."""
 
     def write(self, particles: ParticleSet, setting: Setting, folder: Path) -> list[Written]:
         """Write the tables and, if the options say so, boxes and wedges; see `Writer`."""
@@ -42,7 +56,8 @@ class Relion3Writer:
         clustered = rows_in_clusters(particles)
         if setting.options.subtomograms:
             table[IMAGE], table[WEDGE] = _write_images(particles, clustered, optics, setting, folder)
-        written = [_write(folder / "particles.star", table, optics, clustered)]
+        lean = table[[name for name in LEAN_COLUMNS if name in table]]
+        written = [_write(folder / "particles.star", lean, optics, clustered)]
         for cluster in np.unique(particles.clusters[clustered]):
             rows = np.flatnonzero(particles.clusters == cluster)
             written.append(_write(folder / f"cluster_{cluster:02d}.star", table, optics, rows))

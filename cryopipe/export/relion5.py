@@ -6,6 +6,7 @@ unbinned pixels from voxel 0 (`rlnCoordinate*`). Positions include the shifts, s
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,7 @@ class TiltSeriesWriter:
         written = [Written(path, rows)]
         project = setting.options.relion_tomograms
         if not project:
-            write_star(folder / "tomograms.star", {"global": _tomograms_table(frames, setting)})
+            write_star(folder / "tomograms.star", {"global": _tomograms_table(frames, setting, folder)})
         # Paths count from the project's directory: this folder, or that of the RELION project.
         write_star(
             folder / "optimisation_set.star",
@@ -128,7 +129,7 @@ def _add_vectors(table: pd.DataFrame, names: tuple[str, ...], values: FloatArray
         table[name] = values[:, axis]
 
 
-def _tomograms_table(frames: Frames, setting: Setting) -> pd.DataFrame:
+def _tomograms_table(frames: Frames, setting: Setting, folder: Path) -> pd.DataFrame:
     """Return what is known of the tomograms; the tilt series' own geometry is not."""
     microscope = setting.microscope
     distinct = sorted(set(np.round(frames.pixel_sizes, 6)))
@@ -144,7 +145,8 @@ def _tomograms_table(frames: Frames, setting: Setting) -> pd.DataFrame:
     table["rlnTomoTomogramBinning"] = frames.binnings
     for axis, name in enumerate(("rlnTomoSizeX", "rlnTomoSizeY", "rlnTomoSizeZ")):
         table[name] = frames.sizes[:, axis].astype(np.int64)
-    table["rlnTomoReconstructedTomogram"] = [setting.tomograms[name].path for name in frames.names]
+    paths = [os.path.relpath(setting.tomograms[name].path, folder) for name in frames.names]
+    table["rlnTomoReconstructedTomogram"] = pd.Series(paths, dtype=str)
     return table
 
 
