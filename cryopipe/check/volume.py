@@ -109,7 +109,7 @@ class _Scan:
         if len(self.levels) <= 16:
             self.levels.update(np.unique(values[:: max(1, len(values) // 4)]).tolist())
         mean = float(values.mean(dtype=np.float64))
-        spread = float(np.square(values - np.float32(mean)).sum(dtype=np.float64))
+        spread = float(np.square(values - mean, dtype=np.float64).sum())
         self.moments += (values.size, values.size * mean, spread + values.size * mean**2)
         self._add_binned(values, start)
 
