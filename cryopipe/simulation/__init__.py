@@ -2,7 +2,16 @@
 
 from cryopipe.simulation.assemblies import AssemblySpec
 from cryopipe.simulation.boxes import BoxOptions, BoxSimulator, SimulatedBoxes
+from cryopipe.simulation.maps import phantom_from_density, read_map, read_maps
+from cryopipe.simulation.options import SimulationOptions
+from cryopipe.simulation.output import write_tomogram
 from cryopipe.simulation.phantoms import EXAMPLES, Phantom, phantom, stock_phantoms
+from cryopipe.simulation.tomogram import (
+    SimulatedTomogram,
+    make_species,
+    seed_for,
+    simulate_tomogram,
+)
 
 __all__ = [
     "EXAMPLES",
@@ -11,6 +20,15 @@ __all__ = [
     "BoxSimulator",
     "Phantom",
     "SimulatedBoxes",
+    "SimulatedTomogram",
+    "SimulationOptions",
+    "make_species",
     "phantom",
+    "phantom_from_density",
+    "read_map",
+    "read_maps",
+    "seed_for",
+    "simulate_tomogram",
     "stock_phantoms",
+    "write_tomogram",
 ]

@@ -13,7 +13,7 @@ from skimage.filters import threshold_otsu
 from cryopipe.errors import DataError, SimulationError
 from cryopipe.files.mrc import open_volume, read_header
 from cryopipe.simulation.assemblies import PROTEIN_DENSITY
-from cryopipe.simulation.phantoms import Phantom, band_limit, check_sampling
+from cryopipe.simulation.phantoms import Phantom, band_limit, box_size_for, check_sampling
 from cryopipe.volume.fourier import fourier_rescale, frequency_grid
 
 SUFFIXES = (".mrc", ".map")
@@ -79,8 +79,9 @@ def phantom_from_density(
     centre = np.average(grid, axis=0, weights=weight)
     reach = np.linalg.norm(grid[weight > _SURFACE] - centre, axis=1).max() * density_voxel_size
     radius = float(reach) + density_voxel_size / 2
-    centred = _centred(body, centre, 2 * math.ceil((radius + resolution) / density_voxel_size) + 2)
-    size = 2 * math.ceil((radius + resolution) / voxel_size) + 2
+    size = box_size_for(radius, voxel_size, resolution)
+    # Wider than the result: resampling fills what lies beyond the source with the source's mean.
+    centred = _centred(body, centre, 2 * math.ceil(size * voxel_size / density_voxel_size / 2) + 4)
     volume_fine = torch.as_tensor(centred, dtype=torch.float32)
     resampled = fourier_rescale(
         _limited(volume_fine, density_voxel_size, resolution), density_voxel_size, voxel_size, size

@@ -22,8 +22,8 @@ from cryopipe.volume.geometry import random_rotations
 
 logger = logging.getLogger(__name__)
 
-_BODY = 0.3
-"""A particle's body is where its density exceeds this; bodies do not overlap."""
+_BODY = 0.5
+"""A particle's body is where its density exceeds this: half of protein's, the surface. Bodies do not overlap."""
 _FILLERS = 8
 _FILLER_BATCH = 256
 _AVOGADRO_PER_MICROMOLE_LITRE = 6.02214076e-10
@@ -111,7 +111,7 @@ class _SceneBuilder:
             density=self.density,
             labels=self.labels,
             positions=np.array(self.positions, dtype=np.float64).reshape(-1, 3)[order],
-            rotations=rotations[order],
+            rotations=rotations[order] if len(order) else rotations,
             species=np.array(self.species, dtype=np.int64)[order],
             phantoms=self.phantoms,
             protein_fraction=self._protein_fraction(),

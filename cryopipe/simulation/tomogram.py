@@ -215,3 +215,8 @@ def _snr(variances: NDArray[np.float64], scene: Scene, factor: float) -> tuple[f
     return ratio(variances), {
         name: ratio(variances[scene.species == index]) for index, name in enumerate(names)
     }
+
+
+def seed_for(seed: int, name: str) -> int:
+    """Return a seed of its own for each tomogram of a run, from the run's seed and the tomogram's name."""
+    return int(np.random.SeedSequence([seed, *name.encode()]).generate_state(1, np.uint32)[0])

@@ -1,0 +1,25 @@
+"""Simulate one tomogram of the demo, with its truth."""
+
+from pathlib import Path
+from typing import Any
+
+from snakemake.script import snakemake
+
+from cryopipe.job import run
+from cryopipe.simulation import SimulationOptions, seed_for, simulate_tomogram, write_tomogram
+from cryopipe.volume.device import choose_device
+
+
+def main(job: Any) -> None:
+    name = job.wildcards.tomogram
+    simulated = simulate_tomogram(
+        SimulationOptions(**job.params.options),
+        seed_for(job.params.seed, name),
+        name,
+        choose_device(job.params.device),
+    )
+    maps = Path(job.output.volume).parent / "maps"
+    write_tomogram(simulated, job.output.volume, job.output.truth, job.output.labels, maps)
+
+
+run(main, snakemake)

@@ -1,0 +1,34 @@
+# The demo's tomograms: those whose file, in the table, is results/demo/NAME.mrc, are simulated.
+SIMULATED = [
+    name
+    for name, tomogram in TOMOGRAMS.items()
+    if tomogram.path == f"results/demo/{name}.mrc"
+]
+
+
+# The true maps of the species go to results/demo/maps; they are the same for all tomograms, so that no
+# one job owns them.
+rule simulate_tomogram:
+    output:
+        volume="results/demo/{tomogram}.mrc",
+        truth="results/demo/{tomogram}_truth.star",
+        labels="results/demo/{tomogram}_labels.mrc",
+    log:
+        "logs/simulate_tomogram/{tomogram}.log",
+    benchmark:
+        "benchmarks/simulate_tomogram/{tomogram}.tsv"
+    wildcard_constraints:
+        tomogram="|".join(SIMULATED) or "(?!)",
+    conda:
+        "../../envs/torch.yaml"
+    threads: 2
+    resources:
+        mem_mb=lambda wildcards, attempt: attempt * 4000,
+    params:
+        options=config["simulation"],
+        seed=config["seed"],
+        device=config["device"],
+    message:
+        "Simulating tomogram {wildcards.tomogram}."
+    script:
+        "../../scripts/simulate_tomogram.py"
