@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
@@ -19,11 +19,8 @@ from cryopipe.progress import Progress
 from cryopipe.volume.fourier import fourier_rescale
 from cryopipe.volume.geometry import relion_angles, rotation_from_relion_angles
 from cryopipe.volume.masks import sphere_mask
-from cryopipe.volume.rotate import rotate_volumes
 
 FloatArray = NDArray[np.float64]
-BATCH_VOXELS = 2**21
-"""Voxels that are turned at a time."""
 SMALLEST_PIECE = 0.1
 """Pieces of a thresholded average smaller than this fraction of the largest one are noise."""
 
@@ -63,8 +60,27 @@ class Template:
         Above it a voxel belongs to the structure.
     """
 
-    volume: Tensor
+    volume: NDArray[np.float32]
     level: float
+
+    @cached_property
+    def coefficients(self) -> NDArray[np.float32]:
+        """(z, y, x) of the cubic B-spline that passes through the voxels."""
+        return np.asarray(ndimage.spline_filter(self.volume, order=3, output=np.float32, mode="constant"))
+
+    def turned(self, rotation: Rotation, shift_xyz: FloatArray) -> NDArray[np.float32]:
+        """Return the template turned about its centre and then shifted by voxels x, y, z."""
+        matrix_zyx = rotation.inv().as_matrix()[::-1, ::-1]
+        centre = np.array(self.volume.shape) // 2
+        return np.asarray(
+            ndimage.affine_transform(
+                self.coefficients,
+                matrix_zyx,
+                offset=centre - matrix_zyx @ (centre + shift_xyz[::-1]),
+                order=3,
+                prefilter=False,
+            )
+        )
 
 
 @dataclass(frozen=True)
@@ -155,21 +171,20 @@ def make_template(
     """
     size = 2 * int(np.ceil(average.shape[-1] * voxel_size / tomogram_voxel_size / 2))
     scaled = fourier_rescale(average.float(), voxel_size, tomogram_voxel_size, size)
-    inside = sphere_mask(size, size / 2 - 1, 0, scaled.device) > 0
+    inside = sphere_mask(size, size / 2 - 1, 0) > 0
     values = scaled[inside]
     scaled = (scaled - values.mean()) / values.std().clamp(min=1e-12)
     level = _level(scaled[inside], options)
-    structure = _large_pieces(((scaled > level) & inside).cpu().numpy())
+    structure = _large_pieces(((scaled > level) & inside).numpy())
     if not structure.any():
         raise DataError(
             f"no voxel of the average lies above its level of {level:.3g} standard deviations",
             remedy="lower `sigma` in the section `reembedding`",
         )
     near = ndimage.binary_dilation(structure, iterations=2).astype(np.float32)
-    soft = torch.from_numpy(ndimage.gaussian_filter(near, 0.7)).to(scaled)
     # The structure itself stays as it is: only what lies beyond its rim is faded out.
-    soft[torch.from_numpy(structure).to(soft.device)] = 1
-    return Template((scaled * soft).clamp(min=0), level)
+    soft = np.where(structure, 1, ndimage.gaussian_filter(near, 0.7))
+    return Template(np.maximum(scaled.numpy() * soft, 0).astype(np.float32), level)
 
 
 def _level(values: Tensor, options: ReembeddingOptions) -> float:
@@ -222,19 +237,12 @@ def reembed(
     counts = np.zeros((len(table), 3), dtype=np.int64)
     order = np.argsort(-scores, kind="stable")
     counter = Progress(len(table), "particles", what)
-    for start, stop in _batches(order, clusters, templates):
-        rows = order[start:stop]
-        template = templates[int(clusters[rows[0]])]
-        whole = np.rint(positions[rows]).astype(np.int64)
-        placed = rotate_volumes(
-            template.volume[None],
-            torch.as_tensor(rotations[rows].as_matrix(), dtype=torch.float32),
-            torch.as_tensor(positions[rows] - whole, dtype=torch.float32),
-            interpolation="cubic",
-        )
-        for row, centre, box in zip(rows, whole, placed.cpu().numpy(), strict=True):
-            counts[row] = _place(density, labels, box, centre, template.level, int(clusters[row]))
-        counter.advance(len(rows))
+    for row in order:
+        whole = np.rint(positions[row])
+        template = templates[int(clusters[row])]
+        box = template.turned(rotations[int(row)], positions[row] - whole)
+        counts[row] = _place(density, labels, box, whole.astype(np.int64), template.level, int(clusters[row]))
+        counter.advance()
     placements = pd.DataFrame(
         {
             "particle": table[columns.PARTICLE].astype(str).to_numpy(),
@@ -253,23 +261,6 @@ def _scores(table: pd.DataFrame) -> FloatArray:
         if name in table:
             return table[name].to_numpy(dtype=np.float64)
     return np.zeros(len(table))
-
-
-def _batches(
-    order: NDArray[np.int64], clusters: NDArray[np.int64], templates: Mapping[int, Template]
-) -> list[tuple[int, int]]:
-    """Cut the order into runs of one cluster that fit `BATCH_VOXELS`."""
-    batches: list[tuple[int, int]] = []
-    start = 0
-    while start < len(order):
-        cluster = clusters[order[start]]
-        limit = start + max(1, BATCH_VOXELS // templates[int(cluster)].volume.numel())
-        stop = start + 1
-        while stop < min(limit, len(order)) and clusters[order[stop]] == cluster:
-            stop += 1
-        batches.append((start, stop))
-        start = stop
-    return batches
 
 
 def _place(

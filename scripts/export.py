@@ -1,9 +1,7 @@
 """Write the particles for other software, and verify every file."""
 
 from pathlib import Path
-from typing import Any
-
-from snakemake.script import snakemake
+from typing import TYPE_CHECKING, Any
 
 from cryopipe.export import (
     ExportOptions,
@@ -18,6 +16,9 @@ from cryopipe.files.star import read_particles
 from cryopipe.files.tables import read_table, write_table
 from cryopipe.job import run
 from cryopipe.tomograms import Tomogram
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
 
 
 def main(job: Any) -> None:

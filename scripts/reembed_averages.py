@@ -2,11 +2,10 @@
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from snakemake.script import snakemake
 
 from cryopipe import columns
 from cryopipe.files.chimerax import Cluster, write_chimerax_script
@@ -17,7 +16,9 @@ from cryopipe.files.tables import read_table, write_table
 from cryopipe.job import run
 from cryopipe.reembedding import ReembeddingOptions, artiax_table, choose_particles, make_template, reembed
 from cryopipe.tomograms import Tomogram
-from cryopipe.volume.device import choose_device
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
 
 
 def main(job: Any) -> None:
@@ -28,14 +29,13 @@ def main(job: Any) -> None:
     else:
         opened = open_tomogram(tomogram)
         shape, voxel_size = opened.volume.shape, opened.voxel_size
-    device = choose_device(job.params.device)
     tables = [read_particles(path) for path in job.input.particles]
     chosen = choose_particles(tables, tomogram.name, options)
     templates = {}
     for path in job.input.averages:
         cluster = int(Path(path).stem.removeprefix("cluster_"))
         if (chosen[columns.CLASS] == cluster).any():
-            average = torch.from_numpy(open_volume(path).astype(np.float32)).to(device)
+            average = torch.from_numpy(open_volume(path).astype(np.float32))
             sampling = read_header(path).voxel_size_xyz[0]
             templates[cluster] = make_template(average, sampling, voxel_size, options)
     placed = reembed(shape, templates, chosen, f"re-embedding {tomogram.name}")

@@ -81,6 +81,7 @@ def export_particles(particles: ParticleSet, setting: Setting, folder: Path) -> 
         for written in writer.write(particles, setting, folder / name):
             meant = particles.select(written.rows)
             deviation = verify(written.path, meant, writer.read(written.path, setting))
-            summary.append((name, str(written.path), len(meant), deviation.position, deviation.angle))
+            errors = round(deviation.position, 6), round(deviation.angle, 6)
+            summary.append((name, str(written.path), len(meant), *errors))
             logger.info("%s: %s particles", written.path, len(meant))
     return pd.DataFrame(summary, columns=["format", "file", "particles", "position_error", "angle_error"])

@@ -19,7 +19,6 @@ rule reembed_averages:
         tomogram="|".join(TOMOGRAMS),
     conda:
         "../../envs/torch.yaml"
-    threads: 4
     resources:
         # density, labels and their copies on the way to disk: at most 10 bytes per voxel of an int8 tomogram
         mem_mb=lambda wildcards, input, attempt: attempt
@@ -27,7 +26,6 @@ rule reembed_averages:
     params:
         tomogram=lambda wildcards: vars(TOMOGRAMS[wildcards.tomogram]),
         options=config["reembedding"],
-        device=config["device"],
     message:
         "Putting the averages back into {wildcards.tomogram}."
     script:
