@@ -1,9 +1,8 @@
 """Align and average the particles of one cluster."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from snakemake.script import snakemake
 
 from cryopipe import columns
 from cryopipe.averaging import AveragingOptions, align_cluster, fsc_blocks, particle_table
@@ -13,6 +12,9 @@ from cryopipe.files.mrc import write_volume
 from cryopipe.files.star import read_particles, write_particles, write_star
 from cryopipe.job import run
 from cryopipe.volume.device import choose_device
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
 
 
 def main(job: Any) -> None:

@@ -1,9 +1,8 @@
 """Sort all particles into clusters by their features."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from snakemake.script import snakemake
 
 from cryopipe import columns
 from cryopipe.clustering import ClusteringOptions, find_clusters
@@ -11,6 +10,9 @@ from cryopipe.files.features import read_features
 from cryopipe.files.star import read_particles, write_particles
 from cryopipe.files.tables import write_table
 from cryopipe.job import run
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
 
 
 def main(job: Any) -> None:

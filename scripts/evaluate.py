@@ -1,10 +1,9 @@
 """Score picks, clusters, poses and averages against known truth."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from snakemake.script import snakemake
 
 from cryopipe.evaluation.averages import read_averages, with_map_scores
 from cryopipe.evaluation.options import EvaluationOptions
@@ -14,6 +13,9 @@ from cryopipe.files.star import read_particles, write_particles
 from cryopipe.files.tables import write_table
 from cryopipe.job import run
 from cryopipe.tomograms import Tomogram
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
 
 
 def main(job: Any) -> None:

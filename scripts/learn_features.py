@@ -1,9 +1,7 @@
 """Learn features from all boxes and embed every box."""
 
 from pathlib import Path
-from typing import Any
-
-from snakemake.script import snakemake
+from typing import TYPE_CHECKING, Any
 
 from cryopipe.features import FeatureOptions, create_learner
 from cryopipe.files.boxes import BoxStack
@@ -11,6 +9,9 @@ from cryopipe.files.features import write_features
 from cryopipe.files.tables import write_table
 from cryopipe.job import run
 from cryopipe.volume.device import choose_device
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
 
 
 def main(job: Any) -> None:

@@ -1,11 +1,10 @@
 """Draw the report, the picture of all averages, and the summary that closes the run."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from PIL import Image
-from snakemake.script import snakemake
 
 from cryopipe.files.atomic import atomic_path, write_text
 from cryopipe.job import run
@@ -16,6 +15,9 @@ from cryopipe.report.results import read_results
 from cryopipe.report.sheet import contact_sheet
 from cryopipe.report.summary import summary_text
 from cryopipe.tomograms import Tomogram
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
 
 
 def main(job: Any) -> None:

@@ -1,13 +1,14 @@
 """Simulate one tomogram of the demo, with its truth."""
 
 from pathlib import Path
-from typing import Any
-
-from snakemake.script import snakemake
+from typing import TYPE_CHECKING, Any
 
 from cryopipe.job import run
 from cryopipe.simulation import SimulationOptions, seed_for, simulate_tomogram, write_tomogram
 from cryopipe.volume.device import choose_device
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
 
 
 def main(job: Any) -> None:
