@@ -20,6 +20,7 @@ from cryopipe.files.mrc import write_volume
 
 HEADER = "tomogram\tpath\tvoxel_size\ttilt_min\ttilt_max\tcontrast\tmask\n"
 CONFIG, TABLE, MRC, MASK = "config/config.yaml", "config/tomograms.tsv", "a.mrc", "mask.mrc"
+STRANGE = 'it\'s {c} "é" $(touch pwned) #1.mrc'
 Damage = Callable[[Path], object]
 
 
@@ -190,9 +191,9 @@ def test_a_locked_tomogram_is_told(
 
 def test_a_bad_tomogram_fails_alone_in_the_workflow(tmp_path: Path) -> None:
     make_dataset(tmp_path)
-    (tmp_path / TABLE).write_text(HEADER + "a\ta.mrc\nb\tb.mrc\nc\tc.mrc\n")
+    (tmp_path / TABLE).write_text(HEADER + f"a\ta.mrc\nb\tb.mrc\nc\t{STRANGE}\n")
     store(tmp_path / "b.mrc", np.zeros((20, 24, 28)), 0.0)
-    write_volume(tmp_path / "c.mrc", sound()[::-1], 12)
+    write_volume(tmp_path / STRANGE, sound()[::-1], 12)
     before = state(tmp_path)
     targets = [f"results/check/{name}.tsv" for name in "abc"]
     command = [
@@ -220,3 +221,4 @@ def test_a_bad_tomogram_fails_alone_in_the_workflow(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path / "results" / "check")) == ["a.tsv", "c.tsv"]
     after = state(tmp_path)
     assert {name: after[name] for name in before} == before
+    assert "pwned" not in after

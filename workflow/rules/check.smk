@@ -3,11 +3,17 @@ TWINS = cryopipe.tomograms.find_twins(TOMOGRAMS)
 
 
 def files_to_check(wildcards):
-    """What is there, or will be made, of a tomogram and its mask: one that is missing is the check's to tell."""
+    """A tomogram and its mask, as far as they are there or will be made: a missing one is the check's to tell.
+
+    Paths with braces are left to the jobs, too: here they would be taken for wildcards.
+    """
     tomogram = TOMOGRAMS[wildcards.tomogram]
-    paths = [path for path in (tomogram.path, tomogram.mask) if path]
     return [
-        path for path in paths if path.startswith("results/") or Path(path).is_file()
+        path
+        for path in (tomogram.path, tomogram.mask)
+        if path
+        and "{" not in path
+        and (path.startswith("results/") or Path(path).is_file())
     ]
 
 
