@@ -21,19 +21,21 @@ from cryopipe.evaluation.matching import match_points
 from cryopipe.evaluation.options import EvaluationOptions
 from cryopipe.evaluation.picking import cluster_detection, recall_table, score_picking
 from cryopipe.evaluation.poses import score_poses
-from cryopipe.evaluation.tables import SYMMETRY, averages_table, clusters_table, picking_table
+from cryopipe.evaluation.tables import averages_table, clusters_table, picking_table
 from cryopipe.evaluation.truth import (
     NO_MATCH,
-    SPECIES,
+    SYMMETRY,
     TRUE_CLASS,
     TRUE_INDEX,
     match_particles,
     of_tomogram,
+    symmetry_of,
     true_classes,
     voxel_sizes_of,
 )
 from cryopipe.files.mrc import write_volume
 from cryopipe.files.star import write_particles
+from cryopipe.simulation.tomogram import SPECIES
 from cryopipe.volume.geometry import random_rotations, relion_angles, symmetry_rotations
 
 
@@ -290,6 +292,9 @@ def test_truth_tables_of_others_are_understood() -> None:
     named = bare.assign(**{columns.MICROGRAPH: ["frames/a.mrc", "b"]})
     assert len(of_tomogram(named, "a")) == len(of_tomogram(named, "b")) == 1
     assert len(of_tomogram(bare, "a")) == 2
+    assert symmetry_of("ferritin_like", bare) == "O"
+    assert symmetry_of("class_03", bare.assign(**{columns.CLASS: 3, SYMMETRY: "C7"})) == "C7"
+    assert symmetry_of("1bxn", bare) == "C1"
     assert EvaluationOptions(truth="t/{tomogram}.star").truth_file("x1") == "t/x1.star"
     with pytest.raises(DataError, match="a particle table without rlnCoordinateX"):
         match_particles(pd.DataFrame({columns.TOMOGRAM: ["a"]}), {"a": bare}, {"a": 1.0}, radius=10)

@@ -19,11 +19,9 @@ from cryopipe.evaluation.picking import (
     score_picking,
 )
 from cryopipe.evaluation.poses import score_poses
-from cryopipe.evaluation.truth import NO_MATCH, TRUE_CLASS, TRUE_INDEX, MatchedParticles, centres
+from cryopipe.evaluation.truth import NO_MATCH, TRUE_CLASS, TRUE_INDEX, MatchedParticles, centres, symmetry_of
 from cryopipe.volume.geometry import rotation_from_relion_angles, symmetry_rotations
 
-SYMMETRY = "cryopipeSymmetry"
-"""Column of a truth table that names the point group of each particle's class."""
 GOOD_POSE_DEGREES = 15.0
 
 
@@ -130,7 +128,7 @@ def _pose_errors(
         if any(angle not in truth for angle in columns.ANGLES):
             return nothing
         true = truth.iloc[rows[TRUE_INDEX].to_numpy(int)]
-        symmetry = str(true[SYMMETRY].iloc[0]) if SYMMETRY in true else symmetry
+        symmetry = symmetry_of(name, true)
         found_angles.append(rows[list(columns.ANGLES)].to_numpy(float))
         true_angles.append(true[list(columns.ANGLES)].to_numpy(float))
         size = voxel_sizes[str(tomogram)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -12,9 +13,12 @@ import pandas as pd
 from cryopipe import columns
 from cryopipe.errors import DataError
 from cryopipe.evaluation.matching import Matches, match_points
+from cryopipe.simulation.assemblies import draw_spec
+from cryopipe.simulation.phantoms import EXAMPLES
+from cryopipe.simulation.tomogram import SPECIES
 
-SPECIES = "cryopipeSpecies"
-"""Column of a truth table that names each particle's class; without it the class number does."""
+SYMMETRY = "cryopipeSymmetry"
+"""Column of a truth table that names the point group of each particle's class, in RELION's setting."""
 TRUE_CLASS = "cryopipeTrueClass"
 """Column of the matches: class of the true particle; `NO_MATCH` where there is none."""
 TRUE_INDEX = "cryopipeTrueIndex"
@@ -66,6 +70,17 @@ def true_classes(truth: pd.DataFrame) -> np.ndarray:
     if columns.CLASS in truth:
         return np.array([f"class_{number:02d}" for number in truth[columns.CLASS].astype(int)], dtype=str)
     return np.full(len(truth), "particle")
+
+
+def symmetry_of(name: str, truth: pd.DataFrame) -> str:
+    """Return the point group of a class: as its truth table says, or as the simulator made it, else C1."""
+    rows = truth[true_classes(truth) == name]
+    if SYMMETRY in truth and len(rows):
+        return str(rows[SYMMETRY].iloc[0])
+    if name in EXAMPLES:
+        return EXAMPLES[name].symmetry
+    made = re.fullmatch(r"phantom_([0-9]+)", name)
+    return draw_spec(int(made[1])).symmetry if made else "C1"
 
 
 def of_tomogram(table: pd.DataFrame, name: str) -> pd.DataFrame:

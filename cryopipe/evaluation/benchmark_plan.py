@@ -1,0 +1,219 @@
+"""What a benchmark is: classes, boxes, conditions, learners, and the published figures."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from cryopipe.errors import ConfigError
+from cryopipe.features import LEARNERS
+from cryopipe.features.options import FeatureOptions
+from cryopipe.simulation.boxes import BoxOptions
+
+SIZES = ("reduced", "full")
+FIGURES = ("accuracy", "homogeneity", "completeness", "v_measure", "rand_index")
+"""Scores, 0 to 1, that a published figure may state."""
+Section = TypeVar("Section")
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The particles to be told apart.
+
+    Attributes
+    ----------
+    count
+        Number of classes with a particle.
+    templates
+        Names of the maps that stand in for them where a directory of maps is given.
+    first_seed
+        Where in the series of procedural phantoms they begin otherwise.
+    largest_radius
+        Angstrom; larger phantoms are passed over.
+    empty
+        Whether boxes without a particle at their centre are one more class.
+    """
+
+    count: int
+    templates: Sequence[str]
+    first_seed: int
+    largest_radius: float
+    empty: bool = False
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One column of a table: its name, the SNR, and the share of labels that a linear probe learns from.
+
+    `labels` None scores clusters instead of a probe.
+    """
+
+    name: str
+    snr: float
+    labels: float | None = None
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is computed.
+
+    Attributes
+    ----------
+    boxes_per_class
+        Number of boxes.
+    box_size
+        Voxels.
+    seeds
+        One run each; the table gives mean and standard deviation.
+    template_box_size
+        Voxels, where maps stand in that are larger than the phantoms; None for `box_size`.
+    learners
+        Options of single learners at this size.
+    """
+
+    boxes_per_class: int
+    box_size: int
+    seeds: Sequence[int]
+    template_box_size: int | None = None
+    learners: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BenchmarkPlan:
+    """A published table as something that can be run.
+
+    Attributes
+    ----------
+    name, title, source, note
+        What it is called and where its figures come from.
+    classes, boxes, conditions, sizes
+        What is simulated; `boxes` are the options of the simulator and the maps' voxel size and resolution.
+    clusters
+        (lowest, highest) number of clusters to consider.
+    learners
+        Options of each learner by its name in the table.
+    published
+        Rows with method, condition, and figures.
+    """
+
+    name: str
+    title: str
+    source: str
+    note: str
+    classes: Classes
+    boxes: Mapping[str, Any]
+    conditions: Sequence[Condition]
+    clusters: tuple[int, int]
+    learners: Mapping[str, Mapping[str, Any]]
+    sizes: Mapping[str, Size]
+    published: Sequence[Mapping[str, Any]]
+
+    def box_options(self, size: Size, snr: float, templates: bool) -> BoxOptions:
+        """Return the simulator's options for boxes of one SNR."""
+        options = {
+            name: value for name, value in self.boxes.items() if name not in ("voxel_size", "resolution")
+        }
+        for name in ("tilt_range", "defocus"):
+            if name in options:
+                options[name] = tuple(options[name])
+        box_size = (size.template_box_size or size.box_size) if templates else size.box_size
+        return _make(BoxOptions, "boxes", {**options, "box_size": box_size, "snr": (snr, snr)})
+
+    def feature_options(self, learner: str, size: Size) -> FeatureOptions:
+        """Return a learner's options: the defaults, then the plan's, then those of the size.
+
+        Raises
+        ------
+        ConfigError
+            If neither the plan nor the pipeline knows the learner.
+        """
+        if learner not in self.learners and learner not in LEARNERS:
+            known = sorted({*self.learners, *LEARNERS})
+            raise ConfigError(f"learner {learner!r} is unknown", remedy=f"choose among {', '.join(known)}")
+        options = {"learner": learner, "clusters": self.clusters, **self.learners.get(learner, {})}
+        return _make(FeatureOptions, f"learner {learner}", {**options, **size.learners.get(learner, {})})
+
+
+def plan_from_mapping(name: str, content: Mapping[str, Any]) -> BenchmarkPlan:
+    """Return the plan that a benchmark's YAML file describes.
+
+    Raises
+    ------
+    ConfigError
+        If a key is missing or unknown, or a published figure stands for nothing that is run.
+    """
+    plan = _make(BenchmarkPlan, f"benchmark {name}", {**content, "name": name})
+    classes = _make(Classes, f"{name}: classes", plan.classes)
+    conditions = [_make(Condition, f"{name}: conditions", row) for row in plan.conditions]
+    sizes = {key: _make(Size, f"{name}: sizes: {key}", value) for key, value in plan.sizes.items()}
+    low, high = plan.clusters
+    complete = BenchmarkPlan(
+        **{
+            **vars(plan),
+            "classes": classes,
+            "conditions": conditions,
+            "sizes": sizes,
+            "clusters": (int(low), int(high)),
+        }
+    )
+    _check(complete)
+    return complete
+
+
+def _check(plan: BenchmarkPlan) -> None:
+    """Find what no type can: names that point nowhere, options that nothing knows."""
+    problems = []
+    if set(plan.sizes) != set(SIZES):
+        problems.append(f"sizes are {', '.join(plan.sizes)}; give {' and '.join(SIZES)}")
+    if len(plan.classes.templates) != plan.classes.count:
+        problems.append(f"{len(plan.classes.templates)} templates for {plan.classes.count} classes")
+    known = {condition.name for condition in plan.conditions}
+    for row in plan.published:
+        if row.get("condition") not in known:
+            problems.append(f"published figure for the unknown condition {row.get('condition')!r}")
+        wrong = [
+            key
+            for key, value in row.items()
+            if key not in ("method", "condition") and (key not in FIGURES or not 0 <= value <= 1)
+        ]
+        problems += [
+            f"published figure {key}: {row[key]}; give one of {', '.join(FIGURES)}, 0 to 1" for key in wrong
+        ]
+    problems += [
+        f"size {name}: options for the unknown learner {learner!r}"
+        for name, size in plan.sizes.items()
+        for learner in size.learners
+        if learner not in plan.learners
+    ]
+    if problems:
+        raise ConfigError(f"benchmark {plan.name}: " + " | ".join(problems), remedy="correct its YAML file")
+    for name, size in plan.sizes.items():
+        for condition in plan.conditions:
+            if not (condition.snr > 0 and not math.isnan(condition.snr)):
+                raise ConfigError(
+                    f"benchmark {plan.name}: {condition.name}: SNR {condition.snr}",
+                    remedy="give a positive number",
+                )
+            plan.box_options(size, condition.snr, templates=name == "full")
+        for learner in plan.learners:
+            plan.feature_options(learner, size)
+
+
+def _make(kind: type[Section], where: str, content: Any) -> Section:
+    """Return `kind` made of a mapping whose keys must be its fields."""
+    if not isinstance(content, Mapping):
+        raise ConfigError(f"{where}: {content!r} is no mapping", remedy="give keys and values")
+    names = set(inspect.signature(kind).parameters)
+    unknown = sorted(set(content) - names)
+    if unknown:
+        raise ConfigError(
+            f"{where}: unknown {', '.join(map(repr, unknown))}",
+            remedy=f"known are {', '.join(sorted(names))}",
+        )
+    try:
+        return kind(**content)
+    except TypeError as error:
+        raise ConfigError(f"{where}: {error}", remedy="add what is missing") from error

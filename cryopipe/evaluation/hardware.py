@@ -1,0 +1,66 @@
+"""What a measurement ran on, and how much memory it took."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+
+@dataclass
+class Peak:
+    """Largest memory, gigabytes, that a piece of work held; of the GPU where it ran on one."""
+
+    gigabytes: float = float("nan")
+
+
+@contextmanager
+def peak_memory(device: torch.device) -> Iterator[Peak]:
+    """Measure the largest memory that the process (or the GPU) holds while the block runs."""
+    peak = Peak()
+    on_gpu = device.type == "cuda"
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        _reset_resident_peak()
+    yield peak
+    peak.gigabytes = (torch.cuda.max_memory_allocated(device) if on_gpu else _resident_peak()) / 1e9
+
+
+def _reset_resident_peak() -> None:
+    """Let Linux count the peak from now on; where that is refused, the peak is the process's whole life's."""
+    switch = Path("/proc/self/clear_refs")
+    if os.access(switch, os.W_OK):
+        switch.write_text("5")
+
+
+def _resident_peak() -> float:
+    status = Path("/proc/self/status")
+    if status.is_file():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return float(line.split()[1]) * 1024
+    # macOS counts bytes, others kilobytes.
+    unit = 1 if platform.system() == "Darwin" else 1024
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * unit
+
+
+def describe_hardware(device: torch.device) -> str:
+    """Return the processor (with the number of cores that may be used) or the GPU, in words."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{_processor()}, {torch.get_num_threads()} threads"
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.is_file():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,220 @@
+"""Benchmarks: their plans are sound, a tiny one runs, and the page holds what it should."""
+
+from __future__ import annotations
+
+import copy
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from cryopipe.errors import ConfigError, SimulationError
+from cryopipe.evaluation.benchmark_plan import BenchmarkPlan, Size, plan_from_mapping
+from cryopipe.evaluation.benchmark_tables import benchmark_section, summary_table, update_page
+from cryopipe.evaluation.hardware import describe_hardware, peak_memory
+from cryopipe.evaluation.leaderboard import (
+    Leaderboard,
+    benchmark_phantoms,
+    linear_probe,
+    measure_snr,
+    run_benchmark,
+)
+from cryopipe.files.mrc import write_volume
+from cryopipe.simulation.boxes import BoxOptions
+from cryopipe.simulation.phantoms import stock_phantoms
+
+FOLDER = Path(__file__).parents[1] / "config" / "benchmarks"
+NAMES = ("cssl_table1", "disca_table1_40", "disca_table1_60", "moebel_shrec", "practical_table1")
+CPU = torch.device("cpu")
+
+
+def content(name: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+    return loaded
+
+
+def tiny_plan() -> BenchmarkPlan:
+    """Two classes without noise, and a linear probe on them, for a learner that starts from random weights."""
+    tiny = content("cssl_table1")
+    tiny["classes"].update(count=2, templates=["a", "b"], largest_radius=100)
+    tiny["boxes"].update(voxel_size=20.0, resolution=45, crowding=0.0, displacement=0)
+    tiny["conditions"] = [{"name": "half", "snr": math.inf, "labels": 0.5}, {"name": "clusters", "snr": 5.0}]
+    tiny["clusters"] = [2, 2]
+    tiny["learners"] = {"small": {"learner": "disca", "network": "yopo", "weights": "random"}}
+    tiny["sizes"]["reduced"] = {
+        "boxes_per_class": 12,
+        "box_size": 12,
+        "seeds": [1, 2],
+        "learners": {"small": {"iterations": 1, "widths": [4], "feature_width": 8, "batch_size": 8}},
+    }
+    tiny["sizes"]["full"]["learners"] = {}
+    tiny["published"] = [{"method": "MoCo", "condition": "half", "accuracy": 0.53}]
+    return plan_from_mapping("tiny", tiny)
+
+
+def test_every_published_table_is_there() -> None:
+    assert tuple(sorted(path.stem for path in FOLDER.glob("*.yaml"))) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_plans_are_sound_and_their_phantoms_fit(name: str) -> None:
+    plan = plan_from_mapping(name, content(name))
+    for size in plan.sizes.values():
+        assert len(size.seeds) >= 3
+        room = size.box_size * plan.boxes["voxel_size"] / 2
+        assert plan.classes.largest_radius + plan.boxes["displacement"] <= room
+
+
+def test_published_figures_are_those_of_the_papers() -> None:
+    rows = {
+        (name, row["method"], row["condition"]): row
+        for name in NAMES
+        for row in plan_from_mapping(name, content(name)).published
+    }
+    wide = [
+        rows["disca_table1_60", "DISCA", f"SNR {snr}"] for snr in ("0.1", "0.03", "0.01", "0.003", "0.001")
+    ]
+    assert [row["accuracy"] for row in wide] == [0.9970, 0.9780, 0.9480, 0.9425, 0.9450]
+    assert [row["homogeneity"] for row in wide] == [0.988, 0.937, 0.875, 0.871, 0.872]
+    narrow = [
+        rows["disca_table1_40", "DISCA", f"SNR {snr}"] for snr in ("0.1", "0.03", "0.01", "0.003", "0.001")
+    ]
+    assert [row.get("accuracy") for row in narrow] == [0.9870, 0.9035, 0.9180, None, None]
+    assert rows["moebel_shrec", "transfer encoder", "SNR 0.1"]["v_measure"] == 0.96
+    assert rows["cssl_table1", "MoCo", "25 % of labels"]["accuracy"] == 0.393
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("classes", "count"), 4, "5 templates for 4 classes"),
+        (("clases",), {}, "unknown 'clases'"),
+        (("sizes", "reduced", "box_size"), 23, "box size of 23 voxels"),
+        (("sizes", "reduced", "learners", "diska"), {}, "unknown learner 'diska'"),
+        (("conditions", 0, "snr"), 0, "SNR 0; give a positive number"),
+        (("conditions", 0, "name"), "SNR 7", "unknown condition 'SNR 0.1'"),
+        (("published", 0, "accuracy"), 99.7, "published figure accuracy: 99.7"),
+        (("boxes", "voxels"), 3, "unknown 'voxels'"),
+        (("learners", "disca"), {"learner": "disca", "itrations": 3}, "unknown 'itrations'"),
+    ],
+)
+def test_mistakes_in_a_plan_are_named(path: tuple[str | int, ...], value: object, message: str) -> None:
+    wrong = copy.deepcopy(content("disca_table1_60"))
+    place: Any = wrong
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    with pytest.raises((ConfigError, SimulationError), match=message):
+        plan_from_mapping("wrong", wrong)
+
+
+def test_unknown_learners_are_refused_and_any_learner_of_the_pipeline_is_known() -> None:
+    plan = plan_from_mapping("cssl_table1", content("cssl_table1"))
+    size = plan.sizes["reduced"]
+    assert plan.feature_options("disca", size).iterations == 4
+    assert plan.feature_options("disca", size).clusters == (10, 10)
+    tiny = tiny_plan()
+    assert tiny.feature_options("transfer", tiny.sizes["reduced"]).learner == "transfer"
+    with pytest.raises(ConfigError, match="learner 'diska' is unknown; choose among disca, small, transfer"):
+        tiny.feature_options("diska", tiny.sizes["reduced"])
+
+
+def test_a_tiny_benchmark_runs_the_same_way_twice() -> None:
+    plan = tiny_plan()
+    size = plan.sizes["reduced"]
+    phantoms = benchmark_phantoms(plan, None)
+    boards = [run_benchmark(plan, size, ["small"], phantoms, CPU) for _ in range(2)]
+    runs = boards[0].runs
+    assert runs[["condition", "learner", "seed"]].to_numpy().tolist() == [
+        ["half", "small", 1], ["half", "small", 2], ["clusters", "small", 1], ["clusters", "small", 2],
+    ]  # fmt: skip
+    scores = ["accuracy", "v_measure", "clusters"]
+    pd.testing.assert_frame_equal(runs[scores], boards[1].runs[scores])
+    assert runs.loc[runs["condition"] == "clusters", "clusters"].tolist() == [2, 2]
+    assert (runs["seconds"] > 0).all()
+    assert runs["memory_gb"].between(0.05, 64).all()
+    assert math.isnan(boards[0].measured_snr["half"])
+    section = benchmark_section(plan, "reduced", size, boards[0], "procedural phantoms", "one processor")
+    assert "*MoCo, published* | 0.530 |" in section
+    assert (
+        "Size: **reduced**, 12 boxes of 12³ voxels of 20 Å in each class; seeds 1, 2; on one processor."
+        in section
+    )
+    assert "- small: learner disca, network yopo, weights random, iterations 1, widths [4]" in section
+
+
+def test_the_measured_snr_is_the_one_that_was_asked_for() -> None:
+    phantoms = stock_phantoms(3, 15.0, 40.0, 0, 110)
+    for snr in (0.03, 0.3, 3.0):
+        options = BoxOptions(box_size=20, snr=(snr, snr), crowding=0.0, displacement=5.0)
+        assert measure_snr(phantoms, options, CPU) == pytest.approx(snr, rel=0.15)
+
+
+def test_templates_stand_in_by_name(tmp_path: Path) -> None:
+    plan = tiny_plan()
+    with pytest.raises(ConfigError, match=r"lacks a\.mrc, b\.mrc; add these maps or leave"):
+        benchmark_phantoms(plan, tmp_path)
+    for name, radius in (("a", 3), ("b", 5)):
+        grid = np.indices((24, 24, 24)) - 12
+        write_volume(tmp_path / f"{name}.mrc", (np.sum(grid**2, axis=0) < radius**2).astype(np.float32), 15.0)
+    maps = benchmark_phantoms(plan, tmp_path)
+    assert [one.name for one in maps] == ["a", "b"]
+    assert maps[1].mass > 2 * maps[0].mass
+
+
+def test_a_linear_probe_learns_what_is_linear_and_nothing_else() -> None:
+    rng = np.random.default_rng(0)
+    truth = np.repeat(np.arange(4), 50)
+    apart = (rng.normal(size=(200, 8)) + 8 * np.eye(8)[truth]).astype(np.float32)
+    assert linear_probe(apart, truth, 0.25, seed=1) == 1
+    assert linear_probe(rng.normal(size=(200, 8)).astype(np.float32), truth, 1.0, seed=1) < 0.5
+
+
+def test_means_and_deviations_stand_beside_published_figures() -> None:
+    plan = tiny_plan()
+    runs = pd.DataFrame(
+        {
+            "condition": ["half"] * 3,
+            "learner": ["small"] * 3,
+            "seed": [1, 2, 3],
+            "accuracy": [0.4, 0.5, 0.6],
+            **dict.fromkeys(("homogeneity", "completeness", "v_measure", "rand_index", "clusters"), np.nan),
+            "seconds": 2.0,
+            "memory_gb": 1.0,
+        }
+    )
+    table = summary_table(plan, runs)
+    assert table["method"].tolist() == ["MoCo", "small"]
+    assert table["published"].tolist() == [True, False]
+    assert table.loc[1, "accuracy"] == pytest.approx(0.5)
+    assert table.loc[1, "accuracy_sd"] == pytest.approx(0.1)
+    board = Leaderboard(runs, ["a", "b"], {"half": math.nan})
+    size = Size(12, 12, (1, 2, 3))
+    section = benchmark_section(plan, "reduced", size, board, "procedural phantoms", "x")
+    assert "| half | small | 0.500 ± 0.100 |  |  |  |  |  | 2 ± 0 | 1.00 ± 0.00 |" in section
+    assert "there is no noise" in section
+
+
+def test_the_page_keeps_other_sections() -> None:
+    first = update_page("", {"b_table": "## B\n\nold\n", "a_table": "## A\n"})
+    second = update_page(first, {"b_table": "## B\n\nnew\n"})
+    assert second.index("## A") < second.index("## B")
+    assert "old" not in second
+    assert "new" in second
+    assert second.startswith("# Benchmarks\n")
+    assert update_page(second, {}) == second
+
+
+def test_peak_memory_counts_what_was_held() -> None:
+    with peak_memory(CPU) as before:
+        pass
+    with peak_memory(CPU) as peak:
+        block = np.ones(40_000_000, dtype=np.float64)
+        del block
+    assert peak.gigabytes > before.gigabytes + 0.25
+    assert "threads" in describe_hardware(CPU)
