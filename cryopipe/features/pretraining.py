@@ -24,6 +24,10 @@ from cryopipe.simulation.phantoms import stock_phantoms
 
 logger = logging.getLogger(__name__)
 
+POOL_BATCHES = 12
+HALF_TURNS: tuple[tuple[int, ...], ...] = ((), (-1, -2), (-1, -3), (-2, -3))
+"""Axes that each half-turn reverses; no mirror image is among them, since handedness is information."""
+
 
 @dataclass(frozen=True)
 class PretrainingOptions:
@@ -59,25 +63,28 @@ class PretrainingOptions:
         Boxes per step.
     learning_rate
         Highest rate; it rises over the first twentieth of the steps and falls along a cosine.
+    reuse
+        Steps per simulated batch: how often each box is shown.
     scale
         Factor on the cosines before the softmax.
     """
 
-    classes: int = 240
+    classes: int = 120
     first_seed: int = 1000
     largest_radius: float = 125.0
     voxel_size: float = 13.33
     resolution: float = 27.0
-    box_sizes: Sequence[int] = (24, 24, 32)
+    box_sizes: Sequence[int] = (24,)
     tilt_limits: Sequence[float] = (45.0, 60.0)
     crowdings: Sequence[float] = (0.0, 0.12)
-    snr: tuple[float, float] = (0.03, 1.0)
+    snr: tuple[float, float] = (0.05, 2.0)
     defocus: tuple[float, float] = (2.0, 6.0)
     displacement: float = 25.0
     empty_fraction: float = 0.1
-    boxes: int = 90_000
+    boxes: int = 120_000
     batch_size: int = 64
-    learning_rate: float = 3e-3
+    learning_rate: float = 2e-3
+    reuse: int = 3
     scale: float = 16.0
 
 
@@ -107,6 +114,7 @@ class PretrainingRun:
         self.steps = max(1, options.boxes // options.batch_size)
         self.step = 0
         self.simulators = self._simulators()
+        self.pool: list[tuple[Tensor, Tensor]] = []
 
     def _simulators(self) -> list[BoxSimulator]:
         """Return one simulator per combination of box size, tilt range and crowding."""
@@ -139,24 +147,42 @@ class PretrainingRun:
     def train_step(self) -> tuple[float, float]:
         """Train on one batch; return its loss and the share of boxes whose class came first."""
         options = self.options
-        generator = torch.Generator().manual_seed(1_000_003 * self.seed + self.step)
-        labels = torch.randint(options.classes, (options.batch_size,), generator=generator)
-        empty = torch.rand(options.batch_size, generator=generator) < options.empty_fraction
-        labels[empty] = options.classes
-        batch = self.simulators[self.step % len(self.simulators)].sample(labels)
+        boxes, labels = self._batch()
         for group in self.optimiser.param_groups:
             group["lr"] = self._rate()
         self.encoder.train()
         with autocast(self.device):
-            features = self.encoder(batch.boxes[:, None])
+            features = self.encoder(boxes[:, None])
         logits = options.scale * F.normalize(features.float()) @ F.normalize(self.directions).T
-        loss = F.cross_entropy(logits, batch.labels)
+        loss = F.cross_entropy(logits, labels)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.encoder.parameters(), 5.0)
         self.optimiser.step()
         self.step += 1
-        return loss.item(), float((logits.argmax(dim=1) == batch.labels).float().mean())
+        return loss.item(), float((logits.argmax(dim=1) == labels).float().mean())
+
+    def _batch(self) -> tuple[Tensor, Tensor]:
+        """Return boxes and labels, drawn from a pool of simulated boxes that is renewed part by part.
+
+        Simulation takes longer than training, so each box is shown `reuse` times on average, every time under one of
+        the four half-turns that map the missing wedge onto itself.
+        """
+        options = self.options
+        generator = torch.Generator().manual_seed(1_000_003 * self.seed + self.step)
+        if self.step % options.reuse == 0:
+            labels = torch.randint(options.classes, (options.batch_size,), generator=generator)
+            empty = torch.rand(options.batch_size, generator=generator) < options.empty_fraction
+            labels[empty] = options.classes
+            number = self.step // options.reuse
+            new = self.simulators[number % len(self.simulators)].sample(labels)
+            self.pool.append((new.boxes, new.labels))
+            self.pool = self.pool[-POOL_BATCHES:]
+        boxes = torch.cat([boxes for boxes, _ in self.pool])
+        chosen = torch.randperm(len(boxes), generator=generator)[: options.batch_size].to(self.device)
+        turn = HALF_TURNS[int(torch.randint(len(HALF_TURNS), (), generator=generator))]
+        labels = torch.cat([labels for _, labels in self.pool])
+        return half_turned(boxes[chosen], turn), labels[chosen]
 
     def _rate(self) -> float:
         warm = max(1, self.steps // 20)
@@ -173,3 +199,11 @@ class PretrainingRun:
         for number, moments in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{number}.{name}": value for name, value in moments.items()}
         return tensors
+
+
+def half_turned(boxes: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Turn boxes (n, z, y, x), of even size, by 180 degrees about voxel n // 2: reverse two `axes`, or none."""
+    if not axes:
+        return boxes
+    # Reversal maps voxel n // 2 to n // 2 - 1.
+    return boxes.flip(axes).roll((1,) * len(axes), axes)

@@ -38,10 +38,19 @@ class TransferEncoder(nn.Module):
         for level, width in enumerate(self.widths):
             if level:
                 blocks.append(nn.MaxPool3d(2))
-            blocks += [_convolution(before, width), _convolution(width, width)]
+            blocks.append(_convolution(before, width))
+            if level:
+                blocks.append(_convolution(width, width))
             before = width
         self.blocks = nn.Sequential(*blocks)
-        self.head = nn.Sequential(nn.Linear(3 * before, 128), nn.ELU(), nn.Linear(128, feature_width))
+        self.head = nn.Sequential(
+            nn.BatchNorm1d(3 * before),
+            nn.Linear(3 * before, 128),
+            nn.BatchNorm1d(128),
+            nn.ELU(),
+            nn.Linear(128, feature_width),
+            nn.BatchNorm1d(feature_width, affine=False),
+        )
 
     def forward(self, boxes: Tensor) -> Tensor:
         """Return the features of `boxes`; see the class."""
@@ -66,6 +75,4 @@ def central_weight(size: int, device: torch.device, width: float = CENTRE_WIDTH)
 
 
 def _convolution(before: int, after: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv3d(before, after, 3, padding=1, bias=False), nn.GroupNorm(after // 8, after), nn.ELU()
-    )
+    return nn.Sequential(nn.Conv3d(before, after, 3, padding=1, bias=False), nn.BatchNorm3d(after), nn.ELU())
