@@ -174,7 +174,7 @@ def test_transfer_learner_embeds_on_the_sphere_and_survives_saving(tmp_path: Pat
 
 def test_unknown_learner_is_named() -> None:
     with pytest.raises(
-        ConfigError, match="features.learner 'dsica' is unknown; choose one of disca, transfer"
+        ConfigError, match=r"features\.learner 'dsica' is unknown; choose one of disca, transfer"
     ):
         create_learner("dsica", FeatureOptions(), CPU, 0)
 
@@ -192,7 +192,7 @@ def test_weights_files_round_trip_and_name_what_is_wrong(tmp_path: Path) -> None
     assert metadata == {"note": "α"}
     assert all(torch.equal(read[name], tensors[name]) for name in tensors)
     (tmp_path / "bad.safetensors").write_text("no weights")
-    with pytest.raises(FileError, match="bad.safetensors: is not a safetensors file"):
+    with pytest.raises(FileError, match=r"bad\.safetensors: is not a safetensors file"):
         load_weights(tmp_path / "bad.safetensors")
     with pytest.raises(FileError, match="no such file of weights; correct the path or train first"):
         load_weights(tmp_path / "none.safetensors")
