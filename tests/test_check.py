@@ -167,6 +167,17 @@ def test_shapes_that_are_no_tomogram(
     assert finding.problem.startswith(problem)
 
 
+def test_another_order_of_axes_is_pointed_out(tmp_path: Path) -> None:
+    write_volume(tmp_path / "a.mrc", noise(), 10)
+    content = bytearray((tmp_path / "a.mrc").read_bytes())
+    content[64:76] = np.array([3, 2, 1], "<i4").tobytes()
+    (tmp_path / "a.mrc").write_bytes(content)
+    assert [str(finding) for finding in check_tomogram(tomogram(tmp_path / "a.mrc")).findings] == [
+        "columns, rows and sections are said to be z, y, x; they are taken for x, y, z; "
+        "if that is wrong, transpose the volume"
+    ]
+
+
 def test_masks() -> None:
     assert check_mask(np.ones(SHAPE, np.int8), SHAPE) == []
     assert [finding.problem for finding in check_mask(np.ones((2, 3, 4)), (2, 3, 5))] == [

@@ -102,6 +102,10 @@ def check_header(header: MrcHeader, voxel_size: float | None) -> list[Finding]:
     elif voxel_size and header.voxel_size and not 0.99 < voxel_size / header.voxel_size < 1.01:
         problem = f"voxel size is {voxel_size:g} A in the table and {header.voxel_size:g} A in the header"
         findings.append(Finding("warning", problem, "the table's is used; correct it or leave it blank"))
+    if sorted(header.axes) == [1, 2, 3] and header.axes != (1, 2, 3):
+        order = ", ".join("xyz"[axis - 1] for axis in header.axes)
+        problem = f"columns, rows and sections are said to be {order}; they are taken for x, y, z"
+        findings.append(Finding("warning", problem, "if that is wrong, transpose the volume"))
     z, y, x = header.shape_zyx
     if min(z, y, x) < SMALLEST_SIDE:
         problem = f"only {x} x {y} x {z} voxels (x, y, z): no particle fits into it"

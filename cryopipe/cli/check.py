@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +17,8 @@ from cryopipe.config import read_config
 from cryopipe.errors import one_line
 from cryopipe.tomograms import find_twins, read_tomogram_table
 
+THREADS = 4
+"""Tomograms to look at together at most; each takes some 600 MB, and disks do not get faster with more."""
 HEADER = ("tomogram", "voxels (x, y, z)", "voxel size", "tilts", "contrast", "status")
 
 
@@ -30,7 +34,8 @@ def check(
     low, high = options["imaging"]["tilt_range"]
     tomograms = read_tomogram_table(options["tomograms"], (low, high), options["imaging"]["contrast"])
     twins = find_twins(tomograms)
-    checks = [check_tomogram(tomogram, twins[name]) for name, tomogram in tomograms.items()]
+    with ThreadPoolExecutor(min(THREADS, len(os.sched_getaffinity(0)))) as threads:
+        checks = list(threads.map(check_tomogram, tomograms.values(), (twins[name] for name in tomograms)))
     typer.echo(render_checks(checks))
     if any(result.status == "bad" for result in checks):
         raise typer.Exit(1)

@@ -24,6 +24,8 @@ from cryopipe.tomograms import COLUMNS, CONTRASTS, NAME, RESERVED
 
 SUFFIXES = (".mrc", ".rec", ".map")
 """What is taken for a tomogram in a directory; .st is a tilt series more often than not, and is to be named."""
+LONGEST_NAME = 80
+"""Letters; file names of the results have to stay below the 255 that file systems allow."""
 CONFIG_HEADING = """cryopipe: every option with its default. Edit what you need; a missing line takes its default.
 Two matter most: the particles' diameters (pick) and the box (subtomograms)."""
 TABLE_HEADING = """# The tomograms of this dataset, one per line, columns parted by one tab. A blank voxel_size (angstrom) takes
@@ -213,7 +215,7 @@ def render_table(rows: Iterable[Row]) -> str:
 
 def _slug(text: str) -> str:
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-    slug = re.sub(r"[^A-Za-z0-9_-]+", "_", plain).strip("_-")
+    slug = re.sub(r"[^A-Za-z0-9_-]+", "_", plain).strip("_-")[:LONGEST_NAME]
     return slug if NAME.fullmatch(slug) else "tomogram"
 
 

@@ -65,6 +65,9 @@ class MrcHeader:
         Why `voxel_size` is None; empty where it is known.
     voxel_size_xyz
         Angstrom along x, y, z, as the header states it; 0 where it does not.
+    axes
+        Which axis the columns, rows and sections are said to be: (1, 2, 3) for x, y, z. Programs of the field
+        take them for x, y, z whatever stands here, and so do we.
     mode
         Number of the MRC mode.
     dtype
@@ -78,6 +81,7 @@ class MrcHeader:
     voxel_size: float | None
     voxel_size_problem: str
     voxel_size_xyz: tuple[float, float, float]
+    axes: tuple[int, int, int]
     mode: int
     dtype: np.dtype
     data_offset: int
@@ -120,6 +124,7 @@ def read_header(path: str | os.PathLike[str]) -> MrcHeader:
         voxel_size=None if problem else float(f"{sum(sizes) / 3:.6g}"),
         voxel_size_problem=problem,
         voxel_size_xyz=sizes,
+        axes=(int(header["mapc"]), int(header["mapr"]), int(header["maps"])),
         mode=mode,
         dtype=_value_type(header, mode),
         data_offset=HEADER_BYTES + int(header["nsymbt"]),
