@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cryopipe.export import (
+    Average,
     ExportOptions,
     Microscope,
     Setting,
@@ -11,6 +12,7 @@ from cryopipe.export import (
     export_particles,
     gather_particles,
 )
+from cryopipe.files.mrc import open_volume, read_header
 from cryopipe.files.opening import open_tomogram
 from cryopipe.files.star import read_particles
 from cryopipe.files.tables import read_table, write_table
@@ -41,6 +43,12 @@ def main(job: Any) -> None:
         ExportOptions(**job.params.options),
         job.params.box_width,
         job.params.seed,
+        {
+            int(Path(path).stem.removeprefix("cluster_")): Average(
+                open_volume(path), read_header(path).voxel_size_xyz[0]
+            )
+            for path in job.input.averages
+        },
     )
     particles = gather_particles(
         read_particles(job.input.particles), [read_particles(path) for path in job.input.clusters]

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import runpy
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from asymmetric import asymmetric_map
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from cryopipe import columns
+from cryopipe.config import CHECKOUT
 from cryopipe.errors import ConfigError, DataError
 from cryopipe.export import (
     WRITERS,
+    Average,
     ExportOptions,
     Microscope,
     ParticleSet,
@@ -31,6 +36,8 @@ from cryopipe.export.verification import verify
 from cryopipe.files.dynamo import read_dynamo_table, write_dynamo_table
 from cryopipe.files.mrc import open_volume, read_header, write_volume
 from cryopipe.files.star import read_particles, read_star, write_particles
+from cryopipe.files.tables import read_table, write_table
+from cryopipe.tomograms import Tomogram
 from cryopipe.volume.geometry import relion_angles
 
 SHAPES = {"ts_01": (40, 60, 80), "ts_02": (31, 50, 70), "007": (40, 60, 80)}
@@ -486,6 +493,67 @@ def test_subtomograms_and_wedges(scene: Scene, tmp_path: Path) -> None:
     noise = read_particles(folder / "noise.star")
     assert "rlnImageName" not in noise
     assert set(read_particles(folder / "cluster_01.star")["rlnImageName"]) <= set(table["rlnImageName"])
+
+
+def test_references_have_the_box_of_the_particles(scene: Scene, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    for name, record in records(tmp_path).items():
+        write_volume(record.path, rng.normal(0, 1, SHAPES[name]).astype(np.float32), VOXEL_SIZES[name])
+    average = asymmetric_map(24, width=2.5).numpy()
+    chosen = replace(
+        setting(tmp_path, formats=["relion"], subtomograms=True, box_width=300.0),
+        averages={1: Average(average, 13.0), 7: Average(average, 13.0)},
+    )
+    export_particles(scene.gather(), chosen, tmp_path)
+    written = list((tmp_path / "relion" / "references").iterdir())
+    assert [path.name for path in written] == ["cluster_01.mrc"]
+    reference = open_volume(written[0])
+    pixel_size = read_header(written[0]).voxel_size
+    assert pixel_size == 10  # two of the three tomograms
+    assert reference.shape == (30,) * 3
+    exact = asymmetric_map(30, width=2.5 * 1.3, scale=1.3).numpy()
+    assert np.corrcoef(reference.ravel(), exact.ravel())[0, 1] > 0.999
+
+
+def test_the_script_exports_what_the_workflow_hands_it(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows, checks = [], []
+    for name, record in records().items():
+        write_volume(record.path, np.zeros(SHAPES[name], dtype=np.int8), VOXEL_SIZES[name])
+        rows.append(vars(Tomogram(name, record.path, None, record.tilt_range, "dark", None)))
+        checks.append(f"results/check/{name}.tsv")
+        write_table(checks[-1], pd.DataFrame({"status": ["ok"]}))
+    rows.append(vars(Tomogram("gone", "gone.mrc", None, (-60, 60), "dark", None)))
+    checks.append("results/check/gone.tsv")
+    write_table(checks[-1], pd.DataFrame({"status": ["bad"]}))
+    write_particles("results/clusters/particles.star", scene.particles)
+    clusters = ["results/averages/cluster_02.star", "results/averages/cluster_01.star"]
+    for path, table in zip(clusters, scene.clusters, strict=True):
+        write_particles(path, table)
+    job = SimpleNamespace(
+        input=SimpleNamespace(
+            particles="results/clusters/particles.star", clusters=clusters, averages=[], checks=checks
+        ),
+        output=SimpleNamespace(summary="results/export/summary.tsv"),
+        params=SimpleNamespace(
+            tomograms=rows,
+            microscope=vars(Microscope()),
+            options={"formats": ["relion", "relion5"]},
+            box_width=160.0,
+            seed=1,
+        ),
+    )
+    monkeypatch.setattr("cryopipe.job.run", lambda main, handed: main(handed))
+    runpy.run_path(str(CHECKOUT / "scripts" / "export.py"), {"snakemake": job})
+    summary = read_table("results/export/summary.tsv")
+    assert summary["particles"].tolist()[:4] == [
+        (scene.particles[columns.CLASS] > 0).sum(),
+        *((scene.particles[columns.CLASS] == number).sum() for number in (1, 2, 0)),
+    ]
+    assert summary["position_error"].max() < 1e-4
+    assert len(read_star("results/relion5/tomograms.star")["global"]) == 3
 
 
 def test_star_refuses_what_relion_would_misread(tmp_path: Path) -> None:

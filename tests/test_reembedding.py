@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,8 +14,12 @@ from asymmetric import CENTRES, WEIGHTS, asymmetric_map
 from scipy.spatial.transform import Rotation
 
 from cryopipe import columns
+from cryopipe.config import CHECKOUT
 from cryopipe.errors import DataError
 from cryopipe.files.chimerax import Cluster, cluster_colour, quoted, write_chimerax_script
+from cryopipe.files.mrc import open_volume, read_header, write_volume
+from cryopipe.files.star import read_particles, write_particles
+from cryopipe.files.tables import read_table, write_table
 from cryopipe.reembedding import (
     ReembeddingOptions,
     Template,
@@ -23,6 +29,7 @@ from cryopipe.reembedding import (
     poses_of_table,
     reembed,
 )
+from cryopipe.tomograms import Tomogram
 from cryopipe.volume.geometry import relion_angles
 
 SHAPE = (44, 52, 60)
@@ -205,6 +212,43 @@ def test_artiax_list_has_true_positions_and_numbers() -> None:
     assert listed[columns.TOMOGRAM].tolist() == ["7", "7"]
     np.testing.assert_allclose(listed[list(columns.COORDINATES)], POSITIONS, atol=1e-9)
     assert (listed[list(columns.ORIGINS)] == 0).all(axis=None)
+
+
+@pytest.mark.parametrize("status", ["ok", "bad"])
+def test_the_script_places_what_the_workflow_hands_it(
+    status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_table("check.tsv", pd.DataFrame({"status": [status]}))
+    table = particle_table(POSITIONS, ROTATIONS).assign(**{columns.ALIGNMENT_KEPT: 1})
+    if status == "ok":
+        write_volume("ts.mrc", np.zeros(SHAPE, dtype=np.int8), VOXEL_SIZE)
+    else:
+        table[columns.TOMOGRAM] = "other"
+    write_particles("cluster_01.star", table)
+    write_volume("cluster_01.mrc", asymmetric_map(BOX).numpy(), VOXEL_SIZE)
+    names = ("density.mrc", "labels.mrc", "ts.cxc", "artiax.star", "placements.tsv")
+    output = dict(zip(("density", "labels", "script", "artiax", "placements"), names, strict=True))
+    job = SimpleNamespace(
+        input=SimpleNamespace(check="check.tsv", particles=["cluster_01.star"], averages=["cluster_01.mrc"]),
+        output=SimpleNamespace(**output),
+        params=SimpleNamespace(
+            tomogram=vars(Tomogram("ts", "ts.mrc", None, (-60, 60), "dark", None)), options={"sigma": 1.0}
+        ),
+    )
+    monkeypatch.setattr("cryopipe.job.run", lambda main, handed: main(handed))
+    runpy.run_path(str(CHECKOUT / "scripts" / "reembed_averages.py"), {"snakemake": job})
+    labels = open_volume("labels.mrc")
+    if status == "ok":
+        inside = exact_density(POSITIONS, ROTATIONS) > 0.5
+        assert (labels[inside] == 1).mean() > 0.99
+        assert read_header("density.mrc").voxel_size == VOXEL_SIZE
+        assert len(read_table("placements.tsv")) == 2
+        assert "cluster 01, 2 particles" in Path("ts.cxc").read_text()
+    else:
+        assert labels.shape == (1, 1, 1)
+        assert len(read_table("placements.tsv")) == 0
+    assert len(read_particles("artiax.star")) == (2 if status == "ok" else 0)
 
 
 def test_chimerax_script_opens_everything_by_relative_and_quoted_names(tmp_path: Path) -> None:

@@ -17,7 +17,9 @@ from asymmetric import asymmetric_map
 from scipy.spatial.transform import Rotation
 
 from cryopipe import columns
+from cryopipe.averaging import AveragingOptions, particle_table, refine
 from cryopipe.export import (
+    Average,
     ExportOptions,
     Microscope,
     Setting,
@@ -27,8 +29,9 @@ from cryopipe.export import (
 )
 from cryopipe.files.mrc import open_volume, write_volume
 from cryopipe.files.star import read_particles, read_star, write_star
+from cryopipe.subtomograms import SubtomogramOptions, extract_subtomograms
 from cryopipe.volume.fsc import fourier_shell_correlation
-from cryopipe.volume.geometry import relion_angles
+from cryopipe.volume.geometry import relion_angles, rotation_from_relion_angles
 from cryopipe.volume.masks import sphere_mask
 from cryopipe.volume.wedge import wedge_mask
 
@@ -37,6 +40,14 @@ CHECK = Path(__file__).resolve().parents[2] / "shared" / "check_relion.py"
 TILT_RANGES = {"tomo_a": (-60.0, 60.0), "tomo_b": (-60.0, 60.0), "tomo_c": (-60.0, 60.0)}
 PER_TOMOGRAM = 18
 CELL = 40
+PICK_COLUMNS = [
+    columns.TOMOGRAM,
+    columns.MICROGRAPH,
+    columns.PARTICLE,
+    *columns.COORDINATES,
+    columns.VOXEL_SIZE,
+    columns.CLASS,
+]
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +64,8 @@ class Exported:
     folder: Path
     truth: torch.Tensor
     count: int
+    tomograms: dict[str, TomogramRecord]
+    picks: pd.DataFrame
 
     @property
     def project(self) -> Path:
@@ -111,11 +124,12 @@ def exported(relion: None, tmp_path_factory: pytest.TempPathFactory) -> Exported
     options = ExportOptions(
         formats=["relion", "relion4", "relion5", "warp"], subtomograms=True, tilt_series_pixel_size=2.5
     )
-    particles = gather_particles(pd.concat(tables, ignore_index=True), [])
+    picks = pd.concat(tables, ignore_index=True)
+    particles = gather_particles(picks, [])
     setting = Setting(tomograms, Microscope(), options, BOX * VOXEL_SIZE, 1)
     export_particles(particles, setting, folder)
     write_volume(folder / "average.mrc", truth.astype(np.float32), VOXEL_SIZE)
-    return Exported(folder, torch.from_numpy(truth), len(particles))
+    return Exported(folder, torch.from_numpy(truth), len(particles), tomograms, picks)
 
 
 def run(project: Path, *command: str) -> str:
@@ -196,6 +210,56 @@ def test_relion_refines_from_our_export_without_a_word_about_columns(exported: E
     assert re.findall(r"unknown label: (\w+)", said) in ([], ["rlnTomoName"])
     table = read_particles(exported.project / "Refine" / "run_it001_data.star")
     assert len(table) == exported.count
+
+
+def test_relion_makes_our_average_from_our_poses(exported: Exported) -> None:
+    """The whole way: boxes cut at the picks, refined, averaged; exported boxes, cut at whole voxels."""
+    tables, boxes = [], []
+    for name, record in exported.tomograms.items():
+        table = exported.picks[exported.picks[columns.TOMOGRAM] == name]
+        coordinates = table[list(columns.COORDINATES)].to_numpy()
+        cut = extract_subtomograms(
+            open_volume(record.path),
+            coordinates,
+            VOXEL_SIZE,
+            SubtomogramOptions(BOX, VOXEL_SIZE),
+            record.contrast,
+            np.random.default_rng(0),
+        )
+        ordered = np.zeros((len(table), BOX, BOX, BOX), dtype=np.float32)
+        for indices, some in cut:
+            ordered[indices] = some
+        tables.append(table)
+        boxes.append(ordered)
+    picks = pd.concat(tables, ignore_index=True)
+    result = refine(
+        np.concatenate(boxes),
+        np.full((len(picks), 2), [-60.0, 60.0]),
+        VOXEL_SIZE,
+        AveragingOptions(refinement_iterations=2),
+        1,
+        rotation_from_relion_angles(picks[list(columns.ANGLES)].to_numpy()),
+        -picks[list(columns.ORIGINS)].to_numpy() / VOXEL_SIZE,
+        picks[columns.HALF_SET].to_numpy(),
+    )
+    aligned = particle_table(picks.drop(columns=[*columns.ANGLES, *columns.ORIGINS]), result)
+    setting = Setting(
+        exported.tomograms,
+        Microscope(),
+        ExportOptions(formats=["relion"], subtomograms=True),
+        BOX * VOXEL_SIZE,
+        1,
+        {1: Average(result.average, VOXEL_SIZE)},
+    )
+    folder = exported.folder / "aligned"
+    export_particles(gather_particles(picks[PICK_COLUMNS], [aligned]), setting, folder)
+    project = Exported(folder, exported.truth, len(picks), exported.tomograms, picks)
+    ours = torch.from_numpy(open_volume(folder / "relion" / "references" / "cluster_01.mrc").astype(float))
+    theirs = reconstruct(project, "cluster_01.star", "rec.mrc")
+    curve = correlation(ours, theirs)
+    shell = int(BOX * VOXEL_SIZE / result.resolution_0143)
+    assert shell >= 8
+    assert curve[1 : shell + 1].min() > 0.9
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ import pandas as pd
 from cryopipe.errors import ConfigError
 from cryopipe.export.artiax import ArtiaxWriter
 from cryopipe.export.dynamo import DynamoWriter
-from cryopipe.export.options import ExportOptions, Microscope, TomogramRecord
+from cryopipe.export.options import Average, ExportOptions, Microscope, TomogramRecord
 from cryopipe.export.particles import ParticleSet, Poses, gather_particles
 from cryopipe.export.relion3 import Relion3Writer
 from cryopipe.export.relion5 import TiltSeriesWriter
@@ -23,6 +23,7 @@ from cryopipe.export.writer import Setting, Writer, Written, check_tomograms
 
 __all__ = [
     "WRITERS",
+    "Average",
     "ExportOptions",
     "Microscope",
     "ParticleSet",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from cryopipe import columns
@@ -21,6 +22,7 @@ from cryopipe.files.mrc import open_volume, write_volume
 from cryopipe.files.star import read_star, write_particles
 from cryopipe.progress import progress
 from cryopipe.reembedding import poses_of_table
+from cryopipe.volume.fourier import fourier_rescale
 from cryopipe.volume.geometry import relion_angles
 from cryopipe.volume.wedge import centred_wedge
 
@@ -56,6 +58,7 @@ class Relion3Writer:
         clustered = rows_in_clusters(particles)
         if setting.options.subtomograms:
             table[IMAGE], table[WEDGE] = _write_images(particles, clustered, optics, setting, folder)
+            _write_references(particles, table[OPTICS], optics, setting, folder)
         lean = table[[name for name in LEAN_COLUMNS if name in table]]
         written = [_write(folder / "particles.star", lean, optics, clustered)]
         for cluster in np.unique(particles.clusters[clustered]):
@@ -153,6 +156,21 @@ def _write_images(
             images[row], wedges[row] = f"subtomograms/{tomogram}/{number:06d}.mrc", wedge
             write_volume(folder / images[row], box, round(record.voxel_size, 4))
     return images, wedges
+
+
+def _write_references(
+    particles: ParticleSet, groups: pd.Series, optics: pd.DataFrame, setting: Setting, folder: Path
+) -> None:
+    """Write every cluster's average in the box of the optics group that most of its particles are in."""
+    by_group = optics.set_index(OPTICS)
+    for cluster, average in setting.averages.items():
+        mine = groups[particles.clusters == cluster]
+        if len(mine):
+            group = by_group.loc[mine.mode().iloc[0]]
+            pixel_size, box_size = float(group["rlnImagePixelSize"]), int(group["rlnImageSize"])
+            volume = torch.from_numpy(np.asarray(average.volume, dtype=np.float32))
+            scaled = fourier_rescale(volume, average.voxel_size, pixel_size, box_size)
+            write_volume(folder / "references" / f"cluster_{cluster:02d}.mrc", scaled.numpy(), pixel_size)
 
 
 def _wedge_name(tilt_range: tuple[float, float], box_size: int) -> str:

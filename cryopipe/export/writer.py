@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cryopipe import columns
 from cryopipe.errors import DataError
-from cryopipe.export.options import ExportOptions, Microscope, TomogramRecord
+from cryopipe.export.options import Average, ExportOptions, Microscope, TomogramRecord
 from cryopipe.export.particles import ParticleSet, Poses
 
 
@@ -32,6 +32,8 @@ class Setting:
         Edge of the boxes the features were learned from, angstrom.
     seed
         Of the noise that fills boxes beyond the tomogram.
+    averages
+        By cluster number; the references that RELION may start from.
     """
 
     tomograms: Mapping[str, TomogramRecord]
@@ -39,6 +41,7 @@ class Setting:
     options: ExportOptions
     box_width: float
     seed: int
+    averages: Mapping[int, Average] = field(default_factory=dict)
 
     def number_of(self, tomogram: str) -> int:
         """Return the tomogram's number, counted from 1 in the table's order, for formats without names."""

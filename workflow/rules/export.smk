@@ -3,6 +3,7 @@ rule export:
     input:
         particles="results/clusters/particles.star",
         clusters=of_clusters("results/averages/cluster_{cluster}.star"),
+        averages=of_clusters("results/averages/cluster_{cluster}.mrc"),
         checks=of_tomograms("results/check/{tomogram}.tsv"),
     output:
         summary="results/export/summary.tsv",
