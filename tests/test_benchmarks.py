@@ -53,6 +53,7 @@ def tiny_plan() -> BenchmarkPlan:
         "learners": {"small": {"iterations": 1, "widths": [4], "feature_width": 8, "batch_size": 8}},
     }
     tiny["sizes"]["full"]["learners"] = {}
+    tiny["sizes"]["full"]["conditions"] = ["clusters"]
     tiny["published"] = [{"method": "MoCo", "condition": "half", "accuracy": 0.53}]
     return plan_from_mapping("tiny", tiny)
 
@@ -100,6 +101,7 @@ def test_published_figures_are_those_of_the_papers() -> None:
         (("conditions", 0, "name"), "SNR 7", "unknown condition 'SNR 0.1'"),
         (("published", 0, "accuracy"), 99.7, "published figure accuracy: 99.7"),
         (("boxes", "voxels"), 3, "unknown 'voxels'"),
+        (("sizes", "reduced", "conditions"), ["SNR 5"], "size reduced: unknown condition 'SNR 5'"),
         (("learners", "disca"), {"learner": "disca", "itrations": 3}, "unknown 'itrations'"),
     ],
 )
@@ -119,6 +121,8 @@ def test_unknown_learners_are_refused_and_any_learner_of_the_pipeline_is_known()
     assert plan.feature_options("disca", size).iterations == 4
     assert plan.feature_options("disca", size).clusters == (10, 10)
     tiny = tiny_plan()
+    assert [one.name for one in tiny.conditions_at(tiny.sizes["reduced"])] == ["half", "clusters"]
+    assert [one.name for one in tiny.conditions_at(tiny.sizes["full"])] == ["clusters"]
     assert tiny.feature_options("transfer", tiny.sizes["reduced"]).learner == "transfer"
     with pytest.raises(ConfigError, match="learner 'diska' is unknown; choose among disca, small, transfer"):
         tiny.feature_options("diska", tiny.sizes["reduced"])

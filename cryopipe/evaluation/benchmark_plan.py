@@ -72,6 +72,8 @@ class Size:
         Voxels, where maps stand in that are larger than the phantoms; None for `box_size`.
     learners
         Options of single learners at this size.
+    conditions
+        Names of the conditions that run at this size; none for all.
     """
 
     boxes_per_class: int
@@ -79,6 +81,7 @@ class Size:
     seeds: Sequence[int]
     template_box_size: int | None = None
     learners: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    conditions: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,10 @@ class BenchmarkPlan:
     learners: Mapping[str, Mapping[str, Any]]
     sizes: Mapping[str, Size]
     published: Sequence[Mapping[str, Any]]
+
+    def conditions_at(self, size: Size) -> list[Condition]:
+        """Return the conditions that run at a size."""
+        return [one for one in self.conditions if not size.conditions or one.name in size.conditions]
 
     def box_options(self, size: Size, snr: float, templates: bool) -> BoxOptions:
         """Return the simulator's options for boxes of one SNR."""
@@ -187,6 +194,12 @@ def _check(plan: BenchmarkPlan) -> None:
         for name, size in plan.sizes.items()
         for learner in size.learners
         if learner not in plan.learners
+    ]
+    problems += [
+        f"size {name}: unknown condition {condition!r}"
+        for name, size in plan.sizes.items()
+        for condition in size.conditions
+        if condition not in known
     ]
     if problems:
         raise ConfigError(f"benchmark {plan.name}: " + " | ".join(problems), remedy="correct its YAML file")

@@ -100,12 +100,13 @@ def run_benchmark(
     templates
         Whether the classes are maps and need the larger boxes.
     """
-    levels = list(dict.fromkeys(condition.snr for condition in plan.conditions))
+    wanted = plan.conditions_at(size)
+    levels = list(dict.fromkeys(condition.snr for condition in wanted))
     counter = Progress(len(levels) * len(size.seeds) * len(learners), "runs", plan.name, interval=0.0)
     rows: list[dict[str, Any]] = []
     measured: dict[float, float] = {}
     for snr in levels:
-        conditions = [condition for condition in plan.conditions if condition.snr == snr]
+        conditions = [condition for condition in wanted if condition.snr == snr]
         options = plan.box_options(size, snr, templates)
         measured[snr] = measure_snr(phantoms, options, device)
         for seed in size.seeds:
@@ -118,7 +119,7 @@ def run_benchmark(
                 rows += _run_learner(plan, size, learner, seed, boxes, truth, conditions, device)
                 counter.advance()
     names = [phantom.name for phantom in phantoms] + ["no particle"] * plan.classes.empty
-    snrs = {condition.name: measured[condition.snr] for condition in plan.conditions}
+    snrs = {condition.name: measured[condition.snr] for condition in wanted}
     return Leaderboard(pd.DataFrame(rows), names, snrs)
 
 
