@@ -1,4 +1,4 @@
-"""The console command `cryopipe`: init and check.
+"""The console command `cryopipe`: init, check, simulate and view.
 
 It prepares and looks; the work itself is started with `snakemake`, whose options stay reachable that way.
 """
@@ -11,6 +11,8 @@ import typer
 
 from cryopipe.cli.check import check
 from cryopipe.cli.init import init
+from cryopipe.cli.simulate import simulate
+from cryopipe.cli.view import view
 from cryopipe.errors import CryopipeError, one_line
 
 app = typer.Typer(
@@ -21,8 +23,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command()(init)
-app.command()(check)
+app.command(short_help="Set up a dataset directory.")(init)
+app.command(short_help="Tell what is wrong with the configuration and the tomograms.")(check)
+app.command(short_help="Make tomograms with known truth.")(simulate)
+app.command(short_help="Open the report.")(view)
 
 
 def main(arguments: list[str] | None = None) -> None:
