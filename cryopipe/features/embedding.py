@@ -75,4 +75,6 @@ def principal_components(features: Tensor, count: int) -> Projection:
     # An eigenvector's sign is arbitrary; the largest entry is made positive so that results repeat.
     largest = axes.gather(0, axes.abs().argmax(dim=0, keepdim=True))
     scale = variances[-1].clamp(min=1e-12).sqrt()
-    return Projection(mean.to(features.dtype), (axes * largest.sign() / scale).to(features.dtype))
+    return Projection(
+        mean.to(features.dtype), (axes * largest.sign() / scale).to(features.dtype).contiguous()
+    )

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +27,8 @@ from cryopipe.simulation.phantoms import stock_phantoms
 logger = logging.getLogger(__name__)
 
 POOL_BATCHES = 12
+"""Simulated batches of each box size that are kept to draw from."""
+Pool: TypeAlias = deque[tuple[Tensor, Tensor]]
 HALF_TURNS: tuple[tuple[int, ...], ...] = ((), (-1, -2), (-1, -3), (-2, -3))
 """Axes that each half-turn reverses; no mirror image is among them, since handedness is information."""
 
@@ -74,7 +78,7 @@ class PretrainingOptions:
     largest_radius: float = 125.0
     voxel_size: float = 13.33
     resolution: float = 27.0
-    box_sizes: Sequence[int] = (24,)
+    box_sizes: Sequence[int] = (24, 24, 32)
     tilt_limits: Sequence[float] = (45.0, 60.0)
     crowdings: Sequence[float] = (0.0, 0.12)
     snr: tuple[float, float] = (0.05, 2.0)
@@ -114,7 +118,8 @@ class PretrainingRun:
         self.steps = max(1, options.boxes // options.batch_size)
         self.step = 0
         self.simulators = self._simulators()
-        self.pool: list[tuple[Tensor, Tensor]] = []
+        self.pools: dict[int, Pool] = {}
+        self.pool: Pool = deque()
 
     def _simulators(self) -> list[BoxSimulator]:
         """Return one simulator per combination of box size, tilt range and crowding."""
@@ -176,8 +181,9 @@ class PretrainingRun:
             labels[empty] = options.classes
             number = self.step // options.reuse
             new = self.simulators[number % len(self.simulators)].sample(labels)
-            self.pool.append((new.boxes, new.labels))
-            self.pool = self.pool[-POOL_BATCHES:]
+            pool = self.pools.setdefault(new.boxes.shape[-1], deque(maxlen=POOL_BATCHES))
+            pool.append((new.boxes, new.labels))
+            self.pool = pool
         boxes = torch.cat([boxes for boxes, _ in self.pool])
         chosen = torch.randperm(len(boxes), generator=generator)[: options.batch_size].to(self.device)
         turn = HALF_TURNS[int(torch.randint(len(HALF_TURNS), (), generator=generator))]

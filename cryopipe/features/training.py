@@ -171,7 +171,7 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Return an optimiser's moments and rates as named tensors."""
     state = optimiser.state_dict()
     tensors = {
-        f"{number}.{name}": torch.as_tensor(value)
+        f"{number}.{name}": torch.as_tensor(value).clone()
         for number, moments in state["state"].items()
         for name, value in moments.items()
     }

@@ -1,0 +1,125 @@
+"""Clusters of planted features: their number, order, noise class, posteriors and stability."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import adjusted_rand_score
+
+from cryopipe.clustering import ClusteringOptions, find_clusters
+from cryopipe.clustering.selection import Candidate, choose_count, half_set_stability
+from cryopipe.features.mixtures import mixture_from_labels
+
+SIZES = (150, 60, 240)
+
+
+def planted(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Features of three kinds in four dimensions, and their kinds."""
+    rng = np.random.default_rng(seed)
+    centres = np.array([[0, 0, 0, 0], [9, 0, 3, 0], [0, 8, 0, -4]])
+    truth = np.repeat(np.arange(3), SIZES)
+    return centres[truth] + rng.normal(size=(len(truth), 4)) * [1, 0.5, 2, 1], truth
+
+
+def options(**changes: object) -> ClusteringOptions:
+    return ClusteringOptions(**{"clusters": (2, 6), "starts": 5, **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("criterion", ["bic", "icl"])
+def test_planted_clusters_are_found_and_numbered_by_size(criterion: str) -> None:
+    features, truth = planted()
+    clusters = find_clusters(features, options(criterion=criterion), seed=1)
+    kept = clusters.labels > 0
+    assert adjusted_rand_score(truth[kept], clusters.labels[kept]) > 0.98
+    assert [int(np.bincount(truth[clusters.labels == n]).argmax()) for n in (1, 2, 3)] == [2, 0, 1]
+    assert clusters.labels.max() == 3
+    assert clusters.posteriors[kept].min() >= 0.5
+    assert list(clusters.selection["clusters"]) == [2, 3, 4, 5, 6]
+
+
+def test_members_of_gaussian_clusters_are_seldom_noise() -> None:
+    features, _ = planted()
+    assert np.mean(find_clusters(features, options(), seed=1).labels == 0) < 0.02
+
+
+def test_outliers_are_noise() -> None:
+    features, _ = planted()
+    strays = 40 * np.random.default_rng(1).normal(size=(8, 4))
+    clusters = find_clusters(np.concatenate([features, strays]), options(clusters=(3, 3)), seed=1)
+    assert np.mean(clusters.labels[-8:] == 0) >= 0.75
+    assert np.mean(clusters.labels[:-8] == 0) < 0.05
+
+
+def test_particles_between_clusters_are_noise() -> None:
+    rng = np.random.default_rng(0)
+    features = np.concatenate([rng.normal(-1.5, 1, size=(400, 2)), rng.normal(1.5, 1, size=(400, 2))])
+    strict = find_clusters(features, options(clusters=(2, 2), minimum_posterior=0.95), seed=1)
+    doubtful = strict.posteriors < 0.95
+    assert 0.02 < doubtful.mean() < 0.5
+    assert (strict.labels[doubtful] == 0).all()
+
+
+def test_posteriors_are_calibrated_on_gaussians() -> None:
+    rng = np.random.default_rng(2)
+    truth = rng.integers(0, 2, 3000)
+    features = rng.normal(np.where(truth, 1.2, -1.2)[:, None], 1, size=(3000, 2))
+    clusters = find_clusters(features, options(clusters=(2, 2), outlier_probability=0), seed=1)
+    right = clusters.labels == np.where(truth == truth[clusters.labels == 1].mean().round(), 1, 2)
+    for low, high in ((0.5, 0.8), (0.8, 0.95), (0.95, 1.01)):
+        chosen = (clusters.posteriors >= low) & (clusters.posteriors < high)
+        assert right[chosen].mean() == pytest.approx(clusters.posteriors[chosen].mean(), abs=0.06)
+
+
+def test_same_seed_same_clusters() -> None:
+    features, _ = planted()
+    first, second = (find_clusters(features, options(), seed=4) for _ in range(2))
+    np.testing.assert_array_equal(first.labels, second.labels)
+    np.testing.assert_array_equal(first.posteriors, second.posteriors)
+
+
+@pytest.mark.parametrize("count", [0, 1, 9])
+def test_few_particles_are_one_cluster(count: int) -> None:
+    clusters = find_clusters(np.zeros((count, 5)), ClusteringOptions(), seed=0)
+    assert clusters.labels.tolist() == [1] * count
+    assert clusters.posteriors.tolist() == [1.0] * count
+    table = clusters.table()
+    assert table["cluster"].tolist() == ([1, 0] if count else [0])
+    assert table["particles"].sum() == count
+
+
+@pytest.mark.parametrize("count", [10, 13, 30])
+def test_few_or_equal_features_do_not_fail(count: int) -> None:
+    rng = np.random.default_rng(0)
+    for features in (rng.normal(size=(count, 32)), np.ones((count, 32))):
+        clusters = find_clusters(features, ClusteringOptions(), seed=0)
+        assert clusters.labels.shape == (count,)
+        assert np.isfinite(clusters.posteriors).all()
+
+
+def test_table_counts_every_particle_once() -> None:
+    features, _ = planted()
+    clusters = find_clusters(features, options(minimum_posterior=0.9), seed=1)
+    table = clusters.table().set_index("cluster")
+    for number, row in table.iterrows():
+        assert row["particles"] == np.sum(clusters.labels == number)
+    assert table["particles"].sum() == sum(SIZES)
+
+
+def test_stability_is_high_at_the_truth_and_low_beyond() -> None:
+    points = torch.from_numpy(planted()[0])
+    generator = torch.Generator().manual_seed(0)
+    assert half_set_stability(points, 3, generator) > 0.97
+    assert half_set_stability(points, 6, generator) < 0.9
+    assert np.isnan(half_set_stability(points[:50], 3, generator))
+
+
+def test_unstable_numbers_of_clusters_are_passed_over() -> None:
+    mixture = mixture_from_labels(torch.randn(6, 2), torch.zeros(6, dtype=torch.long))
+    candidates = {
+        2: Candidate(mixture, bic=30, icl=30, stability=0.9),
+        3: Candidate(mixture, bic=20, icl=40, stability=0.8),
+        4: Candidate(mixture, bic=10, icl=50, stability=0.1),
+    }
+    assert choose_count(candidates, "bic", 0.5) == 3
+    assert choose_count(candidates, "icl", 0.5) == 2
+    assert choose_count(candidates, "bic", 0.0) == 4
+    assert choose_count({4: candidates[4]}, "bic", 0.5) == 4

@@ -1,0 +1,261 @@
+"""DISCA: it separates what differs, resumes exactly, survives NaN and kills, and takes few boxes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.metrics import adjusted_rand_score
+
+from cryopipe.errors import LearningError
+from cryopipe.features import FeatureOptions, create_learner
+from cryopipe.features import disca as disca_module
+from cryopipe.features.box_source import BoxSource
+from cryopipe.features.disca import Disca
+from cryopipe.features.mixtures import fit_mixture
+from cryopipe.features.training import (
+    MOST_BAD_STEPS,
+    categorical_hinge,
+    cross_entropy,
+    guarded_step,
+    optimiser_tensors,
+    restore_optimiser,
+    smoothed_targets,
+    train_epoch,
+)
+
+CPU = torch.device("cpu")
+TINY = FeatureOptions(
+    network="yopo", widths=(8, 8), feature_width=16, clusters=(2, 4), iterations=3, learning_rate=1e-3,
+    mixture_starts=3, stop_agreement=1.1, batch_size=16,
+)  # fmt: skip
+
+
+def two_kinds(count: int, size: int = 12, noise: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+    """Balls and shells in noise, normalised, and which is which."""
+    axis = np.arange(size) - size // 2
+    z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")
+    radius = np.sqrt(x**2 + y**2 + z**2)
+    bodies = np.stack([np.exp(-((radius / 2.5) ** 2)), np.exp(-((radius - 4) ** 2))])
+    bodies /= bodies.std(axis=(1, 2, 3), keepdims=True)
+    kinds = np.arange(count) % 2
+    boxes = bodies[kinds] + noise * np.random.default_rng(0).normal(size=(count, size, size, size))
+    boxes -= boxes.mean(axis=(1, 2, 3), keepdims=True)
+    return (boxes / boxes.std(axis=(1, 2, 3), keepdims=True)).astype(np.float32), kinds
+
+
+def learner(options: FeatureOptions = TINY, seed: int = 1) -> Disca:
+    made = create_learner("disca", options, CPU, seed)
+    assert isinstance(made, Disca)
+    return made
+
+
+def without_clock(history: pd.DataFrame) -> pd.DataFrame:
+    return history.drop(columns="seconds")
+
+
+def test_two_kinds_are_told_apart() -> None:
+    boxes, kinds = two_kinds(80)
+    disca = learner()
+    history = disca.fit(boxes)
+    points = torch.from_numpy(disca.embed(boxes))
+    mixture = fit_mixture(points, 2, 5, torch.Generator().manual_seed(0))
+    labels = mixture.posteriors(points.double()).argmax(dim=1)
+    assert adjusted_rand_score(kinds, labels.numpy()) > 0.95
+    assert list(history["iteration"]) == [0, 1, 2, 3]
+    assert history["bad_steps"].sum() == 0
+
+
+def test_saved_model_embeds_the_same(tmp_path: Path) -> None:
+    boxes, _ = two_kinds(30)
+    disca = learner()
+    disca.fit(boxes)
+    disca.save(tmp_path / "model.safetensors")
+    other = learner(seed=9)
+    other.load(tmp_path / "model.safetensors")
+    np.testing.assert_array_equal(other.embed(boxes), disca.embed(boxes))
+
+
+def test_trained_model_is_applied_without_training(tmp_path: Path) -> None:
+    boxes, _ = two_kinds(30)
+    disca = learner()
+    disca.fit(boxes)
+    disca.save(tmp_path / "model.safetensors")
+    options = FeatureOptions(network="yopo", weights=str(tmp_path / "model.safetensors"), train=False)
+    applied = learner(options)
+    assert len(applied.fit(boxes[:7])) == 0
+    np.testing.assert_allclose(applied.embed(boxes[:7]), disca.embed(boxes)[:7], atol=1e-2)
+
+
+def test_same_seed_same_features() -> None:
+    boxes, _ = two_kinds(24)
+    first, second = learner(), learner()
+    pd.testing.assert_frame_equal(without_clock(first.fit(boxes)), without_clock(second.fit(boxes)))
+    np.testing.assert_array_equal(first.embed(boxes), second.embed(boxes))
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+def test_interrupted_run_ends_as_the_unbroken_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    boxes, _ = two_kinds(24)
+    unbroken = learner()
+    history = unbroken.fit(boxes)
+    write, written = disca_module.write_checkpoint, []
+
+    def write_and_die(*arguments: object) -> None:
+        write(*arguments)  # type: ignore[arg-type]
+        written.append(1)
+        if len(written) == 2:
+            raise Killed
+
+    monkeypatch.setattr(disca_module, "write_checkpoint", write_and_die)
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(Killed):
+        learner().fit(boxes, checkpoint)
+    resumed = learner()
+    resumed_history = resumed.fit(boxes, checkpoint)
+    assert len(written) == len(history)
+    pd.testing.assert_frame_equal(without_clock(resumed_history), without_clock(history))
+    np.testing.assert_array_equal(resumed.embed(boxes), unbroken.embed(boxes))
+
+
+PROGRAM = """
+import sys, torch, numpy as np
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+from test_disca import learner, two_kinds
+torch.set_num_threads(1)
+disca = learner()
+disca.fit(two_kinds(24)[0], Path(sys.argv[1]))
+np.save(sys.argv[2], disca.embed(two_kinds(24)[0]))
+"""
+
+
+@pytest.mark.slow
+def test_killed_process_is_taken_up(tmp_path: Path) -> None:
+    program = PROGRAM.format(tests=str(Path(__file__).parent))
+    checkpoint, embedded = tmp_path / "checkpoint.safetensors", tmp_path / "features.npy"
+    command = [sys.executable, "-c", program, str(checkpoint), str(embedded)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    while not checkpoint.exists() and process.poll() is None:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert checkpoint.exists()
+    subprocess.run(command, check=True, timeout=120)
+    whole = tmp_path / "whole.npy"
+    subprocess.run([*command[:3], str(tmp_path / "other.safetensors"), str(whole)], check=True, timeout=120)
+    np.testing.assert_array_equal(np.load(embedded), np.load(whole))
+
+
+def test_checkpoint_of_another_training_is_not_taken_up(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    boxes, _ = two_kinds(24)
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    learner(seed=1).fit(boxes, checkpoint)
+    history = learner(seed=2).fit(boxes, checkpoint)
+    assert "is the checkpoint of another training: training starts anew" in caplog.text
+    assert len(history) == TINY.iterations + 1
+    (tmp_path / "bad.safetensors").write_text("torn")
+    learner().fit(boxes, tmp_path / "bad.safetensors")
+    assert "is not a safetensors file" in caplog.text
+
+
+@pytest.mark.parametrize("count", [0, 1, 9, 10, 17])
+def test_few_boxes_work(count: int) -> None:
+    boxes, _ = two_kinds(20)
+    disca = learner()
+    disca.fit(boxes[:count])
+    features = disca.embed(boxes[:count])
+    assert len(features) == count
+    assert np.isfinite(features).all()
+
+
+def test_step_without_finite_loss_changes_nothing_but_the_rate() -> None:
+    network = torch.nn.Linear(2, 1)
+    optimiser = torch.optim.NAdam(network.parameters(), lr=0.1)
+    before = network.weight.detach().clone()
+    assert not guarded_step(network(torch.tensor([float("nan"), 1.0])).sum(), network, optimiser)
+    assert torch.equal(network.weight, before)
+    assert optimiser.param_groups[0]["lr"] == 0.05
+    assert guarded_step(network(torch.ones(2)).sum(), network, optimiser)
+    assert not torch.equal(network.weight, before)
+
+
+class Faulty(torch.nn.Module):
+    """A network with running statistics that yields NaN in its first `faults` steps."""
+
+    def __init__(self, faults: int) -> None:
+        super().__init__()
+        self.faults, self.norm = faults, torch.nn.BatchNorm1d(1)
+        self.layer = torch.nn.Linear(1, 2)
+
+    def forward(self, boxes: torch.Tensor) -> torch.Tensor:
+        values = boxes.mean(dim=(2, 3, 4))
+        self.faults -= 1
+        return self.layer(self.norm(values * float("nan") if self.faults >= 0 else values))
+
+
+def epoch(faults: int, count: int) -> tuple[Faulty, torch.optim.Optimizer, object]:
+    network = Faulty(faults)
+    optimiser = torch.optim.NAdam(network.parameters(), lr=0.1)
+    source = BoxSource(two_kinds(count, 8)[0], CPU, 1.0)
+    targets = smoothed_targets(torch.arange(count) % 2, 2, 0.1)
+    generator = torch.Generator().manual_seed(0)
+    return network, optimiser, train_epoch(network, optimiser, source, targets, cross_entropy, 2, generator)
+
+
+def test_bad_steps_are_left_out_and_reported() -> None:
+    network, optimiser, report = epoch(faults=2, count=12)
+    assert report.bad_steps == 2  # type: ignore[attr-defined]
+    assert np.isfinite(report.loss)  # type: ignore[attr-defined]
+    assert optimiser.param_groups[0]["lr"] == 0.025
+    assert all(torch.isfinite(value).all() for value in network.state_dict().values())
+
+
+def test_training_that_only_fails_is_given_up() -> None:
+    with pytest.raises(LearningError, match="10 training steps in a row gave no finite number; lower"):
+        epoch(faults=MOST_BAD_STEPS, count=40)
+
+
+def test_label_smoothing_acts_on_both_losses() -> None:
+    logits = torch.tensor([[2.0, 0.0, -1.0]])
+    labels = torch.tensor([0])
+    chances = logits.softmax(dim=1)[0]
+    sharp, smooth = (smoothed_targets(labels, 3, s) for s in (0.0, 0.3))
+    torch.testing.assert_close(smooth, torch.tensor([[0.8, 0.1, 0.1]]))
+    torch.testing.assert_close(categorical_hinge(logits, sharp), 1 + chances[1] - chances[0])
+    expected = (
+        1 + max(0.2 * chances[0], 0.9 * chances[1]) - (0.8 * chances[0] + 0.1 * chances[1] + 0.1 * chances[2])
+    )
+    torch.testing.assert_close(categorical_hinge(logits, smooth), expected)
+    torch.testing.assert_close(cross_entropy(logits, smooth), -(smooth[0] * chances.log()).sum())
+
+
+def test_optimiser_survives_as_tensors() -> None:
+    def made() -> tuple[torch.nn.Linear, torch.optim.Optimizer]:
+        torch.manual_seed(0)
+        layer = torch.nn.Linear(3, 2)
+        return layer, torch.optim.NAdam(layer.parameters(), lr=0.01)
+
+    def step(layer: torch.nn.Linear, optimiser: torch.optim.Optimizer) -> None:
+        guarded_step(layer(torch.ones(3)).square().sum(), layer, optimiser)
+
+    layer, optimiser = made()
+    step(layer, optimiser)
+    other, restored = made()
+    step(other, restored)
+    fresh = torch.optim.NAdam(other.parameters(), lr=9.0)
+    restore_optimiser(fresh, optimiser_tensors(optimiser))
+    step(layer, optimiser)
+    step(other, fresh)
+    assert torch.equal(layer.weight, other.weight)
