@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import mmap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cryopipe.errors import DataError
+from cryopipe.picking.peaks import REACH
 from cryopipe.progress import Progress
 
 RATIO = 1.1
@@ -33,6 +35,9 @@ _COARSEST = 1.5
 """Narrowest Gaussian on a coarse lattice, in lattice steps: 1 part in 40,000 is left at its Nyquist limit."""
 _FIRST = 0.7
 """The Gaussian before the lattice is thinned out, in lattice steps."""
+
+_CACHED = 2**17
+"""Values of a slab that is filtered at a time; with its input it fits into a megabyte or two."""
 
 Ranges = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
@@ -77,7 +82,7 @@ class Scale:
     @property
     def halo(self) -> int:
         """Lattice points that the filter and the search for maxima need on every side."""
-        return _radius(self.wide) + 1
+        return _radius(self.wide) + REACH
 
     def lattice(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Number of lattice points along every axis: all inside the volume and the first one past its end."""
@@ -117,6 +122,7 @@ class Source:
         lows = [int(i.min()) for i in indices]
         inside = self.volume[tuple(slice(a, int(i.max()) + 1) for a, i in zip(lows, indices, strict=True))]
         values = inside.astype(np.float32)
+        _release(self.volume)
         for axis, (low, index) in enumerate(zip(lows, indices, strict=True)):
             if len(index) != values.shape[axis] or index[0] != low or (np.diff(index) < 0).any():
                 values = np.take(values, index - low, axis=axis)
@@ -148,8 +154,8 @@ def find_maxima(
     Yields
     ------
     For every chunk: its range of lattice points (start, stop per axis z, y, x), the response there, the
-    lattice indices z, y, x of its maxima (n, 3), and the response at their 27 neighbours (n, 3, 3, 3). Maxima
-    are positive and no less than their 26 neighbours.
+    lattice indices z, y, x of its maxima (n, 3), and the response around them (n, 7, 7, 7). Maxima are positive
+    and no less than their six nearest neighbours.
     """
     halo = scale.halo
     lattice = scale.lattice(source.volume.shape)
@@ -157,13 +163,8 @@ def find_maxima(
     counter = Progress(math.prod(lattice), "lattice points", f"{what}: searching")
     for ranges in chunks(lattice, 1, halo, chunk_voxels):
         response = _difference(load(_grown(ranges, halo)), scale)
-        inner = response[1:-1, 1:-1, 1:-1]
-        peaks = torch.nonzero((inner == _neighbourhood_maximum(response)) & (inner > 0))
-        offsets = torch.tensor(list(itertools.product(range(3), repeat=3)), device=peaks.device)
-        z, y, x = (peaks[:, None, :] + offsets).unbind(-1)
-        around = response[z, y, x].reshape(-1, 3, 3, 3)
-        start = np.array([a for a, _ in ranges])
-        yield ranges, inner, peaks.cpu().numpy() + start, around.cpu().numpy()
+        inner, peaks, around = _maxima(response)
+        yield ranges, inner, peaks.cpu().numpy() + np.array([a for a, _ in ranges]), around.cpu().numpy()
         counter.advance(inner.numel())
 
 
@@ -216,6 +217,26 @@ def _thinned(
     return load
 
 
+def _maxima(response: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the response without its margin of `REACH`, the indices of the maxima there, and their surroundings.
+
+    Points count that are positive and no less than their six nearest neighbours. The 20 others are not asked:
+    seen on a coarse lattice, a particle beside a stronger one is often lower than the stronger one's flank.
+    """
+    inner = response[(slice(REACH, -REACH),) * 3]
+    highest = inner > 0
+    for axis in range(3):
+        for side in (REACH - 1, REACH + 1):
+            core = [slice(REACH, -REACH)] * 3
+            core[axis] = slice(side, side + inner.shape[axis])
+            highest &= inner >= response[tuple(core)]
+    windows = response
+    for axis in range(3):
+        windows = windows.unfold(axis, 2 * REACH + 1, 1)
+    peaks = torch.nonzero(highest)
+    return inner, peaks, windows[peaks.unbind(1)]
+
+
 def _difference(block: Tensor, scale: Scale) -> Tensor:
     """Return narrow minus wide Gaussian of a block, smaller by the wide one's radius on every side."""
     narrow, wide = _gaussian(scale.narrow), _gaussian(scale.wide)
@@ -231,28 +252,27 @@ def _difference(block: Tensor, scale: Scale) -> Tensor:
 def _convolve(block: Tensor, kernel: list[float], axis: int, step: int = 1) -> Tensor:
     """Convolve along one axis with a symmetric kernel, given from its centre outwards; keep every `step`-th value."""
     radius = len(kernel) - 1
-    count = (block.shape[axis] - 2 * radius - 1) // step + 1
+    shape = list(block.shape)
+    shape[axis] = count = (block.shape[axis] - 2 * radius - 1) // step + 1
+    result = block.new_empty(shape)
+    # Slabs across another axis, small enough for a processor's cache: memory is slower than arithmetic.
+    other = 1 if axis == 0 else 0
+    slab = shape[other] if block.is_cuda else max(1, _CACHED * shape[other] // result.numel())
+    for start in range(0, shape[other], slab):
+        source = block.narrow(other, start, min(slab, shape[other] - start))
+        target = result.narrow(other, start, source.shape[other])
 
-    def shifted(by: int) -> Tensor:
-        index: list[slice] = [slice(None)] * 3
-        index[axis] = slice(radius + by, radius + by + (count - 1) * step + 1, step)
-        return block[tuple(index)]
+        def shifted(by: int, source: Tensor = source) -> Tensor:
+            index: list[slice] = [slice(None)] * 3
+            index[axis] = slice(radius + by, radius + by + (count - 1) * step + 1, step)
+            return source[tuple(index)]
 
-    result = shifted(0) * kernel[0]
-    pair = torch.empty_like(result)
-    for k in range(1, radius + 1):
-        torch.add(shifted(-k), shifted(k), out=pair)
-        result.add_(pair.mul_(kernel[k]))
+        torch.mul(shifted(0), kernel[0], out=target)
+        pair = torch.empty_like(target)
+        for k in range(1, radius + 1):
+            torch.add(shifted(-k), shifted(k), out=pair)
+            target.add_(pair.mul_(kernel[k]))
     return result
-
-
-def _neighbourhood_maximum(response: Tensor) -> Tensor:
-    """Return the largest of the 27 values about every voxel but the outermost."""
-    for axis in range(3):
-        count = response.shape[axis] - 2
-        low, middle, high = (response.narrow(axis, k, count) for k in range(3))
-        response = torch.maximum(torch.maximum(low, middle), high)
-    return response
 
 
 def _gaussian(sigma: float) -> list[float]:
@@ -271,6 +291,13 @@ def _reflect(start: int, stop: int, count: int) -> NDArray[np.int64]:
     """Indices of a row of `count` voxels that continues as its mirror image: ... 1 0 | 0 1 ... n-1 | n-1 ..."""
     index = np.arange(start, stop) % (2 * count)
     return np.where(index < count, index, 2 * count - 1 - index)
+
+
+def _release(volume: NDArray[Any]) -> None:
+    """Give back the memory that holds a memory map's pages; the system's cache of the file is not touched."""
+    pages = getattr(volume, "_mmap", None)
+    if pages is not None and hasattr(mmap, "MADV_DONTNEED"):
+        pages.madvise(mmap.MADV_DONTNEED)
 
 
 def _grown(ranges: Ranges, by: int) -> Ranges:

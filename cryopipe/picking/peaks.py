@@ -8,6 +8,10 @@ from scipy.spatial import cKDTree
 
 _NORMAL = 1.4826
 """Standard deviation over median absolute deviation of a normal distribution."""
+REACH = 3
+"""Lattice points on either side of a maximum that its refinement needs."""
+_SPACING = 0.25
+_BATCH = 16384
 
 
 def robust_statistics(values: NDArray[np.floating]) -> tuple[float, float]:
@@ -26,20 +30,61 @@ def robust_statistics(values: NDArray[np.floating]) -> tuple[float, float]:
     return median, sigma
 
 
-def refine(around: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Find the top of the parabola through each maximum and its neighbours.
+def refine(
+    around: NDArray[np.floating],
+) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.float64]]:
+    """Find the tops of a smooth function between the points of a lattice.
+
+    A parabola through each point and its next neighbours tells roughly where the top is; a polynomial through
+    seven points an axis gives the values close about that place, and a parabola through those the top itself.
 
     Parameters
     ----------
     around
-        (n, 3, 3, 3) values at the maxima (centre) and their neighbours, axes z, y, x.
+        (n, 7, 7, 7) values at points that are higher than their six nearest neighbours (centre) and around
+        them, axes z, y, x.
 
     Returns
     -------
-    Offsets of the tops from the centres z, y, x, (n, 3), within +-0.5 of a lattice step, and heights (n,).
+    Whether there is a top within a lattice step, (n,); those without are shoulders of another. Offsets of the
+    tops from the centres z, y, x, (n, 3), and heights (n,).
     """
-    values = np.asarray(around, dtype=np.float64)
-    centre = values[:, 1, 1, 1]
+    found = np.zeros(len(around), dtype=bool)
+    offsets, heights = np.zeros((len(around), 3)), np.zeros(len(around))
+    core = slice(REACH - 1, REACH + 2)
+    for start in range(0, len(around), _BATCH):
+        part = slice(start, start + _BATCH)
+        values = np.asarray(around[part], dtype=np.float64)
+        rough, _, _ = _parabola(values[:, core, core, core])
+        rough = np.clip(rough, -0.5, 0.5)
+        fine, heights[part], definite = _parabola(_interpolate(values, rough))
+        offset = rough + _SPACING * fine
+        summit = values[:, REACH, REACH, REACH] >= values[:, core, core, core].max(axis=(1, 2, 3))
+        found[part] = (definite & (np.abs(offset) <= 1).all(axis=1)) | summit
+        offsets[part] = np.clip(offset, -1, 1)
+    return found, offsets, heights
+
+
+def _interpolate(values: NDArray[np.float64], offsets: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return values (n, 3, 3, 3) on a finer lattice of spacing `_SPACING` about the offsets (n, 3) z, y, x."""
+    points = np.arange(-REACH, REACH + 1)
+    for axis in range(3):
+        places = offsets[:, axis, None] + _SPACING * np.array([-1, 0, 1])
+        values = np.moveaxis(values, axis + 1, 1)
+        # Lagrange's weight of point i: the polynomial that is 1 there and 0 at the others
+        terms = []
+        for i in points:
+            others = points[points != i]
+            weight = np.prod((places[..., None] - others) / (i - others), axis=-1)
+            terms.append(weight[:, :, None, None] * values[:, i + REACH, None])
+        values = np.moveaxis(sum(terms[1:], terms[0]), 1, axis + 1)
+    return values
+
+
+def _parabola(
+    values: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Fit a parabola to (n, 3, 3, 3) values: offsets of its top z, y, x (n, 3), heights, whether it has a top."""
     gradient = np.zeros((len(values), 3))
     curvature = np.zeros((len(values), 3, 3))
     for a in range(3):
@@ -50,22 +95,14 @@ def refine(around: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[n
             plane = values[:, *(1 if axis == 3 - a - b else slice(None) for axis in range(3))]
             mixed = (plane[:, 2, 2] - plane[:, 2, 0] - plane[:, 0, 2] + plane[:, 0, 0]) / 4
             curvature[:, a, b] = curvature[:, b, a] = mixed
-    single = np.einsum("naa->na", curvature)
-    # Along single axes the top of a maximum is never further than half a step; it serves where the whole
-    # parabola is a saddle or too flat.
-    simple = np.divide(-gradient, single, out=np.zeros_like(gradient), where=single < 0)
     definite = np.linalg.eigvalsh(curvature)[:, 2] < 0
-    offset = simple.copy()
+    single = np.einsum("naa->na", curvature)
+    # Where the whole parabola has no top, axis by axis.
+    offset = np.divide(-gradient, single, out=np.zeros_like(gradient), where=single < 0)
     offset[definite] = -np.linalg.solve(curvature[definite], gradient[definite][..., None])[..., 0]
-    wild = (np.abs(offset) > 1).any(axis=1)
-    offset[wild] = simple[wild]
-    offset = np.clip(offset, -0.5, 0.5)
-    height = (
-        centre
-        + (gradient * offset).sum(axis=1)
-        + 0.5 * (offset[:, :, None] * curvature * offset[:, None, :]).sum(axis=(1, 2))
-    )
-    return offset, np.maximum(height, centre)
+    offset = np.clip(offset, -4, 4)
+    half_rise = (gradient * offset).sum(axis=1) / 2
+    return offset, values[:, 1, 1, 1] + np.maximum(half_rise, 0), definite
 
 
 def suppress(

@@ -183,9 +183,12 @@ def _candidates(
     samples, positions, responses = [], [], []
     for ranges, response, peaks, around in find_maxima(source, scale, chunk_voxels, what):
         samples.append(_sample_response(ranges, response, stride, scale.step, mask))
-        offset, height = refine(around)
-        positions.append((peaks + offset) * scale.step)
-        responses.append(height)
+        top, offset, height = refine(around)
+        place = (peaks + offset) * scale.step
+        # A particle cut by a face has its maximum on it, half a voxel beyond the last one's centre.
+        near = top & ((place > -1) & (place < np.array(source.volume.shape))).all(axis=1)
+        positions.append(np.clip(place[near], 0, np.array(source.volume.shape) - 1.0))
+        responses.append(height[near])
     background = np.concatenate(samples)
     median, sigma = robust_statistics(background[np.abs(background) > _VOID * voxel_sigma])
     heights = np.concatenate(responses)
@@ -219,10 +222,9 @@ def _allowed(
     positions = candidates.positions
     edge = np.array(shape)
     margin = options.border / voxel_size
-    kept = (candidates.scores >= options.threshold) & (positions >= -0.5).all(axis=1)
-    kept &= (positions < edge - 0.5).all(axis=1)
-    kept &= (positions >= margin - 0.5).all(axis=1) & (positions <= edge - 0.5 - margin).all(axis=1)
+    kept = candidates.scores >= options.threshold
+    kept &= ((positions >= margin - 0.5) & (positions <= edge - 0.5 - margin)).all(axis=1)
     if mask is not None:
-        z, y, x = np.clip(np.rint(positions).astype(int), 0, edge - 1).T
+        z, y, x = np.rint(positions).astype(int).T
         kept &= mask[z, y, x] > 0
     return kept

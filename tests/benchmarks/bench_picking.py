@@ -1,0 +1,76 @@
+"""Speed and memory of picking, from file to peaks, beside scipy's two Gaussian filters on the same volume.
+
+Run from the checkout: python -m tests.benchmarks.bench_picking [--shape 250 1000 1500] [--scipy]
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter
+
+from cryopipe.files.mrc import open_volume, write_volume
+from cryopipe.picking import PickOptions, pick_particles
+from cryopipe.picking.blobs import sigmas_for
+
+
+def write_noise(path: Path, shape: Sequence[int], dtype: str, voxel_size: float) -> None:
+    """Write a volume of noise, section by section the same to save time, as an MRC file."""
+    section = np.random.default_rng(0).normal(0, 20, (8, *shape[1:]))
+    whole = np.tile(section, (-(-shape[0] // 8), 1, 1))[: shape[0]]
+    write_volume(path, np.clip(np.rint(whole), -127, 127).astype(dtype), voxel_size)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, and print one line per figure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shape", type=int, nargs=3, default=(120, 500, 500), help="z y x, voxels")
+    parser.add_argument("--dtype", choices=("int8", "int16", "float32"), default="int8")
+    parser.add_argument("--voxel-size", type=float, default=10.0, help="angstrom")
+    parser.add_argument("--diameters", type=float, nargs="+", default=[200.0], help="angstrom")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--scipy", action="store_true", help="also time scipy's two Gaussian filters")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    million = np.prod(options.shape) / 1e6
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "noise.mrc"
+        write_noise(path, options.shape, options.dtype, options.voxel_size)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        start = time.perf_counter()
+        picks = pick_particles(
+            open_volume(path),
+            options.voxel_size,
+            PickOptions(diameters=options.diameters),
+            "dark",
+            device=options.device,
+        )
+        seconds = time.perf_counter() - start
+        after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        print(
+            f"picking: {million:.0f} Mvoxel in {seconds:.2f} s = {million / seconds:.1f} Mvoxel/s, {len(picks)} picks"
+        )
+        print(f"peak memory: {after / 2**20:.2f} GiB ({before / 2**20:.2f} GiB before)")
+        if options.scipy:
+            start = time.perf_counter()
+            for diameter in options.diameters:
+                volume = open_volume(path).astype(np.float32)
+                for sigma in sigmas_for(diameter / options.voxel_size):
+                    gaussian_filter(volume, sigma)
+            reference = time.perf_counter() - start
+            print(
+                f"scipy, two Gaussian filters, one thread: {reference:.2f} s = {million / reference:.1f} Mvoxel/s; "
+                f"picking is {reference / seconds:.1f} times as fast"
+            )
+
+
+if __name__ == "__main__":
+    main()
