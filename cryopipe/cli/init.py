@@ -226,7 +226,8 @@ def _snakemake_string(path: Path) -> str:
 def _report(dataset: Path, rows: Sequence[Row]) -> str:
     usable = [row for row in rows if not row.unusable]
     tilts = sum(1 for row in usable if row.tilt_range != ("", ""))
-    lines = [f"{len(usable)} tomograms in {one_line(str(dataset / 'config' / 'tomograms.tsv'))}"]
+    noun = "tomogram" if len(usable) == 1 else "tomograms"
+    lines = [f"{len(usable)} {noun} in {one_line(str(dataset / 'config' / 'tomograms.tsv'))}"]
     lines[0] += f", {tilts} with the tilt range of a file beside them" if tilts else ""
     lines += [f"  left out: {row.unusable}" for row in rows if row.unusable]
     lines += [f"  {row.name}: {remark}" for row in usable for remark in row.remarks]
