@@ -37,7 +37,7 @@ from cryopipe.volume.wedge import wedge_mask
 
 BOX, VOXEL_SIZE, SCALE = 32, 10.0, 1.5
 CHECK = Path(__file__).resolve().parents[2] / "shared" / "check_relion.py"
-TILT_RANGES = {"tomo_a": (-60.0, 60.0), "tomo_b": (-60.0, 60.0), "tomo_c": (-60.0, 60.0)}
+TILT_RANGES = {"tomo_a": (-60.0, 60.0), "tomo_b": (-60.0, 60.0), "tomo_c": (-40.0, 60.0)}
 PER_TOMOGRAM = 18
 CELL = 40
 PICK_COLUMNS = [
@@ -214,7 +214,7 @@ def test_relion_refines_from_our_export_without_a_word_about_columns(exported: E
 
 def test_relion_makes_our_average_from_our_poses(exported: Exported) -> None:
     """The whole way: boxes cut at the picks, refined, averaged; exported boxes, cut at whole voxels."""
-    tables, boxes = [], []
+    tables, boxes, tilt_ranges = [], [], []
     for name, record in exported.tomograms.items():
         table = exported.picks[exported.picks[columns.TOMOGRAM] == name]
         coordinates = table[list(columns.COORDINATES)].to_numpy()
@@ -231,10 +231,11 @@ def test_relion_makes_our_average_from_our_poses(exported: Exported) -> None:
             ordered[indices] = some
         tables.append(table)
         boxes.append(ordered)
+        tilt_ranges += [record.tilt_range] * len(table)
     picks = pd.concat(tables, ignore_index=True)
     result = refine(
         np.concatenate(boxes),
-        np.full((len(picks), 2), [-60.0, 60.0]),
+        np.array(tilt_ranges),
         VOXEL_SIZE,
         AveragingOptions(refinement_iterations=2),
         1,
