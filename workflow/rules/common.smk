@@ -24,15 +24,32 @@ try:
 except CryopipeError as error:
     raise WorkflowError(str(error)) from None
 
+TWINS = cryopipe.tomograms.find_twins(TOMOGRAMS)
+
 
 wildcard_constraints:
     tomogram="[A-Za-z0-9][A-Za-z0-9_-]*",
-    cluster=r"\d{2,}",
+    cluster=r"\d\d+",
 
 
 def tomogram_path(wildcards):
     """The user's file behind a tomogram's name."""
     return TOMOGRAMS[wildcards.tomogram].path
+
+
+def files_to_check(wildcards):
+    """A tomogram and its mask, as far as they are there or will be made: a missing one is the check's to tell.
+
+    Paths with braces are left to the jobs, too: here they would be taken for wildcards.
+    """
+    tomogram = TOMOGRAMS[wildcards.tomogram]
+    return [
+        path
+        for path in (tomogram.path, tomogram.mask)
+        if path
+        and "{" not in path
+        and (path.startswith("results/") or Path(path).is_file())
+    ]
 
 
 def input_size_mb(wildcards, input):
