@@ -27,3 +27,32 @@ rule average_cluster:
         "Aligning and averaging cluster {wildcards.cluster}."
     script:
         "../../scripts/average_cluster.py"
+
+
+# What the averages are worth, and which clusters look the same; merging is up to the configuration.
+rule triage_averages:
+    input:
+        averages=of_clusters("results/averages/cluster_{cluster}.mrc"),
+        half1=of_clusters("results/averages/cluster_{cluster}_half1.mrc"),
+        half2=of_clusters("results/averages/cluster_{cluster}_half2.mrc"),
+        fsc=of_clusters("results/averages/cluster_{cluster}_fsc.star"),
+        aligned=of_clusters("results/averages/cluster_{cluster}.star"),
+    output:
+        triage="results/averages/triage.tsv",
+        mergers="results/averages/mergers.tsv",
+        particles="results/averages/particles.star",
+    log:
+        "logs/triage_averages.log",
+    benchmark:
+        "benchmarks/triage_averages.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 2
+    resources:
+        mem_mb=lambda wildcards, attempt: attempt * 3000,
+    params:
+        options=config["averaging"],
+    message:
+        "Judging the averages and looking for clusters that match."
+    script:
+        "../../scripts/triage_averages.py"

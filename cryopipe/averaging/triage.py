@@ -1,0 +1,243 @@
+"""What an average is worth: size, shape, hand, likeness to other averages and to known maps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from cryopipe import columns
+from cryopipe.averaging.band import Band
+from cryopipe.averaging.frames import common_frame, transform_poses, turned
+from cryopipe.averaging.options import AveragingOptions
+from cryopipe.averaging.search import Poses
+from cryopipe.volume.fourier import fourier_rescale, low_pass
+from cryopipe.volume.geometry import relion_angles, rotation_from_relion_angles
+from cryopipe.volume.masks import radius_grid, sphere_mask
+
+FRAME_COLUMNS = ("rot", "tilt", "psi", "x", "y", "z")
+"""Columns of a merger that hold the frame: RELION's angles in degrees and the shift in voxels."""
+
+
+@dataclass(frozen=True)
+class ClusterMaps:
+    """What is known of one cluster.
+
+    Attributes
+    ----------
+    average, half1, half2
+        (z, y, x).
+    voxel_size
+        Angstrom.
+    particles
+        Aligned particles.
+    resolution
+        At FSC 0.143, angstrom; infinite where not measured.
+    """
+
+    average: NDArray[np.float32]
+    half1: NDArray[np.float32]
+    half2: NDArray[np.float32]
+    voxel_size: float
+    particles: pd.DataFrame
+    resolution: float
+
+
+@dataclass(frozen=True)
+class _Match:
+    frame: Poses
+    correlation: float
+
+
+def triage(
+    clusters: Mapping[int, ClusterMaps],
+    known: Mapping[str, tuple[NDArray[np.float32], float]],
+    options: AveragingOptions,
+) -> pd.DataFrame:
+    """Describe every cluster's average.
+
+    Parameters
+    ----------
+    clusters
+        By number.
+    known
+        Known maps by name, each (z, y, x) with its voxel size in angstrom; may be empty.
+    options
+        See `AveragingOptions`.
+
+    Returns
+    -------
+    One row per cluster: particles, kept, resolution (angstrom, NaN where not measured), recognised (1 if
+    finer than `recognised_resolution`), half_correlation (of the half-maps inside the mask),
+    mirror_correlation (the same with one of them mirrored and aligned anew: near half_correlation, the hand
+    does not show), diameter (angstrom, where the radial mean falls to half its maximum), shell_radius
+    (angstrom, where it is largest), centre_density (at the centre, as a share of the maximum), and
+    best_match with match_correlation among the known maps.
+    """
+    rows = []
+    for number, cluster in sorted(clusters.items()):
+        row: dict[str, object] = {
+            "cluster": number,
+            "particles": len(cluster.particles),
+            "kept": int(cluster.particles[columns.ALIGNMENT_KEPT].sum()),
+            "resolution": cluster.resolution if math.isfinite(cluster.resolution) else math.nan,
+            "recognised": int(cluster.resolution < options.recognised_resolution),
+        }
+        rows.append(row | _consistency(cluster, options) | shape(cluster.average, cluster.voxel_size) | _best_match(cluster, known, options))  # fmt: skip
+    names = ["cluster", "particles", "kept", "resolution", "recognised", "half_correlation", "mirror_correlation",
+             "diameter", "shell_radius", "centre_density", "best_match", "match_correlation"]  # fmt: skip
+    return pd.DataFrame(rows, columns=names)
+
+
+def shape(average: NDArray[np.float32], voxel_size: float) -> dict[str, object]:
+    """Return diameter, shell_radius and centre_density of a (z, y, x) average; see `triage`."""
+    volume = torch.from_numpy(np.asarray(average, np.float32))
+    radius = radius_grid(volume.shape).round().long().flatten()
+    counts = torch.bincount(radius)
+    profile = (torch.bincount(radius, weights=volume.flatten().double()) / counts)[: volume.shape[0] // 2]
+    # The surroundings are the outermost third.
+    profile = profile - profile[len(profile) * 2 // 3 :].mean()
+    peak = int(profile.argmax())
+    beyond = torch.nonzero(profile[peak:] < profile[peak] / 2)
+    edge = peak + int(beyond[0]) if len(beyond) else len(profile)
+    centre = float(profile[0] / profile[peak]) if profile[peak] > 0 else 0.0
+    return {"diameter": 2 * edge * voxel_size, "shell_radius": peak * voxel_size, "centre_density": centre}
+
+
+def find_mergers(clusters: Mapping[int, ClusterMaps], options: AveragingOptions) -> pd.DataFrame:
+    """Compare all averages with one another and offer as one cluster those that match.
+
+    Parameters
+    ----------
+    clusters
+        By number; all with one box and voxel size.
+    options
+        `merge_correlation` is the limit.
+
+    Returns
+    -------
+    One row per pair: cluster, into (the one with more particles), correlation, offered (0 or 1), and the
+    frame that carries the average of `cluster` onto that of `into`. A cluster is offered at most once, and
+    never into one that is itself offered.
+    """
+    order = sorted(clusters, key=lambda number: (-len(clusters[number].particles), number))
+    rows = []
+    taken: set[int] = set()
+    for i, number in enumerate(order):
+        for into in order[:i]:
+            match = _align(clusters[into], clusters[number].average, clusters[number].resolution, options)
+            offered = match.correlation >= options.merge_correlation and not {number, into} & taken
+            if offered:
+                taken.add(number)
+            angles = relion_angles(Rotation.from_matrix(match.frame.matrices.double().numpy()))[0]
+            frame = [*angles, *match.frame.shifts_voxels[0].tolist()]
+            rows.append([number, into, match.correlation, int(offered), *frame])
+    return pd.DataFrame(rows, columns=["cluster", "into", "correlation", "offered", *FRAME_COLUMNS])
+
+
+def merged_particles(clusters: Mapping[int, ClusterMaps], mergers: pd.DataFrame, apply: bool) -> pd.DataFrame:
+    """Return the aligned particles of all clusters in one table.
+
+    Parameters
+    ----------
+    clusters
+        By number.
+    mergers
+        From `find_mergers`.
+    apply
+        Whether particles of a cluster that is offered get the other's number, with poses in its frame.
+    """
+    offered = mergers[mergers["offered"] == 1] if apply else mergers.iloc[:0]
+    frames = {int(row["cluster"]): row for _, row in offered.iterrows()}
+    tables = []
+    for number, cluster in sorted(clusters.items()):
+        table = cluster.particles
+        if number in frames:
+            into = int(frames[number]["into"])
+            table = _in_frame(table, frames[number], cluster.voxel_size).assign(**{columns.CLASS: into})
+        tables.append(table)
+    nothing = pd.DataFrame(columns=[columns.PARTICLE, columns.CLASS])
+    return pd.concat(tables, ignore_index=True) if tables else nothing
+
+
+def _in_frame(table: pd.DataFrame, merger: pd.Series, voxel_size: float) -> pd.DataFrame:
+    """Return particles with their poses against the average that theirs is carried onto."""
+    angles, shift = (
+        merger[list(FRAME_COLUMNS[:3])].to_numpy(float),
+        merger[list(FRAME_COLUMNS[3:])].to_numpy(float),
+    )
+    frame = Poses(
+        torch.from_numpy(rotation_from_relion_angles(angles).as_matrix()), torch.tensor(shift)[None]
+    )
+    rotations = rotation_from_relion_angles(table[list(columns.ANGLES)].to_numpy(float))
+    origins = table[list(columns.ORIGINS)].to_numpy(float)
+    poses = transform_poses(
+        Poses(torch.from_numpy(rotations.as_matrix()), torch.from_numpy(-origins / voxel_size)), frame
+    )
+    new_angles = relion_angles(Rotation.from_matrix(poses.matrices.numpy()))
+    new_origins = 0 - poses.shifts_voxels.numpy() * voxel_size
+    names = (*columns.ANGLES, *columns.ORIGINS)
+    return table.assign(**dict(zip(names, np.hstack([new_angles, new_origins]).T, strict=True)))
+
+
+def _align(
+    target: ClusterMaps, volume: NDArray[np.float32], resolution: float, options: AveragingOptions
+) -> _Match:
+    """Carry a map onto a cluster's average and correlate the two inside the mask, at the coarser resolution."""
+    goal, other = (
+        torch.from_numpy(target.average.astype(np.float32)),
+        torch.from_numpy(volume.astype(np.float32)),
+    )
+    n, voxel_size = goal.shape[0], target.voxel_size
+    coarser = max(target.resolution, resolution)
+    if not math.isfinite(coarser):
+        coarser = options.start_resolution
+    coarser = min(max(coarser, 2.2 * voxel_size), n * voxel_size / 4)
+    mask = sphere_mask(n, 0.4 * n, max(2.0, n / 10))
+    goal, other = (low_pass(v, coarser, voxel_size) * mask for v in (goal, other))
+    band = Band(n, math.ceil(n * voxel_size / coarser), goal.device)
+    frame = common_frame(goal, other, band, None, options.max_shift / voxel_size)
+    return _Match(frame, _masked_correlation(goal, turned(other, frame), mask))
+
+
+def _consistency(cluster: ClusterMaps, options: AveragingOptions) -> dict[str, object]:
+    half1, half2 = (torch.from_numpy(half.astype(np.float32)) for half in (cluster.half1, cluster.half2))
+    n = half1.shape[0]
+    mask = sphere_mask(n, 0.4 * n, max(2.0, n / 10))
+    resolution = cluster.resolution if math.isfinite(cluster.resolution) else options.start_resolution
+    limit = max(resolution, 2.2 * cluster.voxel_size)
+    smooth = [low_pass(half, limit, cluster.voxel_size) for half in (half1, half2)]
+    target = ClusterMaps(
+        cluster.half1, cluster.half1, cluster.half2, cluster.voxel_size, cluster.particles, resolution
+    )
+    mirrored = torch.roll(half2.flip(2), 1 - n % 2, dims=2).numpy()
+    return {
+        "half_correlation": _masked_correlation(smooth[0], smooth[1], mask),
+        "mirror_correlation": _align(target, mirrored, resolution, options).correlation,
+    }
+
+
+def _best_match(
+    cluster: ClusterMaps, known: Mapping[str, tuple[NDArray[np.float32], float]], options: AveragingOptions
+) -> dict[str, object]:
+    best, score = "", math.nan
+    for name, (volume, voxel_size) in sorted(known.items()):
+        n = cluster.average.shape[0]
+        same = fourier_rescale(torch.from_numpy(volume.astype(np.float32)), voxel_size, cluster.voxel_size, n)
+        correlation = _align(cluster, same.numpy(), cluster.resolution, options).correlation
+        if not correlation <= score:
+            best, score = name, correlation
+    return {"best_match": best, "match_correlation": score}
+
+
+def _masked_correlation(a: Tensor, b: Tensor, mask: Tensor) -> float:
+    inside = mask > 0.5
+    a, b = a[inside] - a[inside].mean(), b[inside] - b[inside].mean()
+    return float((a * b).sum() / (a.norm() * b.norm()).clamp(min=1e-12))
