@@ -1,22 +1,4 @@
 # Look at every tomogram before hours of computing: a bad one is named and fails alone.
-TWINS = cryopipe.tomograms.find_twins(TOMOGRAMS)
-
-
-def files_to_check(wildcards):
-    """A tomogram and its mask, as far as they are there or will be made: a missing one is the check's to tell.
-
-    Paths with braces are left to the jobs, too: here they would be taken for wildcards.
-    """
-    tomogram = TOMOGRAMS[wildcards.tomogram]
-    return [
-        path
-        for path in (tomogram.path, tomogram.mask)
-        if path
-        and "{" not in path
-        and (path.startswith("results/") or Path(path).is_file())
-    ]
-
-
 rule check_tomogram:
     input:
         files_to_check,

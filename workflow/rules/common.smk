@@ -1,4 +1,4 @@
-# What every rule file needs: the completed configuration, the tomogram table, and the inputs that
+# What all the rules need: the completed configuration, the tomogram table, and the inputs that
 # are known only once the particles are clustered.
 import csv
 import sys
