@@ -61,7 +61,9 @@ def cluster_names(wildcards):
     """The clusters' two-digit names, known once the particles are clustered."""
     table = checkpoints.cluster_features.get().output.clusters
     with open(table, newline="") as stream:
-        numbers = [int(row["cluster"]) for row in csv.DictReader(stream, delimiter="\t")]
+        numbers = [
+            int(row["cluster"]) for row in csv.DictReader(stream, delimiter="\t")
+        ]
     return [f"{number:02d}" for number in numbers if number > 0]
 
 
