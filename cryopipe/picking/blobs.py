@@ -129,7 +129,9 @@ class Source:
         block = torch.from_numpy(values).to(self.device)
         if self.volume.dtype.kind == "f" and not bool(torch.isfinite(block).all()):
             raise DataError(
-                "holds NaN or infinite values", remedy="run check_tomograms, then repair or remove it"
+                "holds NaN or infinite values",
+                file=self.name,
+                remedy="run check_tomograms, then repair or remove it",
             )
         return block.sub_(self.median).mul_(self.sign).clamp_(-self.limit, self.limit)
 

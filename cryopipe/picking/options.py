@@ -23,8 +23,8 @@ class PickOptions:
     max_particles
         Highest number of picks per tomogram, the best ones being kept; None for no limit.
     clip
-        Voxels further than this from the tomogram's median are clipped there before filtering, in
-        robust standard deviations of the voxels; None leaves them.
+        Voxels further from the tomogram's median than this many times the 99th percentile of such distances
+        are clipped there before filtering; None leaves them.
     """
 
     diameters: Sequence[float] = (200.0,)
@@ -32,4 +32,4 @@ class PickOptions:
     minimum_distance: float | None = None
     border: float = 0.0
     max_particles: int | None = None
-    clip: float | None = 20.0
+    clip: float | None = 4.0

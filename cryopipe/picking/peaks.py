@@ -30,6 +30,16 @@ def robust_statistics(values: NDArray[np.floating]) -> tuple[float, float]:
     return median, sigma
 
 
+def upper_deviation(values: NDArray[np.floating], median: float) -> float:
+    """Return the 99th percentile of the distances from the median; values equal to it (padding) are left out.
+
+    Particles, which fill more than a hundredth of most tomograms, count in it, and gold beads do not: a
+    deviation that the noise alone sets would cut off the particles of a tomogram with little noise.
+    """
+    deviation = np.abs(values - median)
+    return float(np.percentile(deviation[deviation > 0], 99))
+
+
 def refine(
     around: NDArray[np.floating],
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.float64]]:
@@ -55,12 +65,12 @@ def refine(
     for start in range(0, len(around), _BATCH):
         part = slice(start, start + _BATCH)
         values = np.asarray(around[part], dtype=np.float64)
-        rough, _, _ = _parabola(values[:, core, core, core])
+        rough, _, _ = _parabola(values[:, core, core, core], 1.5)
         rough = np.clip(rough, -0.5, 0.5)
-        fine, heights[part], definite = _parabola(_interpolate(values, rough))
+        fine, heights[part], top = _parabola(_interpolate(values, rough), 1 / _SPACING)
         offset = rough + _SPACING * fine
         summit = values[:, REACH, REACH, REACH] >= values[:, core, core, core].max(axis=(1, 2, 3))
-        found[part] = (definite & (np.abs(offset) <= 1).all(axis=1)) | summit
+        found[part] = (top & (np.abs(offset) <= 1).all(axis=1)) | summit
         offsets[part] = np.clip(offset, -1, 1)
     return found, offsets, heights
 
@@ -82,9 +92,12 @@ def _interpolate(values: NDArray[np.float64], offsets: NDArray[np.float64]) -> N
 
 
 def _parabola(
-    values: NDArray[np.float64],
+    values: NDArray[np.float64], limit: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Fit a parabola to (n, 3, 3, 3) values: offsets of its top z, y, x (n, 3), heights, whether it has a top."""
+    """Fit parabolas to (n, 3, 3, 3) values: offsets of their tops z, y, x (n, 3), heights, whether there is a top.
+
+    Where there is none within `limit` steps, the tops of the parabolas along single axes stand in.
+    """
     gradient = np.zeros((len(values), 3))
     curvature = np.zeros((len(values), 3, 3))
     for a in range(3):
@@ -95,14 +108,16 @@ def _parabola(
             plane = values[:, *(1 if axis == 3 - a - b else slice(None) for axis in range(3))]
             mixed = (plane[:, 2, 2] - plane[:, 2, 0] - plane[:, 0, 2] + plane[:, 0, 0]) / 4
             curvature[:, a, b] = curvature[:, b, a] = mixed
-    definite = np.linalg.eigvalsh(curvature)[:, 2] < 0
     single = np.einsum("naa->na", curvature)
-    # Where the whole parabola has no top, axis by axis.
     offset = np.divide(-gradient, single, out=np.zeros_like(gradient), where=single < 0)
-    offset[definite] = -np.linalg.solve(curvature[definite], gradient[definite][..., None])[..., 0]
-    offset = np.clip(offset, -4, 4)
+    top = np.linalg.eigvalsh(curvature)[:, 2] < 0
+    whole = -np.linalg.solve(curvature[top], gradient[top][..., None])[..., 0]
+    near = (np.abs(whole) <= limit).all(axis=1)
+    top[top] = near
+    offset[top] = whole[near]
+    offset = np.clip(offset, -limit, limit)
     half_rise = (gradient * offset).sum(axis=1) / 2
-    return offset, values[:, 1, 1, 1] + np.maximum(half_rise, 0), definite
+    return offset, values[:, 1, 1, 1] + np.maximum(half_rise, 0), top
 
 
 def suppress(

@@ -15,15 +15,12 @@ from numpy.typing import NDArray
 from cryopipe.errors import DataError
 from cryopipe.picking.blobs import RATIO, Ranges, Scale, Source, find_maxima
 from cryopipe.picking.options import PickOptions
-from cryopipe.picking.peaks import refine, robust_statistics, suppress
+from cryopipe.picking.peaks import refine, robust_statistics, suppress, upper_deviation
 
 logger = logging.getLogger(__name__)
 
 _SAMPLES = 1_000_000
 """Number of voxels, or lattice points, from which medians are taken."""
-_VOID = 1e-5
-"""Responses below this fraction of the voxels' deviation are the rounding errors of constant padding; noise
-under a filter of 20 voxels still gives ten times as much."""
 _SMALLEST_SIGMA = 1.0
 """Voxels; a narrower Gaussian cannot be sampled."""
 
@@ -113,16 +110,21 @@ def pick_particles(
             file=name,
             remedy="give a mask of the tomogram's shape",
         )
-    median, sigma = robust_statistics(_sample_voxels(volume))
+    voxels = _sample_voxels(volume)
+    if not np.isfinite(voxels).all():
+        raise DataError(
+            "holds NaN or infinite values", file=name, remedy="run check_tomograms, then repair or remove it"
+        )
+    median, sigma = robust_statistics(voxels)
     if sigma == 0:
         logger.warning("%s is constant: there is nothing to pick", name)
         return Picks.none()
-    limit = math.inf if options.clip is None else options.clip * sigma
+    limit = math.inf if options.clip is None else options.clip * upper_deviation(voxels, median)
     source = Source(volume, median, limit, 1 if contrast == "bright" else -1, torch.device(device), name)
     found = []
     for diameter in options.diameters:
         what = f"picking {diameter:g} A in {name}"
-        candidates = _candidates(source, diameter / voxel_size, sigma, mask, chunk_voxels, what)
+        candidates = _candidates(source, diameter / voxel_size, mask, chunk_voxels, what)
         kept = _allowed(candidates, options, voxel_size, volume.shape, mask)
         logger.info("%s: %d maxima above %g sigma", what, kept.sum(), options.threshold)
         found.append(
@@ -171,7 +173,6 @@ def _sample_voxels(volume: NDArray[Any]) -> NDArray[np.float32]:
 def _candidates(
     source: Source,
     diameter_voxels: float,
-    voxel_sigma: float,
     mask: NDArray[Any] | None,
     chunk_voxels: int,
     what: str,
@@ -182,33 +183,46 @@ def _candidates(
     stride = math.ceil((math.prod(lattice) / _SAMPLES) ** (1 / 3))
     samples, positions, responses = [], [], []
     for ranges, response, peaks, around in find_maxima(source, scale, chunk_voxels, what):
-        samples.append(_sample_response(ranges, response, stride, scale.step, mask))
+        samples.append(_sample_response(ranges, response, stride, scale.step, source.volume, mask))
         top, offset, height = refine(around)
         place = (peaks + offset) * scale.step
         # A particle cut by a face has its maximum on it, half a voxel beyond the last one's centre.
         near = top & ((place > -1) & (place < np.array(source.volume.shape))).all(axis=1)
         positions.append(np.clip(place[near], 0, np.array(source.volume.shape) - 1.0))
         responses.append(height[near])
-    background = np.concatenate(samples)
-    median, sigma = robust_statistics(background[np.abs(background) > _VOID * voxel_sigma])
+    median, sigma = robust_statistics(np.concatenate(samples))
     heights = np.concatenate(responses)
     scores = (heights - median) / sigma if sigma > 0 else np.zeros_like(heights)
     return _Candidates(np.concatenate(positions), heights, scores)
 
 
 def _sample_response(
-    ranges: Ranges, response: torch.Tensor, stride: int, step: int, mask: NDArray[Any] | None
+    ranges: Ranges,
+    response: torch.Tensor,
+    stride: int,
+    step: int,
+    volume: NDArray[Any],
+    mask: NDArray[Any] | None,
 ) -> NDArray[np.float64]:
-    """Take the response at lattice points whose indices are multiples of `stride`, where the mask allows."""
+    """Take the response at lattice points whose indices are multiples of `stride`, but not in padding or masked.
+
+    Where a voxel equals its next neighbours along all three axes, the tomogram is taken to be padded.
+    """
     starts = [-a % stride for a, _ in ranges]
     sampled = response[tuple(slice(start, None, stride) for start in starts)].cpu().numpy().astype(np.float64)
-    if mask is None:
-        return sampled.ravel()
     places = [
         np.minimum((a + start + stride * np.arange(count)) * step, n - 1)
-        for (a, _), start, count, n in zip(ranges, starts, sampled.shape, mask.shape, strict=True)
+        for (a, _), start, count, n in zip(ranges, starts, sampled.shape, volume.shape, strict=True)
     ]
-    return sampled[mask[np.ix_(*places)] > 0]
+    values = volume[np.ix_(*places)]
+    wanted = np.zeros(sampled.shape, dtype=bool)
+    for axis in range(3):
+        beside = list(places)
+        beside[axis] = np.where(places[axis] > 0, places[axis] - 1, 1)
+        wanted |= volume[np.ix_(*beside)] != values
+    if mask is not None:
+        wanted &= mask[np.ix_(*places)] > 0
+    return sampled[wanted]
 
 
 def _allowed(
