@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from cryopipe import columns
+from cryopipe.errors import DataError
 from cryopipe.export.boxes import cut_boxes, even_box_size
 from cryopipe.export.particles import FloatArray, ParticleSet, Poses
 from cryopipe.export.writer import Setting, Written, rows_in_clusters
@@ -67,6 +68,9 @@ class Relion3Writer:
         noise = np.flatnonzero(particles.clusters == columns.NOISE_CLASS)
         bare = table.drop(columns=[name for name in (IMAGE, WEDGE, *ONLY_ALIGNED) if name in table])
         written.append(_write(folder / "noise.star", bare, optics, noise))
+        count = sum(len(file.rows) for file in written[1:])
+        if count != len(particles):
+            raise DataError(f"{len(particles)} particles came in, but {count} went out", file=folder)
         return written
 
     def read(self, path: Path, setting: Setting) -> Poses:

@@ -108,7 +108,7 @@ def write_chimerax_script(
         f'rename #{LABELS_MODEL} "placed averages, labels"',
         f'volume #{TOMOGRAM_MODEL} style image region all imageMode "tilted slab"',
         f"volume #{DENSITY_MODEL} style surface region all level {level:.6g} color #c8c8c8 transparency 0.6",
-        f"volume #{LABELS_MODEL} region all hide",
+        f"volume #{LABELS_MODEL} region all",
     ]
     for cluster in clusters:
         model = FIRST_CLUSTER_MODEL + cluster.number
@@ -120,5 +120,5 @@ def write_chimerax_script(
             f"volume #{model} style surface region all step 1 level {cluster.number / 2} "
             f"color {cluster_colour(cluster.number)}",
         ]
-    lines += [f"hide #{DENSITY_MODEL} models", "view", ""]
+    lines += [f"hide #{DENSITY_MODEL},{LABELS_MODEL} models", "view", ""]
     write_text(path, "\n".join(lines))

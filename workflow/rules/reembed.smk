@@ -20,9 +20,9 @@ rule reembed_averages:
     conda:
         "../../envs/torch.yaml"
     resources:
-        # density, labels and their copies on the way to disk: at most 10 bytes per voxel of an int8 tomogram
+        # density, labels and their copies on the way to disk: seven bytes per voxel of an int8 tomogram
         mem_mb=lambda wildcards, input, attempt: attempt
-        * (2000 + 10 * input_size_mb(wildcards, input)),
+        * (2000 + 7 * input_size_mb(wildcards, input)),
     params:
         tomogram=lambda wildcards: vars(TOMOGRAMS[wildcards.tomogram]),
         options=config["reembedding"],
