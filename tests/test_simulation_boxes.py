@@ -76,7 +76,7 @@ def test_contrast_transfer_is_zero_where_the_formula_puts_it() -> None:
 
 def test_zeros_of_the_contrast_transfer_appear_in_the_boxes_spectrum() -> None:
     optics = Optics(defocus=8.0)
-    transfer = box_transfer(64, 10.0, tilt_angles((-60, 60), 2.0), optics, torch.device("cpu"))
+    transfer = box_transfer(64, 10.0, tilt_angles((-60, 60), 2.0), optics, 1000.0, torch.device("cpu"))
     along_y = transfer.signal[0, :32, 0]
     frequency = torch.arange(32) / 640.0
     expected = contrast_transfer(frequency, optics)
@@ -84,7 +84,7 @@ def test_zeros_of_the_contrast_transfer_appear_in_the_boxes_spectrum() -> None:
 
 
 def test_shot_noise_power_grows_with_the_distance_from_the_tilt_axis() -> None:
-    transfer = box_transfer(64, 10.0, tilt_angles((-60, 60), 1.0), Optics(), torch.device("cpu"))
+    transfer = box_transfer(64, 10.0, tilt_angles((-60, 60), 1.0), Optics(), 1000.0, torch.device("cpu"))
     along_x = transfer.shot_noise[0, 0, 4:28].square()
     slope = np.polyfit(np.log(np.arange(4, 28)), np.log(along_x.numpy()), 1)[0]
     # The ramp squared over the slices' density, which falls as 1/k.
@@ -134,7 +134,7 @@ def average_with_truth(
     """Turn particles back into the reference's frame and average them."""
     inverse = rotations.transpose(1, 2)
     back = -torch.einsum("nij,nj->ni", inverse, shifts_voxels)
-    return rotate_volumes(boxes, inverse, back, interpolation="cubic").mean(dim=0)
+    return rotate_volumes(boxes, inverse, back).mean(dim=0)
 
 
 def test_rotations_are_uniform(classes: list[Phantom]) -> None:

@@ -46,6 +46,8 @@ class BoxOptions:
         Volume fraction of protein around the particle; 0 leaves it alone.
     structural_noise
         Fraction of the noise variance that lies in the specimen (ice, small molecules), imaged with it.
+    thickness
+        Angstrom, of the specimen; grain (structural noise) along its whole depth is seen at once.
     transfers
         How many steps a range of defocus is divided into.
     """
@@ -61,6 +63,7 @@ class BoxOptions:
     displacement: float = 0.0
     crowding: float = 0.0
     structural_noise: float = 0.3
+    thickness: float = 1000.0
     transfers: int = 6
 
     def __post_init__(self) -> None:
@@ -81,6 +84,10 @@ class BoxOptions:
             raise SimulationError(
                 f"structural noise of {self.structural_noise:g}",
                 remedy="give a fraction of the variance, 0 to 1",
+            )
+        if not 0 < self.thickness < math.inf:
+            raise SimulationError(
+                f"thickness of {self.thickness:g}", remedy="give angstrom above 0, e.g. 1000"
             )
         if not 0 <= self.displacement < math.inf:
             raise SimulationError(f"displacement of {self.displacement:g}", remedy="give 0 angstrom or more")
@@ -291,7 +298,9 @@ class BoxSimulator:
             optics = Optics(
                 options.voltage, options.spherical_aberration, options.amplitude_contrast, float(defocus)
             )
-            transfer = box_transfer(self.context_size, self.voxel_size, angles, optics, self.device)
+            transfer = box_transfer(
+                self.context_size, self.voxel_size, angles, optics, options.thickness, self.device
+            )
             signal.append(transfer.signal)
             noise.append(transfer.noise(options.structural_noise))
         return torch.stack(signal), torch.stack(noise)

@@ -23,7 +23,7 @@ class SimulationOptions:
     resolution: float = 30.0
     species: Sequence[str] = tuple(EXAMPLES)
     maps: str = ""
-    copies: int = 50
+    copies: int = 60
     concentration: float = 0.0
     crowding: float = 0.0
     vesicles: int = 1
@@ -36,7 +36,7 @@ class SimulationOptions:
     voltage: float = 300.0
     spherical_aberration: float = 2.7
     amplitude_contrast: float = 0.07
-    snr: float = 0.2
+    snr: float = 0.3
     structural_noise: float = 0.3
     shift_error: float = 0.0
     angle_error: float = 0.0

@@ -3,11 +3,15 @@
 The reconstruction of a point is the sum over tilts of a line along the beam, filtered across it by the
 ramp and the contrast transfer function. Seen through a window of N voxels, a line is a central slice of
 Fourier space of thickness 1/N (a sinc profile). The signal passes through the sum of the slices'
-amplitudes; shot noise, independent from tilt to tilt, through the root of the sum of their squares.
+amplitudes; shot noise, independent from tilt to tilt, through the root of the sum of their squares, with
+a profile that has no tails: what leaks out of a slice leaks when the box is cut.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cryopipe.simulation.optics import Optics, contrast_transfer
+
+Profile = Callable[[Tensor, float], Tensor]
+_SAMPLES_OF_CELL = 4
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,12 @@ class BoxTransfer:
 
 
 def box_transfer(
-    box_size: int, voxel_size: float, angles: NDArray[np.float64], optics: Optics, device: torch.device
+    box_size: int,
+    voxel_size: float,
+    angles: NDArray[np.float64],
+    optics: Optics,
+    thickness: float,
+    device: torch.device,
 ) -> BoxTransfer:
     """Return the gains of a tilt series about y, reconstructed by weighted back-projection.
 
@@ -57,30 +69,57 @@ def box_transfer(
         Tilts in degrees.
     optics
         The microscope; the same defocus for every tilt and depth.
+    thickness
+        Angstrom, of the specimen.
     device
         Where the result lies.
     """
     full = torch.fft.fftfreq(box_size, device=device)
     half = torch.fft.rfftfreq(box_size, device=device)
     kz, kx = torch.meshgrid(full, half, indexing="ij")
-    signal = torch.zeros(box_size, box_size, half.numel(), device=device)
-    power = torch.zeros_like(kz)
-    for angle in np.radians(angles).tolist():
-        across = kx * np.cos(angle) + kz * np.sin(angle)
-        along = kz * np.cos(angle) - kx * np.sin(angle)
-        # A coefficient stands for a cell of width 1 / box_size, over which the ramp does not average to 0.
-        ramp = across.abs().clamp(min=0.25 / box_size) * (across.abs() <= 0.5)
-        weight = ramp * torch.sinc(along * box_size)
-        frequency = torch.sqrt(across.square()[:, None] + full.square()[None, :, None]) / voxel_size
-        signal += weight[:, None] * contrast_transfer(frequency, optics)
-        power += weight.square()
-    shot = power.sqrt()[:, None].expand_as(signal)
-    structural = signal.abs()
+
+    def amplitude(profile: Profile, offset_z: float = 0.0, offset_x: float = 0.0) -> Tensor:
+        total = torch.zeros(box_size, box_size, half.numel(), device=device)
+        for ramp, along, across, tilt in _slices(kz + offset_z, kx + offset_x, angles, box_size):
+            frequency = torch.sqrt(across.square()[:, None] + full.square()[None, :, None]) / voxel_size
+            total += (ramp * profile(along, tilt))[:, None] * contrast_transfer(frequency, optics)
+        return total
+
+    signal = amplitude(lambda along, _: torch.sinc(along * box_size))
+    shot = torch.zeros_like(kz)
+    for ramp, along, _, _ in _slices(kz, kx, angles, box_size):
+        shot += ramp.square() * (1 - along.abs() * box_size).clamp(min=0)
+    # Grain lies in the whole depth of the specimen: its slices are thinner than a box resolves, so that the
+    # power is averaged over the cell that each coefficient stands for.
+
+    def through_the_slab(along: Tensor, tilt: float) -> Tensor:
+        path = thickness / voxel_size / max(math.cos(tilt), 0.05)
+        return path * torch.exp(-torch.pi * (along * path).square())
+
+    cells = (np.arange(_SAMPLES_OF_CELL) + 0.5) / _SAMPLES_OF_CELL - 0.5
+    structural = torch.zeros_like(signal)
+    for offset_z, offset_x in itertools.product((cells / box_size).tolist(), repeat=2):
+        structural += amplitude(through_the_slab, offset_z, offset_x).square()
     return BoxTransfer(
-        signal=signal / mean_power(signal, box_size).sqrt(),
-        shot_noise=shot / mean_power(shot, box_size).sqrt(),
-        structural_noise=structural / mean_power(structural, box_size).sqrt(),
+        signal=_normalised(signal, box_size),
+        shot_noise=_normalised(shot.sqrt()[:, None].expand_as(signal), box_size),
+        structural_noise=_normalised(structural.sqrt(), box_size),
     )
+
+
+def _slices(
+    kz: Tensor, kx: Tensor, angles: NDArray[np.float64], box_size: int
+) -> Iterator[tuple[Tensor, Tensor, Tensor, float]]:
+    """Yield the ramp, the distances from the slice and from the axis within it (cycles per voxel), and the tilt (radian)."""
+    for angle in np.radians(angles).tolist():
+        across = kx * math.cos(angle) + kz * math.sin(angle)
+        along = kz * math.cos(angle) - kx * math.sin(angle)
+        # A coefficient stands for a cell of width 1 / box_size, over which the ramp does not average to 0.
+        yield across.abs().clamp(min=0.25 / box_size) * (across.abs() <= 0.5), along, across, angle
+
+
+def _normalised(gain: Tensor, box_size: int) -> Tensor:
+    return gain / mean_power(gain, box_size).sqrt()
 
 
 def mean_power(gain: Tensor, box_size: int) -> Tensor:
