@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,13 +15,16 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from cryopipe import columns
-from cryopipe.errors import DataError
 from cryopipe.progress import Progress
 from cryopipe.volume.fourier import fourier_rescale
 from cryopipe.volume.geometry import relion_angles, rotation_from_relion_angles
 from cryopipe.volume.masks import sphere_mask
 
 FloatArray = NDArray[np.float64]
+logger = logging.getLogger(__name__)
+
+FLAT = 1e-5
+"""An average whose standard deviation is this fraction of its largest value has no structure."""
 SMALLEST_PIECE = 0.1
 """Pieces of a thresholded average smaller than this fraction of the largest one are noise."""
 
@@ -164,23 +168,22 @@ def make_template(
     options
         The rule for the level.
 
-    Raises
-    ------
-    DataError
-        If nothing of the average rises above the level.
+    Returns
+    -------
+    The template; its volume is 0 throughout, and a warning is logged, where the average is flat.
     """
     size = 2 * int(np.ceil(average.shape[-1] * voxel_size / tomogram_voxel_size / 2))
     scaled = fourier_rescale(average.float(), voxel_size, tomogram_voxel_size, size)
     inside = sphere_mask(size, size / 2 - 1, 0) > 0
-    values = scaled[inside]
-    scaled = (scaled - values.mean()) / values.std().clamp(min=1e-12)
+    mean, spread = scaled[inside].mean(), scaled[inside].std()
+    if spread <= FLAT * average.abs().max():
+        logger.warning("an average is flat: nothing of it is placed")
+        return Template(np.zeros((size,) * 3, dtype=np.float32), options.sigma)
+    scaled = (scaled - mean) / spread
     level = _level(scaled[inside], options)
     structure = _large_pieces(((scaled > level) & inside).numpy())
     if not structure.any():
-        raise DataError(
-            f"no voxel of the average lies above its level of {level:.3g} standard deviations",
-            remedy="lower `sigma` in the section `reembedding`",
-        )
+        logger.warning("nothing of an average lies above %.3g standard deviations and is placed", level)
     near = ndimage.binary_dilation(structure, iterations=2).astype(np.float32)
     # The structure itself stays as it is: only what lies beyond its rim is faded out.
     soft = np.where(structure, 1, ndimage.gaussian_filter(near, 0.7))
@@ -243,6 +246,11 @@ def reembed(
         box = template.turned(rotations[int(row)], positions[row] - whole)
         counts[row] = _place(density, labels, box, whole.astype(np.int64), template.level, int(clusters[row]))
         counter.advance()
+    if counts[:, 1].any():
+        logger.info(
+            "%s: %d of %d particles lose %d of %d voxels to particles with better scores",
+            *(what, (counts[:, 1] > 0).sum(), len(table), counts[:, 1].sum(), counts[:, 0].sum()),
+        )
     placements = pd.DataFrame(
         {
             "particle": table[columns.PARTICLE].astype(str).to_numpy(),

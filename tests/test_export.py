@@ -277,7 +277,7 @@ def test_relion_5_positions_in_the_frame_of_a_project(shared_data: Path, tmp_pat
 
 
 def test_columns_are_those_of_real_relion_files(scene: Scene, shared_data: Path, tmp_path: Path) -> None:
-    export_particles(scene.gather(), setting(formats=["relion", "relion4", "relion5"]), tmp_path)
+    export_particles(scene.gather(), setting(formats=["relion", "relion4", "relion5", "warp"]), tmp_path)
     metadata = shared_data / "metadata"
     real = {
         "relion": read_star(metadata / "relion31" / "relion_3.1_optics2.star"),
@@ -290,6 +290,9 @@ def test_columns_are_those_of_real_relion_files(scene: Scene, shared_data: Path,
         for block in ("optics", "particles"):
             own = {column for column in ours[block] if column.startswith("rln")} - new_in_ours
             assert own - {"rlnGroupName"} <= set(blocks[block].columns), (name, block)
+    version_3_0 = read_particles(metadata / "relion30" / "relion_3.0.star")
+    warp = read_particles(tmp_path / "warp" / "particles_10A.star")
+    assert set(warp.columns) - {"rlnRandomSubset", "rlnClassNumber"} <= set(version_3_0.columns)
     tomograms = read_star(metadata / "relion5" / "tomograms.star")["global"]
     ours = read_star(tmp_path / "relion5" / "tomograms.star")["global"]
     assert set(ours.columns) - {"rlnTomoReconstructedTomogram"} <= set(tomograms.columns)

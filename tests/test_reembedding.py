@@ -152,12 +152,27 @@ def test_small_specks_are_not_part_of_the_structure() -> None:
     assert template.volume[BOX // 2, BOX // 2, 2] == 0
 
 
-def test_an_average_without_structure_is_refused() -> None:
-    with pytest.raises(DataError, match=r"no voxel of the average lies above its level .*; lower `sigma`"):
-        make_template(torch.ones(16, 16, 16), 10, 10, ReembeddingOptions())
+@pytest.mark.parametrize(
+    ("average", "sigma", "message"),
+    [
+        (torch.full((16, 16, 16), 5.0), 2.0, "an average is flat: nothing of it is placed"),
+        (asymmetric_map(16), 50.0, "nothing of an average lies above 50 standard deviations and is placed"),
+    ],
+)
+def test_an_average_without_structure_is_a_state_and_is_told(
+    average: torch.Tensor, sigma: float, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    template = make_template(average, 10, 10, ReembeddingOptions(sigma=sigma))
+    assert message in caplog.text
+    placed = reembed(SHAPE, {1: template}, particle_table(POSITIONS, ROTATIONS))
+    assert not placed.labels.any()
+    assert placed.placements["voxels"].tolist() == [0, 0]
 
 
-def test_the_better_score_keeps_shared_voxels_and_the_loss_is_counted() -> None:
+def test_the_better_score_keeps_shared_voxels_and_the_loss_is_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
     positions = np.array([[25.0, 25.0, 22.0], [27.0, 25.0, 22.0]])
     rotations = Rotation.identity(2)
     alone = reembed(SHAPE, {1: raw_template()}, particle_table(positions[1:], rotations[1:]))
@@ -167,6 +182,7 @@ def test_the_better_score_keeps_shared_voxels_and_the_loss_is_counted() -> None:
     first, second = both.placements.to_dict("records")
     assert second["lost_voxels"] == 0
     assert first["lost_voxels"] > 0
+    assert "1 of 2 particles lose" in caplog.text
     assert first["voxels"] - first["lost_voxels"] == (both.labels == 1).sum()
     swapped = reembed(SHAPE, {1: raw_template(), 2: raw_template()}, table.iloc[::-1])
     assert (swapped.labels == both.labels).all()

@@ -263,6 +263,38 @@ def test_relion_makes_our_average_from_our_poses(exported: Exported) -> None:
     assert curve[1 : shell + 1].min() > 0.9
 
 
+def test_relion_refines_tomograms_of_two_voxel_sizes_together(relion: None, tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    tomograms, tables, count = {}, [], 15
+    for name, voxel_size in (("fine", 10.0), ("coarse", 12.5)):
+        path = str(tmp_path / f"{name}.mrc")
+        write_volume(path, rng.normal(0, 1, (40, 60, 80)).astype(np.float32), voxel_size)
+        tomograms[name] = TomogramRecord(name, path, (40, 60, 80), voxel_size, (-60, 60), "dark")
+        table = pd.DataFrame({columns.TOMOGRAM: [name] * count, columns.VOXEL_SIZE: voxel_size})
+        table[columns.PARTICLE] = [f"{name}/{i}" for i in range(count)]
+        table[columns.MICROGRAPH], table[columns.CLASS] = path, 1
+        table[list(columns.COORDINATES)] = rng.uniform(15, 25, (count, 3))
+        tables.append(table)
+    options = ExportOptions(formats=["relion"], subtomograms=True)
+    averages = {1: Average(asymmetric_map(24).numpy(), 10.0)}
+    setting = Setting(tomograms, Microscope(), options, 240.0, 1, averages)
+    export_particles(gather_particles(pd.concat(tables, ignore_index=True), []), setting, tmp_path)
+    project = tmp_path / "relion"
+    (project / "Refine").mkdir()
+    options_of_relion = (
+        "--i particles.star --o Refine/run --iter 1 --skip_align --K 1 --ctf --ini_high 60 --pad 1"
+    )
+    options_of_relion += (
+        " --firstiter_cc --norm --scale --particle_diameter 200 --ref references/cluster_01.mrc"
+    )
+    said = run(project, "relion_refine", *options_of_relion.split())
+    assert warnings_of(said) == []
+    blocks = read_star(project / "Refine" / "run_it001_data.star")
+    assert len(blocks["particles"]) == 2 * count
+    assert blocks["optics"]["rlnImagePixelSize"].tolist() == [10.0, 12.5]
+    assert blocks["optics"]["rlnImageSize"].tolist() == [24, 20]
+
+
 @pytest.mark.slow
 def test_the_independent_check_accepts_all_our_files(exported: Exported) -> None:
     if not CHECK.is_file():
