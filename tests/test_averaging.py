@@ -116,7 +116,34 @@ def test_likelihoods_are_those_of_the_definition() -> None:
 def one_reference(box_size: int = 20, shells: int = 8) -> Reference:
     band = Band(box_size, shells, CPU)
     volume = asymmetric_map(box_size, scale=0.8)
-    return Reference(band, band.reference_grid(volume), torch.full((len(band),), 10.0))
+    return Reference(band, band.reference_grid(volume, gradient=True), torch.full((len(band),), 10.0))
+
+
+def test_derivatives_are_those_of_small_turns_and_shifts() -> None:
+    reference = one_reference()
+    poses = Poses(
+        matrices(random_rotations(3, np.random.default_rng(6))), torch.tensor([[0.3, -0.8, 0.5]]).expand(3, 3)
+    )
+    model, derivatives = reference.with_derivatives(poses)
+    torch.testing.assert_close(model, reference.at(poses))
+    small = 0.08  # the transform is interpolated: its slope holds over a few cells
+    for axis in range(3):
+        vector = np.zeros(3)
+        vector[axis] = small
+        ahead, behind = (
+            reference.at(
+                Poses(matrices(Rotation.from_rotvec(sign * vector)) @ poses.matrices, poses.shifts_voxels)
+            )
+            for sign in (1, -1)
+        )
+        by_turn = (ahead - behind) / (2 * small)
+        assert float((by_turn - derivatives[:, axis]).norm() / by_turn.norm()) < 0.15
+        along = torch.from_numpy(vector).float()
+        ahead, behind = (
+            reference.at(Poses(poses.matrices, poses.shifts_voxels + sign * along)) for sign in (1, -1)
+        )
+        by_shift = (ahead - behind) / (2 * small)
+        assert float((by_shift - derivatives[:, 3 + axis]).norm() / by_shift.norm()) < 0.02
 
 
 def measured_boxes(

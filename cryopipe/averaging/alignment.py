@@ -21,7 +21,7 @@ from cryopipe.averaging.search import Grid, Poses, shift_grid
 from cryopipe.averaging.spectra import Boxes, Spectra
 from cryopipe.averaging.start import StartData, best_start
 from cryopipe.volume.fourier import shift_volumes
-from cryopipe.volume.fsc import CorrectedFSC, corrected_fsc, fourier_shell_correlation, resolution_at
+from cryopipe.volume.fsc import FSC, CorrectedFSC, corrected_fsc, fourier_shell_correlation, resolution_at
 from cryopipe.volume.geometry import rotation_grid, symmetry_rotations
 from cryopipe.volume.masks import sphere_mask
 
@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 FEWEST_FOR_FSC = 10
 """Boxes below which two half-maps say nothing: aligning them to each other would make their correlation."""
+ROUNDS = 3
+"""Steps of local refinement of every box per round."""
 BAND_MARGIN = 3
 """Shells beyond the present resolution that take part, so that it can grow."""
 
@@ -110,9 +112,9 @@ def align_cluster(
         setting.start_half(np.flatnonzero(half_sets == number), number, rng)
         for number in np.unique(half_sets)
     ]
-    band = setting.band(setting.start_shells)
     search = setting.exhaustive_search(options.angular_step)
-    return _refine(setting, halves, half_sets, band, search, seed)
+    # Again once the maps are finer: a box that went astray at low resolution can return.
+    return _refine(setting, halves, half_sets, [search, search], seed)
 
 
 def refine(
@@ -145,7 +147,7 @@ def refine(
             band.volume_from_sums(half.improve(band, None, 0), setting.no_prior(band)) * setting.mask
         )
         halves.append(half)
-    return _refine(setting, halves, np.asarray(half_sets), band, None, seed)
+    return _refine(setting, halves, np.asarray(half_sets), [], seed)
 
 
 class _Setting:
@@ -218,40 +220,54 @@ def _refine(
     setting: _Setting,
     halves: list[HalfSet],
     half_sets: NDArray[np.intp],
-    band: Band,
-    search: Grid | None,
+    searches: list[Grid | None],
     seed: int,
 ) -> AlignmentResult:
-    """Refine both halves, from band to finer band, and bring them to one frame at the end."""
-    frame = None
+    """Refine both halves, from band to finer band, and bring them to one frame at the end.
+
+    The rounds try the poses of `searches` in turn, and after these only what lies near the present poses.
+    """
+    band, frame, resolution = setting.band(setting.start_shells), None, math.inf
     measurable = len(halves) == 2 and len(half_sets) >= FEWEST_FOR_FSC
     for number in range(setting.options.refinement_iterations):
-        sums = [half.improve(band, search, rounds=3) for half in halves]
-        volumes = [band.volume_from_sums(s, setting.no_prior(band)) * setting.mask for s in sums]
+        search = searches[number] if number < len(searches) else None
+        sums = [half.improve(band, search, ROUNDS) for half in halves]
         if not measurable:
-            for half, volume in zip(halves, volumes, strict=True):
-                half.volume = volume
-            search = None
+            for half, s in zip(halves, sums, strict=True):
+                half.volume = band.volume_from_sums(s, setting.no_prior(band)) * setting.mask
             continue
-        frame = common_frame(volumes[0], volumes[1], band, frame, setting.max_shift_voxels)
-        fsc = fourier_shell_correlation(volumes[0], turned(volumes[1], frame), setting.voxel_size)
-        fsc.correlation[band.shells + 1 :] = 0  # nothing was summed there
-        shell = setting.shell_of(resolution_at(fsc, 0.143))
-        prior = _noise_to_signal(fsc.correlation[: band.shells + 1], band)
+        frame, correlation = _agreement(setting, band, sums, frame)
         for half, s in zip(halves, sums, strict=True):
-            half.volume = band.volume_from_sums(s, prior) * setting.mask
+            half.volume = band.volume_from_sums(s, _noise_to_signal(correlation, band)) * setting.mask
             half.leave_out(setting.options.outlier_deviations)
-        logger.info("round %d: band to %.1f A, half-maps agree to %.1f A", number + 1, setting.extent / band.shells, resolution_at(fsc, 0.143))  # fmt: skip
-        finer = setting.band(min(setting.last_shell, max(shell, setting.start_shells) + BAND_MARGIN))
-        if search is None and finer.shells <= band.shells and number >= 4:
+        before, resolution = resolution, resolution_at(correlation, 0.143)
+        logger.info(
+            "round %d, band to %.1f A: the half-maps agree to %.1f A",
+            number + 1,
+            setting.extent / band.shells,
+            resolution,
+        )
+        shells = max(setting.shell_of(resolution), setting.start_shells) + BAND_MARGIN
+        finer = setting.band(min(setting.last_shell, shells))
+        settled = resolution > 0.995 * before and finer.shells <= band.shells
+        if settled and number >= len(searches) + 1:
             break
-        search, band = None, finer
+        band = finer
     return _finish(setting, halves, half_sets, frame, band, seed)
 
 
-def _noise_to_signal(correlation: NDArray[np.float64], band: Band) -> Tensor:
+def _agreement(setting: _Setting, band: Band, sums: list[Tensor], frame: Poses | None) -> tuple[Poses, FSC]:
+    """Return the frame between the halves' maps and how far they agree in it; neither half learns of the other."""
+    volumes = [band.volume_from_sums(s, setting.no_prior(band)) * setting.mask for s in sums]
+    frame = common_frame(volumes[0], volumes[1], band, frame, setting.max_shift_voxels)
+    fsc = fourier_shell_correlation(volumes[0], turned(volumes[1], frame), setting.voxel_size)
+    fsc.correlation[band.shells + 1 :] = 0  # nothing was summed there
+    return frame, fsc
+
+
+def _noise_to_signal(fsc: FSC, band: Band) -> Tensor:
     """Return (1 - FSC) / FSC per shell: what a half-map holds of noise for its signal."""
-    clipped = np.clip(correlation, 0.01, 0.999)
+    clipped = np.clip(fsc.correlation[: band.shells + 1], 0.01, 0.999)
     ratio = torch.from_numpy((1 - clipped) / clipped).float().to(band.device)
     padded = ratio.new_full((band.shells + 1,), 99.0)
     padded[: len(ratio)] = ratio

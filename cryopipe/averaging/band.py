@@ -66,33 +66,71 @@ class Band:
         transform = torch.fft.rfftn(volumes.to(self.device, torch.float32), dim=(-3, -2, -1))
         return transform.flatten(1)[:, self._index] * self._centre_phase
 
-    def reference_grid(self, volume: Tensor) -> Tensor:
-        """Return the transform of a (z, y, x) reference on a fine grid, for `project`: (2, g, g, g)."""
-        n, fine = self.box_size, _OVERSAMPLING * self.box_size
-        padded = torch.zeros((fine,) * 3, device=self.device)
-        start = fine // 2 - n // 2
-        inner = slice(start, start + n)
-        padded[inner, inner, inner] = volume.to(padded) / self._interpolation_envelope()
-        transform = torch.fft.fftshift(torch.fft.fftn(torch.fft.ifftshift(padded)))
-        low, high = fine // 2 - self._reach, fine // 2 + self._reach + 1
-        if low < 0 or high > fine:
-            margin = self._reach + 1 - fine // 2
-            transform = F.pad(transform, (margin,) * 6)
-            low, high = low + margin, high + margin
-        crop = transform[low:high, low:high, low:high]
-        return torch.view_as_real(crop).permute(3, 0, 1, 2).contiguous()
+    def reference_grid(self, volume: Tensor, gradient: bool = False) -> Tensor:
+        """Return the transform of a (z, y, x) reference on a fine grid, for `project` and `project_gradient`.
+
+        Parameters
+        ----------
+        volume
+            The reference.
+        gradient
+            Whether its derivatives along the frequencies x, y, z follow.
+
+        Returns
+        -------
+        (2, g, g, g) real and imaginary part, or (8, g, g, g).
+        """
+        smooth = volume.to(self.device, torch.float32) / self._interpolation_envelope()
+        parts = [self._fine_transform(smooth)]
+        if gradient:
+            axis = torch.arange(self.box_size, device=self.device) - self.box_size // 2
+            z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+            # The derivative of a transform is the transform of the map times its coordinate.
+            factor = -2j * torch.pi / self.box_size
+            parts += [self._fine_transform(smooth * coordinate) * factor for coordinate in (x, y, z)]
+        return torch.view_as_real(torch.stack(parts)).permute(0, 4, 1, 2, 3).flatten(0, 1).contiguous()
 
     def project(self, grid: Tensor, matrices: Tensor) -> Tensor:
-        """Return the coefficients of the reference turned by (..., 3, 3) active rotations: (..., K)."""
-        lead = matrices.shape[:-2]
+        """Return the coefficients of the reference turned by (n, 3, 3) active rotations: (n, K)."""
+        sampled = self._sample(grid[:2], matrices)
+        return torch.complex(sampled[:, 0], sampled[:, 1])
+
+    def project_gradient(self, grid: Tensor, matrices: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the coefficients as `project` does, and their derivatives by a further turn.
+
+        Returns
+        -------
+        (n, K) coefficients, and (n, 3, K) derivatives by a turn about x, y, z of the particle's frame,
+        per radian.
+        """
+        sampled = self._sample(grid, matrices).unflatten(1, (4, 2))
+        values = torch.complex(sampled[:, :, 0], sampled[:, :, 1])
+        slope = matrices.to(values) @ values[:, 1:]
+        # A turn by w moves the point sampled for k by R^-1 (k x w).
+        k = self.frequencies.T
+        turn = [
+            slope[:, (i + 1) % 3] * k[(i + 2) % 3] - slope[:, (i + 2) % 3] * k[(i + 1) % 3] for i in range(3)
+        ]
+        return values[:, 0], torch.stack(turn, dim=1)
+
+    def _fine_transform(self, volume: Tensor) -> Tensor:
+        """Return the (g, g, g) oversampled transform about frequency 0."""
+        n, fine = self.box_size, _OVERSAMPLING * self.box_size
+        start, middle = fine // 2 - n // 2, fine // 2
+        padded = F.pad(volume, (start, fine - n - start) * 3)
+        transform = torch.fft.fftshift(torch.fft.fftn(torch.fft.ifftshift(padded)))
+        margin = max(0, self._reach + 1 - middle)
+        transform = F.pad(transform, (margin,) * 6)
+        inner = slice(middle + margin - self._reach, middle + margin + self._reach + 1)
+        return transform[inner, inner, inner]
+
+    def _sample(self, grid: Tensor, matrices: Tensor) -> Tensor:
+        """Return (n, channels, K) values of the fine grid where the turned reference's coefficients come from."""
         # The turned reference has at k what the reference has at R^-1 k.
-        points = self.frequencies @ matrices.reshape(-1, 3, 3).to(self.frequencies)
+        points = self.frequencies @ matrices.to(self.frequencies)
         points = points * (_OVERSAMPLING / self._reach)
-        sampled = F.grid_sample(
-            grid.expand(len(points), *grid.shape), points[:, None, None], mode="bilinear", align_corners=True
-        )
-        values = torch.complex(sampled[:, 0, 0, 0], sampled[:, 1, 0, 0])
-        return values.reshape(*lead, len(self))
+        grids = grid.expand(len(points), *grid.shape)
+        return F.grid_sample(grids, points[:, None, None], mode="bilinear", align_corners=True)[:, :, 0, 0]
 
     def interpolation_sums(self, values: Tensor, weights: Tensor, matrices: Tensor, sums: Tensor) -> None:
         """Turn measured coefficients back into the reference's frame and add them to the fine grid.

@@ -49,7 +49,9 @@ def common_frame(
     coefficients = band.coefficients(target[None])
     noise = _shell_amplitudes(coefficients[0], band)
     reference = Reference(
-        band, band.reference_grid(volume), _shell_amplitudes(band.coefficients(volume[None])[0], band)
+        band,
+        band.reference_grid(volume, gradient=True),
+        _shell_amplitudes(band.coefficients(volume[None])[0], band),
     )
     coefficients = coefficients / noise
     if guess is None:

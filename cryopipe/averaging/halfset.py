@@ -71,7 +71,7 @@ class HalfSet:
         band
             The coefficients compared and summed.
         search
-            Rotations and shifts to try first; None to begin from the present poses.
+            Rotations and shifts to try besides the present poses; None to try none.
         rounds
             Steps of local refinement at most.
 
@@ -80,7 +80,9 @@ class HalfSet:
         The sums, for `Band.volume_from_sums`.
         """
         wedges = self.spectra.measured(band)
-        reference = Reference(band, band.reference_grid(self.volume), self._noise(band, wedges))
+        reference = Reference(
+            band, band.reference_grid(self.volume, gradient=True), self._noise(band, wedges)
+        )
         sums = band.empty_sums()
         counter = Progress(len(self.indices), "boxes", f"aligning {self.name}")
         # Seven turned references of six floats per coefficient, and the products of the search.
@@ -88,11 +90,7 @@ class HalfSet:
             raw = self.spectra.coefficients(self.indices[batch], band, wedges)
             schemes = self.spectra.scheme_of_box[self.indices[batch]]
             scaled, measured = raw / reference.noise, wedges[schemes]
-            if search is None:
-                poses = self.poses.chosen(torch.from_numpy(batch))
-            else:
-                poses = best_on_grid(scaled, schemes, wedges, reference, search)
-            poses, scores = refine_poses(scaled, measured, reference, poses, self.max_shift_voxels, rounds)
+            poses, scores = self._best(scaled, schemes, wedges, reference, batch, search, rounds)
             self.poses.matrices[batch], self.poses.shifts_voxels[batch] = poses.matrices, poses.shifts_voxels
             self.scores[batch] = scores
             use = self.kept[batch][:, None]
@@ -101,6 +99,32 @@ class HalfSet:
             counter.advance(len(batch))
         self._has_poses = True
         return sums
+
+    def _best(
+        self,
+        scaled: Tensor,
+        schemes: Tensor,
+        wedges: Tensor,
+        reference: Reference,
+        batch: NDArray[np.intp],
+        search: Grid | None,
+        rounds: int,
+    ) -> tuple[Poses, Tensor]:
+        """Refine the present poses, those of the search, or both, and return the better with its score."""
+        limit, measured = self.max_shift_voxels, wedges[schemes]
+        if search is None:
+            present = self.poses.chosen(torch.from_numpy(batch))
+            return refine_poses(scaled, measured, reference, present, limit, rounds)
+        found = best_on_grid(scaled, schemes, wedges, reference, search)
+        poses, scores = refine_poses(scaled, measured, reference, found, limit, rounds)
+        if not self._has_poses:
+            return poses, scores
+        present = self.poses.chosen(torch.from_numpy(batch))
+        old, old_scores = refine_poses(scaled, measured, reference, present, limit, rounds)
+        better = scores > old_scores
+        matrices = torch.where(better[:, None, None], poses.matrices, old.matrices)
+        shifts = torch.where(better[:, None], poses.shifts_voxels, old.shifts_voxels)
+        return Poses(matrices, shifts), torch.maximum(scores, old_scores)
 
     def leave_out(self, deviations: float) -> None:
         """Leave out the boxes whose score lies far below the half-set's median.

@@ -85,7 +85,7 @@ class Reference:
     band
         The coefficients compared.
     grid
-        The map's transform, from `Band.reference_grid`.
+        The map's transform, from `Band.reference_grid`; with its gradient for refinement.
     noise
         (K,) standard deviation of the boxes' noise.
     """
@@ -98,6 +98,14 @@ class Reference:
         """Return (n, K) noise-weighted coefficients of the map in these poses."""
         turned = self.band.project(self.grid, poses.matrices)
         return turned * self.band.shift_phases(poses.shifts_voxels) / self.noise
+
+    def with_derivatives(self, poses: Poses) -> tuple[Tensor, Tensor]:
+        """Return the coefficients of `at` and their (n, 6, K) derivatives by turns (radians) and shifts (voxels)."""
+        turned, by_turn = self.band.project_gradient(self.grid, poses.matrices)
+        factor = self.band.shift_phases(poses.shifts_voxels) / self.noise
+        model = turned * factor
+        by_shift = model[:, None] * (self.band.frequencies.T * (-2j * torch.pi / self.band.box_size))
+        return model, torch.cat([by_turn * factor[:, None], by_shift], dim=1)
 
 
 def best_on_grid(
@@ -158,12 +166,18 @@ def refine_poses(
     The poses and (B,) correlations of box and map where the box was measured.
     """
     damping = torch.full((len(coefficients),), 0.03, device=coefficients.device)
-    model = reference.at(poses) * measured
+    model, jacobian = reference.with_derivatives(poses)
+    model, jacobian = model * measured, jacobian * measured[:, None]
     misfit = ((coefficients - model).abs() ** 2).sum(dim=1)
-    for _ in range(rounds):
-        step = _gauss_newton_step(coefficients, measured, model, reference, poses, damping)
+    for number in range(rounds):
+        step = _gauss_newton_step(coefficients - model, jacobian, damping)
         trial = Poses(_rotation_matrices(step[:, :3]) @ poses.matrices, poses.shifts_voxels + step[:, 3:])
-        trial_model = reference.at(trial) * measured
+        last = number == rounds - 1
+        # The last step needs no derivatives: none follows.
+        trial_model, trial_jacobian = (
+            (reference.at(trial), None) if last else reference.with_derivatives(trial)
+        )
+        trial_model = trial_model * measured
         trial_misfit = ((coefficients - trial_model).abs() ** 2).sum(dim=1)
         good = (trial_misfit < misfit) & (trial.shifts_voxels.norm(dim=1) <= max_shift_voxels)
         poses = Poses(
@@ -172,38 +186,21 @@ def refine_poses(
         )
         model = torch.where(good[:, None], trial_model, model)
         misfit = torch.where(good, trial_misfit, misfit)
-        damping = torch.where(good, damping / 3, damping * 10)
+        if trial_jacobian is not None:
+            jacobian = torch.where(good[:, None, None], trial_jacobian * measured[:, None], jacobian)
+            damping = torch.where(good, damping / 3, damping * 10)
     return poses, _correlation(coefficients, model)
 
 
-def _gauss_newton_step(
-    coefficients: Tensor, measured: Tensor, model: Tensor, reference: Reference, poses: Poses, damping: Tensor
-) -> Tensor:
+def _gauss_newton_step(residual: Tensor, jacobian: Tensor, damping: Tensor) -> Tensor:
     """Return (B, 6): rotation vector (radians, particle's frame) and shift (voxels)."""
-    band = reference.band
-    # A turn that moves the finest coefficients by about a quarter of their spacing.
-    angle = 0.25 / band.shells
-    columns = []
-    for axis in range(3):
-        turn = torch.zeros(2, 3, device=band.device)
-        turn[0, axis], turn[1, axis] = angle, -angle
-        plus, minus = (
-            reference.at(Poses(rotation @ poses.matrices, poses.shifts_voxels))
-            for rotation in _rotation_matrices(turn)
-        )
-        columns.append((plus - minus) * measured / (2 * angle))
-    for axis in range(3):
-        columns.append(model * band.frequencies[:, axis] * (-2j * torch.pi / band.box_size))
-    jacobian = torch.view_as_real(torch.stack(columns, dim=1)).flatten(2)
-    residual = torch.view_as_real(coefficients - model).flatten(1)
-    normal = jacobian @ jacobian.transpose(1, 2)
-    gradient = (jacobian @ residual[..., None])[..., 0]
+    columns = torch.view_as_real(jacobian).flatten(2)
+    normal = columns @ columns.transpose(1, 2)
+    gradient = (columns @ torch.view_as_real(residual).flatten(1)[..., None])[..., 0]
     diagonal = normal.diagonal(dim1=1, dim2=2)
-    damped = normal + torch.diag_embed(
-        damping[:, None] * diagonal + 1e-6 * diagonal.amax(dim=1, keepdim=True) + 1e-9
-    )
-    step = torch.linalg.solve(damped, gradient)
-    limit = torch.tensor([0.12] * 3 + [1.0] * 3, device=band.device)
+    least = 1e-6 * diagonal.amax(dim=1, keepdim=True) + 1e-9
+    step = torch.linalg.solve(normal + torch.diag_embed(damping[:, None] * diagonal + least), gradient)
+    limit = torch.tensor([0.12] * 3 + [1.0] * 3, device=step.device)
     return step.clamp(-limit, limit)
 
 

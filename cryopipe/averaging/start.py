@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 START_ANGLE = 25.0
 """Covering radius in degrees of the starts' orientations; they are turned at random every round."""
+LEAST_SHARE = 1e-3
+"""Orientations less likely than this share of the likeliest, for every box, are passed over."""
 _NOISE_TO_SIGNAL = 0.1
 
 
@@ -119,10 +121,14 @@ def _round(data: StartData, volume: Tensor, matrices: Tensor) -> tuple[Tensor, f
         total += float(flat.amax(dim=1).sum())
         posterior = torch.softmax(flat, dim=1).reshape(scores.shape)
         shifted = torch.view_as_real(raw[:, None] * data.phases.conj()).reshape(len(raw) * shifts, -1)
-        values += posterior.reshape(-1, rotations).T @ shifted
-        weights += posterior.sum(dim=1).T @ data.wedges[schemes]
+        # Most orientations have next to no weight: they are not worth a product.
+        best = posterior.flatten(1).amax(dim=1)
+        likely = torch.nonzero((posterior.amax(dim=1) > LEAST_SHARE * best[:, None]).any(dim=0))[:, 0]
+        share = posterior[:, :, likely]
+        values[likely] += share.reshape(-1, len(likely)).T @ shifted
+        weights[likely] += share.sum(dim=1).T @ data.wedges[schemes]
     sums = band.empty_sums()
-    seen = weights.amax(dim=1) > 1e-4
+    seen = weights.amax(dim=1) > 0
     coefficients = torch.view_as_complex(values.reshape(rotations, -1, 2)[seen].contiguous())
     add_symmetric(band, sums, coefficients, weights[seen], matrices[seen], data.symmetry)
     return _masked_volume(data, sums), total / len(data.coefficients)
