@@ -98,8 +98,17 @@ class TiltSeries:
         return torch.randn(size, generator=generator, device=self.device)
 
     def weighted_power(self, images: Tensor) -> float:
-        """Return the mean variance of images after the ramp, a measure of what they leave in the reconstruction."""
-        return float(np.mean([float(self._ramped(image).square().mean()) for image in images]))
+        """Return the mean variance of images after the ramp: what they leave in the middle of the reconstruction.
+
+        It is taken where the beam passes the whole depth of the slab at every tilt.
+        """
+        steepest = math.radians(float(np.abs(self.angles).max()))
+        reach = max(4, int(0.25 * self.shape_zyx[2] * math.cos(steepest)))
+        middle = slice(self.width // 2 - reach, self.width // 2 + reach + 1)
+        inside = slice(0, self.shape_zyx[1])
+        return float(
+            np.mean([float(self._ramped(image)[middle, inside].square().mean()) for image in images])
+        )
 
     def back_project(self, images: Tensor) -> Tensor:
         """Return the weighted back-projection (z, y, x) of images (t, u, y), in the slab's own units."""
