@@ -27,7 +27,7 @@ class PickOptions:
         are clipped there before filtering; None leaves them.
     """
 
-    diameters: Sequence[float] = (200.0,)
+    diameters: Sequence[float] = (240.0,)
     threshold: float = 3.0
     minimum_distance: float | None = None
     border: float = 0.0

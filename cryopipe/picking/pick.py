@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 _SAMPLES = 1_000_000
 """Number of voxels, or lattice points, from which medians are taken."""
+_NOISE_PEAK = 4.0
+"""Score that noise reaches about once in a few thousand maxima."""
 _SMALLEST_SIGMA = 1.0
 """Voxels; a narrower Gaussian cannot be sampled."""
 
@@ -54,10 +56,10 @@ class Picks:
 
 @dataclass(frozen=True)
 class _Candidates:
-    """Maxima of one filter: positions z, y, x in voxels (n, 3), responses and scores (n,)."""
+    """Maxima of one filter: positions z, y, x in voxels (n, 3), strengths and scores (n,)."""
 
     positions: NDArray[np.float64]
-    responses: NDArray[np.float64]
+    strengths: NDArray[np.float64]
     scores: NDArray[np.float64]
 
 
@@ -128,17 +130,15 @@ def pick_particles(
         kept = _allowed(candidates, options, voxel_size, volume.shape, mask)
         logger.info("%s: %d maxima above %g sigma", what, kept.sum(), options.threshold)
         found.append(
-            (candidates.positions[kept], candidates.responses[kept], candidates.scores[kept],
+            (candidates.positions[kept], candidates.strengths[kept], candidates.scores[kept],
              np.full(int(kept.sum()), float(diameter)))
         )  # fmt: skip
-    positions, responses, scores, diameters = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    positions, strengths, scores, diameters = (np.concatenate(parts) for parts in zip(*found, strict=True))
     if options.minimum_distance is None:
         claims = diameters / 2 / voxel_size
     else:
         claims = np.full(len(diameters), options.minimum_distance / voxel_size)
-    # Responses, unlike scores, are comparable between diameters: the ratio of the Gaussians being constant,
-    # their difference is normalised for scale, and the diameter that fits a particle answers most.
-    kept_indices = suppress(positions, responses, claims)
+    kept_indices = suppress(positions, strengths, claims)
     best = kept_indices[np.argsort(-scores[kept_indices], kind="stable")][: options.max_particles]
     return Picks(positions[best][:, ::-1].copy(), scores[best], diameters[best])
 
@@ -193,7 +193,10 @@ def _candidates(
     median, sigma = robust_statistics(np.concatenate(samples))
     heights = np.concatenate(responses)
     scores = (heights - median) / sigma if sigma > 0 else np.zeros_like(heights)
-    return _Candidates(np.concatenate(positions), heights, scores)
+    # Responses, unlike scores, are comparable between diameters: the ratio of the Gaussians being constant, their
+    # difference is normalised for scale, and the diameter that fits a particle answers most. Noise however
+    # answers the more the smaller the diameter, so only what rises above its highest peaks counts.
+    return _Candidates(np.concatenate(positions), (scores - _NOISE_PEAK) * sigma, scores)
 
 
 def _sample_response(
