@@ -80,7 +80,6 @@ def test_a_particles_box_is_the_one_cut_from_its_reconstruction(ribosome: Phanto
         assert np.abs(ratio / ratio.mean() - 1).max() < 0.2
 
 
-@pytest.mark.slow
 def test_boxes_cut_by_the_truth_file_average_to_the_map(tmp_path: Path, ribosome: Phantom) -> None:
     options = SimulationOptions(
         size=(256, 256, 80), species=("ribosome_like",), copies=200, vesicles=0, snr=0.1, defocus=2.0
