@@ -183,6 +183,8 @@ def test_relion_3_files(scene: Scene, tmp_path: Path) -> None:
         assert optics["rlnImageSize"].tolist() == [16 if p == 10 else 14 for p in optics["rlnImagePixelSize"]]
         if path.endswith("particles.star"):
             assert not [name for name in table if not name.startswith("rln")]
+            found = [(tmp_path / "relion" / name).resolve() for name in table[columns.MICROGRAPH]]
+            assert found == [Path(f"{name}.mrc").resolve() for name in table[columns.TOMOGRAM]]
             continue
         assert (by_particle(table, scene) == rows).all()
         for name in scene.particles.columns:

@@ -7,6 +7,7 @@ files for 3D subtomograms.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +61,10 @@ class Relion3Writer:
         if setting.options.subtomograms:
             table[IMAGE], table[WEDGE] = _write_images(particles, clustered, optics, setting, folder)
             _write_references(particles, table[OPTICS], optics, setting, folder)
-        lean = table[[name for name in LEAN_COLUMNS if name in table]]
+        lean = table[[name for name in LEAN_COLUMNS if name in table]].copy()
+        # RELION finds tomograms from the folder it is started in, which is this one.
+        paths = {name: _seen_from(record.path, folder) for name, record in setting.tomograms.items()}
+        lean[columns.MICROGRAPH] = lean[columns.TOMOGRAM].map(paths).astype(str)
         written = [_write(folder / "particles.star", lean, optics, clustered)]
         for cluster in np.unique(particles.clusters[clustered]):
             rows = np.flatnonzero(particles.clusters == cluster)
@@ -120,6 +124,10 @@ def split_positions(positions: FloatArray, voxel_sizes: FloatArray) -> tuple[NDA
     """Split positions (n, 3) in voxels into whole voxels and RELION's origins (n, 3) in angstrom."""
     whole = np.rint(positions).astype(np.int64)
     return whole, -(positions - whole) * voxel_sizes[:, None]
+
+
+def _seen_from(path: str, folder: Path) -> str:
+    return path if os.path.isabs(path) else os.path.relpath(path, folder)
 
 
 def _noise_groups(tomograms: pd.Series) -> pd.Series:
