@@ -136,7 +136,7 @@ def choose_particles(
     Parameters
     ----------
     tables
-        One per cluster, with poses.
+        Particles of clusters, with poses.
     tomogram
         Its name.
     options
@@ -144,6 +144,8 @@ def choose_particles(
     """
     chosen = []
     for table in tables:
+        if not len(table):
+            continue
         here = table[columns.TOMOGRAM].astype(str) == tomogram
         if options.particles == "kept" and columns.ALIGNMENT_KEPT in table:
             here &= table[columns.ALIGNMENT_KEPT] > 0

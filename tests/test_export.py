@@ -147,6 +147,21 @@ def test_gathering_keeps_every_particle_in_order_and_finds_its_pose(scene: Scene
     assert set(scene.particles.columns) <= set(gathered.table.columns)
 
 
+def test_gathering_follows_clusters_that_were_merged(scene: Scene) -> None:
+    merged = pd.concat(scene.clusters).assign(**{columns.CLASS: 1})
+    gathered = gather_particles(scene.particles, [merged])
+    was = scene.particles[columns.CLASS].to_numpy()
+    assert gathered.clusters.tolist() == np.where(was == 0, 0, 1).tolist()
+    assert gathered.table[columns.CLASS].dtype == np.int64
+
+
+def test_gathering_without_any_aligned_particle(scene: Scene) -> None:
+    nothing = pd.DataFrame(columns=[columns.PARTICLE, columns.CLASS])
+    gathered = gather_particles(scene.particles, [nothing])
+    assert gathered.clusters.tolist() == scene.particles[columns.CLASS].tolist()
+    assert gathered.rotations.magnitude().max() == 0
+
+
 def test_gathering_refuses_particles_twice_and_strangers(scene: Scene) -> None:
     twice = pd.concat([scene.particles, scene.particles.iloc[:1]])
     with pytest.raises(DataError, match=r"^particle '.*/0' occurs twice in the table of all particles; give"):

@@ -200,7 +200,8 @@ def test_structures_across_the_border_are_cut_and_counted() -> None:
 
 
 def test_no_particles_leave_an_empty_tomogram() -> None:
-    chosen = choose_particles([], "ts", ReembeddingOptions())
+    nothing = pd.DataFrame(columns=[columns.PARTICLE, columns.CLASS])
+    chosen = choose_particles([nothing], "ts", ReembeddingOptions())
     placed = reembed(SHAPE, {}, chosen)
     assert not placed.density.any()
     assert not placed.labels.any()

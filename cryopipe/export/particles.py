@@ -79,7 +79,8 @@ def gather_particles(particles: pd.DataFrame, clusters: Sequence[pd.DataFrame]) 
     particles
         All particles, noise too.
     clusters
-        One table per aligned cluster, with angles and origins; its particles are some of `particles`.
+        Tables of aligned particles, with angles and origins, that are some of `particles`. Where both tables
+        hold a column, such as the cluster, these win.
 
     Returns
     -------
@@ -93,8 +94,9 @@ def gather_particles(particles: pd.DataFrame, clusters: Sequence[pd.DataFrame]) 
     """
     _check_unique(particles, "the table of all particles")
     joined = particles.reset_index(drop=True)
-    if clusters:
-        aligned = pd.concat(clusters, ignore_index=True)
+    filled = [table for table in clusters if len(table)]
+    if filled:
+        aligned = pd.concat(filled, ignore_index=True)
         _check_unique(aligned, "the tables of the clusters")
         strange = set(aligned[columns.PARTICLE]) - set(joined[columns.PARTICLE])
         if strange:

@@ -2,7 +2,7 @@
 rule export:
     input:
         particles="results/clusters/particles.star",
-        clusters=of_clusters("results/averages/cluster_{cluster}.star"),
+        clusters=["results/averages/particles.star"],
         averages=of_clusters("results/averages/cluster_{cluster}.mrc"),
         checks=of_tomograms("results/check/{tomogram}.tsv"),
     output:

@@ -4,7 +4,7 @@ rule reembed_averages:
         check="results/check/{tomogram}.tsv",
         tomogram=files_to_check,
         averages=of_clusters("results/averages/cluster_{cluster}.mrc"),
-        particles=of_clusters("results/averages/cluster_{cluster}.star"),
+        particles=["results/averages/particles.star"],
     output:
         density="results/reembedded/{tomogram}.mrc",
         labels="results/reembedded/{tomogram}_labels.mrc",
