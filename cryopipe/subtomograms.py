@@ -26,7 +26,8 @@ logger = logging.getLogger(__name__)
 
 _MARGIN = 4
 """Voxels, of the coarser kind, cut out beyond the box on every side: there the periodicity shows."""
-_LARGEST_BATCH = 256
+_LARGEST_BATCH = 32
+"""Boxes; with more, the arrays no longer fit into a processor's cache."""
 _COPIES = 4
 """Arrays as large as a batch of cut-outs that are held at a time."""
 
@@ -195,13 +196,13 @@ def _rescaled(
     source -= source.mean(dim=(1, 2, 3), keepdim=True)
     edge = source.shape[-1]
     fractions = torch.from_numpy(centres - np.rint(centres)).to(device)
-    along_z, along_y, along_x = (
-        _sampling_matrices(fractions[:, axis], edge, box_size, scale).to(source) for axis in range(3)
-    )
-    result = source @ along_x.transpose(1, 2)[:, None]
-    result = along_y[:, None] @ result
-    result = (along_z @ result.flatten(2)).reshape(-1, box_size, box_size, box_size)
-    return result.cpu().numpy()
+    # One axis after the other is the last one, is resampled, and goes to the front: z y x, x z y, y x z, z y x.
+    result = source
+    for axis in (2, 1, 0):
+        weights = _sampling_matrices(fractions[:, axis], edge, box_size, scale).to(source)
+        first, second = result.shape[1:3]
+        result = (result.flatten(1, 2) @ weights.mT).unflatten(1, (first, second)).movedim(-1, 1)
+    return np.ascontiguousarray(result.cpu().numpy())
 
 
 def _sampling_matrices(fractions: Tensor, edge: int, box_size: int, scale: float) -> Tensor:
