@@ -4,8 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from cryopipe import columns
-from cryopipe.clustering import ClusteringOptions, find_clusters
+from cryopipe.clustering import ClusteringOptions, cluster_particles
 from cryopipe.files.features import read_features
 from cryopipe.files.star import read_particles, write_particles
 from cryopipe.files.tables import write_table
@@ -16,12 +15,13 @@ if TYPE_CHECKING:
 
 
 def main(job: Any) -> None:
-    names, features, _ = read_features(job.input.features)
+    names, features, arrays = read_features(job.input.features)
     particles = pd.concat([read_particles(path) for path in job.input.particles], ignore_index=True)
-    rows = particles.set_index(columns.PARTICLE, drop=False).loc[names]
-    clusters = find_clusters(features, ClusteringOptions(**job.params.options), job.params.seed)
-    table = rows.assign(**{columns.CLASS: clusters.labels, columns.POSTERIOR: clusters.posteriors})
-    write_particles(job.output.particles, table.reset_index(drop=True))
+    options = ClusteringOptions(**job.params.options)
+    table, clusters = cluster_particles(
+        particles, names, features, arrays["shifts"], arrays["centring_scores"], options, job.params.seed
+    )
+    write_particles(job.output.particles, table)
     write_table(job.output.selection, clusters.selection)
     write_table(job.output.clusters, clusters.table())
 

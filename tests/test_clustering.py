@@ -1,11 +1,14 @@
 """Clusters of planted features: their number, order, noise class, posteriors and stability."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import adjusted_rand_score
 
-from cryopipe.clustering import ClusteringOptions, find_clusters
+from cryopipe import columns
+from cryopipe.clustering import ClusteringOptions, cluster_particles, find_clusters
+from cryopipe.clustering.duplicates import find_duplicates
 from cryopipe.clustering.selection import Candidate, choose_count, half_set_stability
 from cryopipe.features.mixtures import mixture_from_labels
 
@@ -123,3 +126,55 @@ def test_unstable_numbers_of_clusters_are_passed_over() -> None:
     assert choose_count(candidates, "icl", 0.5) == 2
     assert choose_count(candidates, "bic", 0.0) == 4
     assert choose_count({4: candidates[4]}, "bic", 0.5) == 4
+
+
+def test_duplicates_yield_to_the_best_of_their_tomogram() -> None:
+    positions = [[0, 0, 0], [3, 0, 0], [6, 0, 0], [0, 0, 0], [50, 0, 0]]
+    found = find_duplicates(positions, ["a", "a", "a", "b", "a"], [1, 3, 2, 0, 0], [4.0] * 5)
+    assert found.tolist() == [True, False, True, False, False]
+    chain = find_duplicates(positions[:3], ["a"] * 3, [3, 2, 1], [4.0] * 3)
+    assert chain.tolist() == [False, True, False]
+    assert find_duplicates(np.zeros((2, 3)), ["a", "a"], [1, 1], [4.0, 4.0]).tolist() == [False, True]
+    assert find_duplicates(np.zeros((0, 3)), [], [], []).tolist() == []
+
+
+def test_table_of_particles_keeps_columns_and_notes_centres() -> None:
+    features, truth = planted()
+    count = len(truth)
+    particles = pd.DataFrame(
+        {
+            columns.TOMOGRAM: "demo",
+            columns.PARTICLE: [f"demo/{number}" for number in range(count)],
+            **dict.fromkeys(columns.COORDINATES, 20.0 * np.arange(count)),
+            columns.VOXEL_SIZE: 10.0,
+            columns.DIAMETER: 100.0,
+            "own": np.arange(count),
+        }
+    )
+    names = [f"demo/{number}" for number in reversed(range(count))]
+    shifts = np.zeros((count, 3))
+    # the second particle of `names` is moved onto the first, and scores less
+    shifts[1] = 190.0
+    scores = np.ones(count, np.float32)
+    scores[1] = 0.5
+    table, clusters = cluster_particles(
+        particles, names, features[::-1].astype(np.float32), shifts, scores, options(), seed=1
+    )
+    assert list(table[columns.PARTICLE]) == names
+    assert list(table["own"]) == list(reversed(range(count)))
+    assert table[columns.ORIGINS[0]].tolist()[:2] == [0, -190]
+    assert table[columns.CLASS][1] == columns.NOISE_CLASS
+    assert table[columns.POSTERIOR][1] == 0
+    kept = table[columns.CLASS].to_numpy() > 0
+    assert adjusted_rand_score(truth[::-1][kept], table[columns.CLASS][kept]) > 0.98
+    assert clusters.table()["particles"].sum() == count
+
+
+def test_no_particles_make_an_empty_table() -> None:
+    names = [columns.TOMOGRAM, columns.PARTICLE, *columns.COORDINATES, columns.VOXEL_SIZE, columns.DIAMETER]
+    table, clusters = cluster_particles(
+        pd.DataFrame({name: [] for name in names}), [], np.zeros((0, 4), np.float32), np.zeros((0, 3)),
+        np.zeros(0, np.float32), ClusteringOptions(), seed=1,
+    )  # fmt: skip
+    assert not len(table)
+    assert clusters.table()["cluster"].tolist() == [0]

@@ -29,6 +29,9 @@ class ClusteringOptions:
     outlier_probability
         Particles further from their cluster than all but this share of its members would lie, were it
         Gaussian, are noise.
+    duplicate_distance
+        Of particles whose centred positions are nearer than this fraction of the picking diameter, all but
+        the one that fits best are noise; 0 keeps all.
     """
 
     clusters: Sequence[int] = (2, 20)
@@ -38,3 +41,4 @@ class ClusteringOptions:
     minimum_stability: float = 0.5
     minimum_posterior: float = 0.5
     outlier_probability: float = 0.001
+    duplicate_distance: float = 0.5

@@ -49,11 +49,14 @@ class FeatureOptions:
         Dimensions in which the mixtures are fitted.
     mixture_starts
         Random starts per number of clusters.
+    centre
+        Whether particles are brought to the centres of their boxes first, see `centring`.
     stop_agreement
         Training ends when this share of labels stays the same.
     """
 
     learner: str = "disca"
+    centre: bool = True
     network: str = "encoder"
     weights: str | None = None
     train: bool = True

@@ -13,22 +13,20 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cryopipe.features.devices import autocast
-from cryopipe.features.networks.encoder import TransferEncoder
+from cryopipe.features.networks.encoder import VIEW, TransferEncoder
 from cryopipe.simulation.boxes import BoxOptions, BoxSimulator
 from cryopipe.simulation.phantoms import stock_phantoms
 
 logger = logging.getLogger(__name__)
 
 POOL_BATCHES = 12
-"""Simulated batches of each box size that are kept to draw from."""
-Pool: TypeAlias = deque[tuple[Tensor, Tensor]]
+"""Simulated batches that are kept to draw from."""
 HALF_TURNS: tuple[tuple[int, ...], ...] = ((), (-1, -2), (-1, -3), (-2, -3))
 """Axes that each half-turn reverses; no mirror image is among them, since handedness is information."""
 
@@ -47,8 +45,8 @@ class PretrainingOptions:
         Angstrom; larger phantoms are passed over.
     voxel_size, resolution
         Angstrom.
-    box_sizes
-        Voxels; each is used as often as the others.
+    box_size
+        Voxels.
     tilt_limits
         Degrees; tilt series from minus to plus each limit.
     crowdings
@@ -78,14 +76,14 @@ class PretrainingOptions:
     largest_radius: float = 125.0
     voxel_size: float = 13.33
     resolution: float = 27.0
-    box_sizes: Sequence[int] = (24, 24, 32)
+    box_size: int = VIEW
     tilt_limits: Sequence[float] = (45.0, 60.0)
     crowdings: Sequence[float] = (0.0, 0.12)
     snr: tuple[float, float] = (0.05, 2.0)
     defocus: tuple[float, float] = (2.0, 6.0)
     displacement: float = 25.0
     empty_fraction: float = 0.1
-    boxes: int = 120_000
+    boxes: int = 128_000
     batch_size: int = 64
     learning_rate: float = 2e-3
     reuse: int = 3
@@ -118,8 +116,7 @@ class PretrainingRun:
         self.steps = max(1, options.boxes // options.batch_size)
         self.step = 0
         self.simulators = self._simulators()
-        self.pools: dict[int, Pool] = {}
-        self.pool: Pool = deque()
+        self.pool: deque[tuple[Tensor, Tensor]] = deque(maxlen=POOL_BATCHES)
 
     def _simulators(self) -> list[BoxSimulator]:
         """Return one simulator per combination of box size, tilt range and crowding."""
@@ -131,12 +128,12 @@ class PretrainingRun:
             options.first_seed,
             options.largest_radius,
         )
-        combinations = itertools.product(options.box_sizes, options.tilt_limits, options.crowdings)
+        combinations = itertools.product(options.tilt_limits, options.crowdings)
         return [
             BoxSimulator(
                 phantoms,
                 BoxOptions(
-                    box_size=box_size,
+                    box_size=options.box_size,
                     snr=options.snr,
                     tilt_range=(-limit, limit),
                     defocus=options.defocus,
@@ -146,7 +143,7 @@ class PretrainingRun:
                 self.device,
                 seed=self.seed + 1000 * number,
             )
-            for number, (box_size, limit, crowding) in enumerate(combinations)
+            for number, (limit, crowding) in enumerate(combinations)
         ]
 
     def train_step(self) -> tuple[float, float]:
@@ -181,9 +178,7 @@ class PretrainingRun:
             labels[empty] = options.classes
             number = self.step // options.reuse
             new = self.simulators[number % len(self.simulators)].sample(labels)
-            pool = self.pools.setdefault(new.boxes.shape[-1], deque(maxlen=POOL_BATCHES))
-            pool.append((new.boxes, new.labels))
-            self.pool = pool
+            self.pool.append((new.boxes, new.labels))
         boxes = torch.cat([boxes for boxes, _ in self.pool])
         chosen = torch.randperm(len(boxes), generator=generator)[: options.batch_size].to(self.device)
         turn = HALF_TURNS[int(torch.randint(len(HALF_TURNS), (), generator=generator))]

@@ -14,6 +14,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+VIEW = 24
+"""Voxels. The encoder looks at the middle of larger boxes: pooled maps keep the statistics that it was trained on, and
+fewer neighbours come into view."""
 CENTRE_WIDTH = 2.5
 """Standard deviation of the central weight in voxels of the last maps, four voxels of the box each."""
 
@@ -54,12 +57,21 @@ class TransferEncoder(nn.Module):
 
     def forward(self, boxes: Tensor) -> Tensor:
         """Return the features of `boxes`; see the class."""
-        maps = self.blocks(boxes).float()
+        maps = self.blocks(central_part(boxes, VIEW)).float()
         weight = central_weight(maps.shape[-1], maps.device)
         pooled = torch.cat(
             [maps.amax(dim=(2, 3, 4)), maps.mean(dim=(2, 3, 4)), (maps * weight).sum(dim=(2, 3, 4))], dim=1
         )
         return self.head(pooled)
+
+
+def central_part(boxes: Tensor, size: int) -> Tensor:
+    """Return the middle of `boxes` (..., z, y, x): `size` voxels along axes that are longer, voxel n // 2 in the centre."""
+    for axis in (-3, -2, -1):
+        length = boxes.shape[axis]
+        if length > size:
+            boxes = boxes.narrow(axis, length // 2 - size // 2, size)
+    return boxes
 
 
 def central_weight(size: int, device: torch.device, width: float = CENTRE_WIDTH) -> Tensor:

@@ -1,0 +1,175 @@
+"""Particles brought to the centre of their boxes, without a template.
+
+A picking filter answers to a blob. Hollow or crowded particles are found beside their centres, or twice. But what is
+common to all boxes tells where the centre is: the boxes' mean, averaged over all directions, is a radial profile; each
+box is shifted to where it correlates best with that profile, the mean is made anew from the shifted boxes, and so on.
+Nothing is rotated, so this costs a few Fourier transforms per box.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cryopipe.features.box_source import Boxes
+from cryopipe.progress import Progress
+
+PROFILE_BOXES = 2000
+"""The profile is made from at most this many boxes."""
+ITERATIONS = 4
+CLIP = 4.0
+"""Values beyond this many standard deviations (gold, ice) count as this."""
+REACH = 6
+"""Boxes are shifted by up to their edge over this."""
+PROFILE_RADIUS = 4
+"""The profile reaches to the boxes' edge over this."""
+_AXES = (-3, -2, -1)
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Centring:
+    """Where the particles are in their boxes.
+
+    Attributes
+    ----------
+    shifts_voxels
+        (n, 3) x, y, z: the particle's centre lies at voxel box_size // 2 plus this.
+    scores
+        (n,) covariance with the common profile there, in units of the profile's length; higher is surer.
+    """
+
+    shifts_voxels: NDArray[np.int64]
+    scores: NDArray[np.float32]
+
+    @classmethod
+    def none(cls, count: int) -> Centring:
+        """Return shifts and scores of 0 for `count` particles."""
+        return cls(np.zeros((count, 3), np.int64), np.zeros(count, np.float32))
+
+
+def find_centres(boxes: Boxes, device: torch.device, seed: int) -> Centring:
+    """Find the centre of every particle.
+
+    Parameters
+    ----------
+    boxes
+        (n, z, y, x), mean 0 and standard deviation 1 each, particles bright.
+    device
+        Where to compute.
+    seed
+        Decides which boxes make the profile where there are many.
+    """
+    count = len(boxes)
+    if not count:
+        return Centring.none(0)
+    chosen = np.sort(np.random.default_rng(seed).permutation(count)[:PROFILE_BOXES])
+    kernel = _common_kernel(torch.from_numpy(boxes[chosen]).to(device))
+    shifts, scores = [], []
+    progress = Progress(count, "boxes", "centring")
+    for start in range(0, count, _BATCH):
+        part = torch.from_numpy(np.asarray(boxes[start : start + _BATCH], np.float32)).to(device)
+        found, score = _best_shifts(torch.fft.rfftn(part.clamp(-CLIP, CLIP), dim=_AXES), kernel)
+        shifts.append(found.flip(1).cpu().numpy())
+        scores.append(score.cpu().numpy())
+        progress.advance(len(part))
+    return Centring(np.concatenate(shifts), np.concatenate(scores))
+
+
+class CentredBoxes:
+    """Boxes with their particles shifted to the centre; what comes in from outside is noise.
+
+    Parameters
+    ----------
+    boxes
+        (n, z, y, x).
+    shifts_voxels
+        (n, 3) x, y, z, as in `Centring`.
+    """
+
+    def __init__(self, boxes: Boxes, shifts_voxels: NDArray[np.int64]) -> None:
+        self._boxes, self._shifts = boxes, shifts_voxels
+        self.shape = tuple(boxes.shape)
+
+    def __len__(self) -> int:
+        return len(self._boxes)
+
+    def __getitem__(self, indices: Any) -> NDArray[np.float32]:
+        """Return the centred boxes at `indices`, an array or slice: (m, z, y, x)."""
+        numbers = np.arange(len(self))[indices]
+        originals = np.asarray(self._boxes[numbers], np.float32)
+        centred = np.empty_like(originals)
+        for number, original, target in zip(numbers, originals, centred, strict=True):
+            # Seeded by the particle's number, so that a box is the same whenever it is read.
+            target[:] = np.random.default_rng(int(number)).standard_normal(original.shape, np.float32)
+            sources, targets = zip(*map(_overlap, self._shifts[number][::-1], original.shape), strict=True)
+            target[targets] = original[sources]
+        return centred
+
+
+def _overlap(shift: int, size: int) -> tuple[slice, slice]:
+    """Return what of an axis is kept by a shift, before and after it."""
+    return (
+        slice(max(0, shift), size + min(0, shift)),
+        slice(max(0, -shift), size - max(0, shift)),
+    )
+
+
+def _common_kernel(boxes: Tensor) -> Tensor:
+    """Return the conjugate transform of the common radial profile of `boxes` (n, z, y, x)."""
+    size = boxes.shape[-1]
+    transforms = torch.fft.rfftn(boxes.clamp(-CLIP, CLIP), dim=_AXES)
+    shifts = torch.zeros(len(boxes), 3, dtype=torch.long, device=boxes.device)
+    kernel = torch.zeros_like(transforms[0])
+    for _ in range(ITERATIONS):
+        mean = _shifted_mean(transforms, shifts, size)
+        kernel = torch.fft.rfftn(_radial_kernel(mean)).conj()
+        shifts, _ = _best_shifts(transforms, kernel)
+    return kernel
+
+
+def _shifted_mean(transforms: Tensor, shifts: Tensor, size: int) -> Tensor:
+    """Return the mean (z, y, x) of boxes given by their transforms, moved back by `shifts` (n, 3) z, y, x."""
+    frequencies = [torch.fft.fftfreq(size), torch.fft.fftfreq(size), torch.fft.rfftfreq(size)]
+    phases = [
+        torch.exp(2j * torch.pi * shifts[:, axis, None] * frequency.to(shifts.device))
+        for axis, frequency in enumerate(frequencies)
+    ]
+    mean = torch.einsum("nzyx,nz,ny,nx->zyx", transforms, *phases) / len(transforms)
+    return torch.fft.irfftn(mean, s=(size,) * 3)
+
+
+def _radial_kernel(mean: Tensor) -> Tensor:
+    """Return the mean's radial profile as a volume within a sphere: its sum is 0, its length 1."""
+    size = mean.shape[-1]
+    axis = torch.arange(size, device=mean.device) - size // 2
+    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+    radius = (z.square() + y.square() + x.square()).float().sqrt()
+    outermost = size // PROFILE_RADIUS
+    shells = radius.round().long()
+    profile = torch.stack([mean[shells == shell].mean() for shell in range(outermost + 2)])
+    inner = radius.floor().long().clamp(max=outermost)
+    fraction = (radius - inner).clamp(0, 1)
+    volume = profile[inner] * (1 - fraction) + profile[inner + 1] * fraction
+    ball = radius <= outermost
+    kernel = torch.where(ball, volume - volume[ball].mean(), 0.0)
+    return kernel / kernel.norm().clamp(min=1e-12)
+
+
+def _best_shifts(transforms: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
+    """Return shifts (n, 3) z, y, x of the highest correlation with the kernel within reach, and its height (n,)."""
+    size = transforms.shape[-3]
+    reach = size // REACH
+    correlation = torch.fft.irfftn(transforms * kernel, s=(size,) * 3, dim=_AXES)
+    axis = torch.arange(-reach, reach + 1, device=transforms.device)
+    # Shift 0 is at index 0 of a correlation by Fourier transforms, and negative ones come from its end.
+    near = correlation[:, axis][:, :, axis][:, :, :, axis]
+    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+    near = near.masked_fill(z.square() + y.square() + x.square() > reach**2, -torch.inf)
+    scores, best = near.flatten(1).max(dim=1)
+    return torch.stack([z.flatten()[best], y.flatten()[best], x.flatten()[best]], dim=1), scores
