@@ -18,7 +18,10 @@ import yaml
 from cryopipe.config import CHECKOUT
 
 JOB_LINE = re.compile(r"^(\w+) +(\d+)$", re.M)
-ONCE = {"all": 1, "gather_checks": 1, "learn_features": 1, "cluster_features": 1, "export": 1, "report": 1}
+ONCE = {
+    **{"all": 1, "gather_checks": 1, "learn_features": 1, "cluster_features": 1, "triage_averages": 1},
+    **{"export": 1, "report": 1},
+}
 
 
 def make_dataset(folder: Path, names: list[str], config: Mapping[str, Any], columns: str = "") -> None:
