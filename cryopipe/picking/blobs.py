@@ -120,13 +120,12 @@ class Source:
         """Return the voxels of `ranges` (start, stop per axis z, y, x; also beyond the faces) in single precision."""
         indices = [_reflect(a, b, n) for (a, b), n in zip(ranges, self.volume.shape, strict=True)]
         lows = [int(i.min()) for i in indices]
-        inside = self.volume[tuple(slice(a, int(i.max()) + 1) for a, i in zip(lows, indices, strict=True))]
-        values = inside.astype(np.float32)
-        _release(self.volume)
+        values = self.volume[tuple(slice(a, int(i.max()) + 1) for a, i in zip(lows, indices, strict=True))]
         for axis, (low, index) in enumerate(zip(lows, indices, strict=True)):
             if len(index) != values.shape[axis] or index[0] != low or (np.diff(index) < 0).any():
                 values = np.take(values, index - low, axis=axis)
-        block = torch.from_numpy(values).to(self.device)
+        block = torch.from_numpy(values.astype(np.float32)).to(self.device)
+        _release(self.volume)
         if self.volume.dtype.kind == "f" and not bool(torch.isfinite(block).all()):
             raise DataError(
                 "holds NaN or infinite values",

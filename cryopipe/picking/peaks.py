@@ -11,7 +11,8 @@ _NORMAL = 1.4826
 REACH = 3
 """Lattice points on either side of a maximum that its refinement needs."""
 _SPACING = 0.25
-_BATCH = 16384
+_BATCH = 512
+"""Maxima refined at a time; their surroundings fit into a processor's cache."""
 
 
 def robust_statistics(values: NDArray[np.floating]) -> tuple[float, float]:
