@@ -62,6 +62,10 @@ class _Candidates:
     strengths: NDArray[np.float64]
     scores: NDArray[np.float64]
 
+    def at(self, chosen: NDArray[np.bool_]) -> _Candidates:
+        """Return the chosen ones."""
+        return _Candidates(self.positions[chosen], self.strengths[chosen], self.scores[chosen])
+
 
 def pick_particles(
     volume: NDArray[Any],
@@ -106,17 +110,8 @@ def pick_particles(
         shape, or if the tomogram holds NaN or infinite values.
     """
     _check_diameters(options.diameters, voxel_size, volume.shape, name)
-    if mask is not None and mask.shape != volume.shape:
-        raise DataError(
-            f"mask of shape {mask.shape} (z, y, x) for a tomogram of shape {volume.shape}",
-            file=name,
-            remedy="give a mask of the tomogram's shape",
-        )
-    voxels = _sample_voxels(volume)
-    if not np.isfinite(voxels).all():
-        raise DataError(
-            "holds NaN or infinite values", file=name, remedy="run check_tomograms, then repair or remove it"
-        )
+    _check_mask(mask, volume.shape, name)
+    voxels = _sample_voxels(volume, name)
     median, sigma = robust_statistics(voxels)
     if sigma == 0:
         logger.warning("%s is constant: there is nothing to pick", name)
@@ -127,20 +122,37 @@ def pick_particles(
     for diameter in options.diameters:
         what = f"picking {diameter:g} A in {name}"
         candidates = _candidates(source, diameter / voxel_size, mask, chunk_voxels, what)
-        kept = _allowed(candidates, options, voxel_size, volume.shape, mask)
-        logger.info("%s: %d maxima above %g sigma", what, kept.sum(), options.threshold)
-        found.append(
-            (candidates.positions[kept], candidates.strengths[kept], candidates.scores[kept],
-             np.full(int(kept.sum()), float(diameter)))
-        )  # fmt: skip
-    positions, strengths, scores, diameters = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    if options.minimum_distance is None:
-        claims = diameters / 2 / voxel_size
-    else:
-        claims = np.full(len(diameters), options.minimum_distance / voxel_size)
-    kept_indices = suppress(positions, strengths, claims)
-    best = kept_indices[np.argsort(-scores[kept_indices], kind="stable")][: options.max_particles]
-    return Picks(positions[best][:, ::-1].copy(), scores[best], diameters[best])
+        allowed = candidates.at(_allowed(candidates, options, voxel_size, volume.shape, mask))
+        logger.info("%s: %d maxima above %g sigma", what, len(allowed.scores), options.threshold)
+        found.append(allowed)
+    return _best(found, options, voxel_size)
+
+
+def _best(found: Sequence[_Candidates], options: PickOptions, voxel_size: float) -> Picks:
+    """Join the candidates of all diameters and keep one for every particle, best first."""
+    counts = [len(candidates.scores) for candidates in found]
+    diameters = np.repeat(np.array(options.diameters, dtype=float), counts)
+    positions, strengths, scores = (
+        np.concatenate([getattr(candidates, name) for candidates in found])
+        for name in ("positions", "strengths", "scores")
+    )
+    shortest = (
+        diameters / 2
+        if options.minimum_distance is None
+        else np.full(len(diameters), options.minimum_distance)
+    )
+    kept = suppress(positions, strengths, shortest / voxel_size)
+    kept = kept[np.argsort(-scores[kept], kind="stable")][: options.max_particles]
+    return Picks(positions[kept][:, ::-1].copy(), scores[kept], diameters[kept])
+
+
+def _check_mask(mask: NDArray[Any] | None, shape: tuple[int, ...], name: str) -> None:
+    if mask is not None and mask.shape != shape:
+        raise DataError(
+            f"mask of shape {mask.shape} (z, y, x) for a tomogram of shape {shape}",
+            file=name,
+            remedy="give a mask of the tomogram's shape",
+        )
 
 
 def _check_diameters(
@@ -164,10 +176,15 @@ def _check_diameters(
             )
 
 
-def _sample_voxels(volume: NDArray[Any]) -> NDArray[np.float32]:
+def _sample_voxels(volume: NDArray[Any], name: str) -> NDArray[np.float32]:
     """Take about a million voxels, as whole rows spread evenly over z and y."""
     stride = max(1, math.ceil(math.sqrt(volume.size / _SAMPLES)))
-    return volume[::stride, ::stride].astype(np.float32).ravel()
+    voxels = volume[::stride, ::stride].astype(np.float32).ravel()
+    if not np.isfinite(voxels).all():
+        raise DataError(
+            "holds NaN or infinite values", file=name, remedy="run check_tomograms, then repair or remove it"
+        )
+    return voxels
 
 
 def _candidates(
