@@ -189,7 +189,7 @@ def make_template(
     near = ndimage.binary_dilation(structure, iterations=2).astype(np.float32)
     # The structure itself stays as it is: only what lies beyond its rim is faded out.
     soft = np.where(structure, 1, ndimage.gaussian_filter(near, 0.7))
-    return Template(np.maximum(scaled.numpy() * soft, 0).astype(np.float32), level)
+    return Template(_cropped(np.maximum(scaled.numpy() * soft, 0).astype(np.float32)), level)
 
 
 def _level(values: Tensor, options: ReembeddingOptions) -> float:
@@ -200,6 +200,15 @@ def _level(values: Tensor, options: ReembeddingOptions) -> float:
     enclosed = descending.cumsum(0) / descending.sum().clamp(min=1e-12)
     index = int((enclosed < options.mass_fraction).sum())
     return float(descending[min(index, len(descending) - 1)])
+
+
+def _cropped(volume: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Cut off what stays empty however the volume is turned; its centre stays at n // 2."""
+    centre = volume.shape[0] // 2
+    places = np.argwhere(volume > 0) - centre
+    reach = 2 + int(np.ceil(np.linalg.norm(places, axis=1).max(initial=0)))
+    kept = slice(max(0, centre - reach), centre + reach)
+    return volume if reach >= centre else volume[kept, kept, kept]
 
 
 def _large_pieces(structure: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -515,6 +515,32 @@ def test_subtomograms_and_wedges(scene: Scene, tmp_path: Path) -> None:
     assert set(read_particles(folder / "cluster_01.star")["rlnImageName"]) <= set(table["rlnImageName"])
 
 
+def test_real_apoferritin_comes_out_centred_and_bright(shared_data: Path, tmp_path: Path) -> None:
+    """Its shells need no alignment: the mean of the boxes shows them if position and contrast are right."""
+    path = shared_data / "real" / "apoferritin.mrc"
+    centres = read_particles(shared_data / "real" / "apoferritin_centres.star")
+    centres = centres[list(columns.COORDINATES)].astype(float).iloc[::2].reset_index(drop=True)
+    table = centres.assign(**{columns.TOMOGRAM: "apo", columns.MICROGRAPH: str(path), columns.CLASS: 1})
+    table[columns.PARTICLE] = [f"apo/{i}" for i in range(len(table))]
+    table[columns.VOXEL_SIZE] = 10.0
+    record = TomogramRecord("apo", str(path), read_header(path).shape_zyx, 10.0, (-60, 60), "dark")
+    options = ExportOptions(formats=["relion"], subtomograms=True)
+    export_particles(
+        gather_particles(table, []), Setting({"apo": record}, Microscope(), options, 240.0, 1), tmp_path
+    )
+    images = read_particles(tmp_path / "relion" / "particles.star")["rlnImageName"]
+    mean = np.mean([open_volume(tmp_path / "relion" / name) for name in images], axis=0)
+    z, y, x = np.indices(mean.shape) - 12
+    radius = np.sqrt(x**2 + y**2 + z**2)
+    profile = [mean[np.rint(radius) == shell].mean() for shell in range(11)]
+    assert 4 <= np.argmax(profile) <= 7  # nanometres at 10 A a voxel: the wall of the shell
+    assert profile[0] < 0.5 * max(profile)
+    shell = np.clip(mean, 0.3 * mean.max(), None) - 0.3 * mean.max()
+    shell[radius > 9] = 0
+    for axis in (z, y, x):
+        assert abs((axis * shell).sum() / shell.sum()) < 0.5
+
+
 def test_references_have_the_box_of_the_particles(scene: Scene, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     for name, record in records(tmp_path).items():

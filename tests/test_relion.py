@@ -267,7 +267,7 @@ def test_relion_refines_tomograms_of_two_voxel_sizes_together(relion: None, tmp_
     rng = np.random.default_rng(3)
     tomograms, tables, count = {}, [], 15
     for name, voxel_size in (("fine", 10.0), ("coarse", 12.5)):
-        path = str(tmp_path / f"{name}.mrc")
+        path = str(tmp_path / f"{name} it's.mrc")  # quoted in the STAR file
         write_volume(path, rng.normal(0, 1, (40, 60, 80)).astype(np.float32), voxel_size)
         tomograms[name] = TomogramRecord(name, path, (40, 60, 80), voxel_size, (-60, 60), "dark")
         table = pd.DataFrame({columns.TOMOGRAM: [name] * count, columns.VOXEL_SIZE: voxel_size})
@@ -291,6 +291,9 @@ def test_relion_refines_tomograms_of_two_voxel_sizes_together(relion: None, tmp_
     assert warnings_of(said) == []
     blocks = read_star(project / "Refine" / "run_it001_data.star")
     assert len(blocks["particles"]) == 2 * count
+    echoed = blocks["particles"][list(columns.COORDINATES)].sort_values(list(columns.COORDINATES))
+    ours = read_particles(project / "particles.star")[list(columns.COORDINATES)]
+    np.testing.assert_allclose(echoed, ours.sort_values(list(columns.COORDINATES)))
     assert blocks["optics"]["rlnImagePixelSize"].tolist() == [10.0, 12.5]
     assert blocks["optics"]["rlnImageSize"].tolist() == [24, 20]
 
