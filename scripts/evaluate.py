@@ -7,7 +7,7 @@ import pandas as pd
 
 from cryopipe.evaluation.averages import read_averages, with_map_scores
 from cryopipe.evaluation.options import EvaluationOptions
-from cryopipe.evaluation.tables import averages_table, clusters_table, picking_table
+from cryopipe.evaluation.tables import averages_table, clusters_table, contents_table, picking_table
 from cryopipe.evaluation.truth import match_particles, of_tomogram, voxel_sizes_of
 from cryopipe.files.star import read_particles, write_particles
 from cryopipe.files.tables import write_table
@@ -29,6 +29,7 @@ def main(job: Any) -> None:
     particles = match_particles(read_particles(job.input.particles), truth, voxel_sizes, options.radius)
     write_table(job.output.picking, picking_table(matched_picks))
     write_table(job.output.clusters, clusters_table(particles))
+    write_table(job.output.contents, contents_table(particles))
     averages = read_averages(job.input.averages)
     scores = averages_table(particles, {n: one.particles for n, one in averages.items()}, voxel_sizes)
     maps = None if options.maps is None else Path(options.maps)

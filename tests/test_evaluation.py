@@ -21,7 +21,7 @@ from cryopipe.evaluation.matching import match_points
 from cryopipe.evaluation.options import EvaluationOptions
 from cryopipe.evaluation.picking import cluster_detection, recall_table, score_picking
 from cryopipe.evaluation.poses import score_poses
-from cryopipe.evaluation.tables import averages_table, clusters_table, picking_table
+from cryopipe.evaluation.tables import averages_table, clusters_table, contents_table, picking_table
 from cryopipe.evaluation.truth import (
     NO_MATCH,
     SYMMETRY,
@@ -251,6 +251,9 @@ def test_the_tables_of_an_evaluation() -> None:
     assert picking.loc[("all", "ring"), "recall"] == 0.75
     clusters = clusters_table(matched).set_index("scope")
     assert clusters["particles"].tolist() == [5, 5, 6]
+    contents = contents_table(matched)
+    assert contents.columns.tolist() == ["cluster", "ring", "rod", NO_MATCH]
+    assert contents.to_numpy().tolist() == [[1, 3, 0, 0], [2, 0, 2, 0], [0, 0, 0, 1]]
     assert clusters["accuracy"].tolist() == [1, 1, 1]
     assert clusters.loc["everything", "noise_fraction"] == pytest.approx(1 / 6)
 

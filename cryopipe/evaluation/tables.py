@@ -77,6 +77,25 @@ def clusters_table(particles: MatchedParticles) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def contents_table(particles: MatchedParticles) -> pd.DataFrame:
+    """Count the particles of every true class in every cluster.
+
+    Returns
+    -------
+    One row per cluster, the noise class (0) last; column cluster, one column per true class, and "none" for
+    particles that match no true one.
+    """
+    clusters = particles.table[columns.CLASS].to_numpy(int)
+    classes = particles.table[TRUE_CLASS].to_numpy(str)
+    names = [*np.unique(particles.true_classes).tolist(), NO_MATCH]
+    numbers = sorted(set(clusters.tolist()), key=lambda number: (number == columns.NOISE_CLASS, number))
+    rows = [
+        {"cluster": number, **{name: int(np.sum((clusters == number) & (classes == name))) for name in names}}
+        for number in numbers
+    ]
+    return pd.DataFrame(rows, columns=["cluster", *names])
+
+
 def averages_table(
     particles: MatchedParticles, averages: Mapping[int, pd.DataFrame], voxel_sizes: Mapping[str, float]
 ) -> pd.DataFrame:

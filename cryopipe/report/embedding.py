@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 
 TSNE_LIMIT = 20_000
@@ -60,6 +62,7 @@ def _principal_components(features: np.ndarray) -> np.ndarray:
 def _tsne(components: np.ndarray, seed: int) -> np.ndarray:
     from openTSNE import TSNE
 
+    logging.getLogger("openTSNE").setLevel(logging.WARNING)
     perplexity = min(30.0, (len(components) - 1) / 3)
     layout = TSNE(perplexity=perplexity, random_state=seed, n_jobs=1, negative_gradient_method="auto")
     return np.asarray(layout.fit(components))

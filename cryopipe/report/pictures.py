@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 SLICE_PIXELS = 900
 AVERAGE_PIXELS = 160
@@ -82,8 +83,8 @@ def slice_picture(
 ) -> SlicePicture:
     """Show the section of a tomogram that cuts most particles.
 
-    Sections next to it are averaged in, a fifth of the typical diameter in all, to calm the noise; a
-    particle is drawn as the circle in which the section cuts the ball of its diameter.
+    Sections next to it are averaged in, a fifth of the typical diameter in all, and details far smaller than
+    a particle are smoothed, to calm the noise; a particle is drawn as the circle in which the section cuts the ball of its diameter.
 
     Parameters
     ----------
@@ -102,6 +103,8 @@ def slice_picture(
     section = _fullest_section(coordinates[:, 2], radii, depth)
     half = int(np.median(radii) / 5) if len(radii) else 1
     slab = np.asarray(volume[max(0, section - half) : section + half + 1], dtype=np.float32).mean(axis=0)
+    if len(radii):
+        slab = gaussian_filter(slab, min(1.5, float(np.median(radii)) / 6))
     factor = min(1.0, SLICE_PIXELS / max(height, width))
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     picture = Image.fromarray(grey(slab)).resize(size, Image.Resampling.LANCZOS)

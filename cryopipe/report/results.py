@@ -154,7 +154,11 @@ def read_results(
 
 
 def _evaluation(directory: Path) -> dict[str, pd.DataFrame]:
-    names = [name for name in ("picking", "clusters", "averages") if (directory / f"{name}.tsv").is_file()]
+    names = [
+        name
+        for name in ("picking", "clusters", "contents", "averages")
+        if (directory / f"{name}.tsv").is_file()
+    ]
     return {name: read_table(directory / f"{name}.tsv", ("class", "scope", "tomogram")) for name in names}
 
 

@@ -11,12 +11,12 @@ rule run_benchmark:
     output:
         runs="results/benchmarks/{benchmark}.tsv",
         page="results/benchmarks/{benchmark}.md",
-    wildcard_constraints:
-        benchmark="|".join(BENCHMARKS),
     log:
         "logs/run_benchmark/{benchmark}.log",
     benchmark:
         "benchmarks/run_benchmark/{benchmark}.tsv"
+    wildcard_constraints:
+        benchmark="|".join(BENCHMARKS),
     conda:
         "../../envs/torch.yaml"
     threads: 8

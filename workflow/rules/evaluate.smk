@@ -1,6 +1,9 @@
 # Scores against known truth; these rules matter only where evaluation: truth is set.
 EVALUATION = (
-    expand("results/evaluation/{table}.tsv", table=["picking", "clusters", "averages"])
+    expand(
+        "results/evaluation/{table}.tsv",
+        table=["picking", "clusters", "contents", "averages"],
+    )
     if config["evaluation"]["truth"]
     else []
 )
@@ -22,6 +25,7 @@ rule evaluate:
     output:
         picking="results/evaluation/picking.tsv",
         clusters="results/evaluation/clusters.tsv",
+        contents="results/evaluation/contents.tsv",
         averages="results/evaluation/averages.tsv",
         matches="results/evaluation/matches.star",
     log:
