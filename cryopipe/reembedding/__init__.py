@@ -1,0 +1,17 @@
+"""Averages put back into the tomograms, at the particles' positions and orientations."""
+
+from cryopipe.reembedding.options import ReembeddingOptions
+from cryopipe.reembedding.placement import Reembedded, reembed
+from cryopipe.reembedding.tables import artiax_table, choose_particles, poses_of_table
+from cryopipe.reembedding.templates import Template, make_template
+
+__all__ = [
+    "Reembedded",
+    "ReembeddingOptions",
+    "Template",
+    "artiax_table",
+    "choose_particles",
+    "make_template",
+    "poses_of_table",
+    "reembed",
+]

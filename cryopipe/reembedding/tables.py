@@ -1,0 +1,93 @@
+"""Particle tables: true positions, which particles to place, and the list for ArtiaX."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from cryopipe import columns
+from cryopipe.reembedding.options import ReembeddingOptions
+from cryopipe.volume.geometry import relion_angles, rotation_from_relion_angles
+
+FloatArray = NDArray[np.float64]
+
+
+def poses_of_table(table: pd.DataFrame) -> tuple[FloatArray, Rotation]:
+    """Return the true positions and the rotations of a particle table.
+
+    Parameters
+    ----------
+    table
+        n rows with coordinates, origins, angles and voxel size; see `cryopipe.columns`.
+
+    Returns
+    -------
+    (n, 3) x, y, z positions in 0-based voxels of the tomogram, shifts included, and n active rotations from
+    the reference to the particle.
+    """
+    coordinates = table[list(columns.COORDINATES)].to_numpy(dtype=np.float64)
+    origins = table[list(columns.ORIGINS)].to_numpy(dtype=np.float64)
+    voxel_sizes = table[columns.VOXEL_SIZE].to_numpy(dtype=np.float64)
+    angles = table[list(columns.ANGLES)].to_numpy(dtype=np.float64)
+    return coordinates - origins / voxel_sizes[:, None], rotation_from_relion_angles(angles)
+
+
+def choose_particles(
+    tables: Sequence[pd.DataFrame], tomogram: str, options: ReembeddingOptions
+) -> pd.DataFrame:
+    """Return the particles to place in one tomogram.
+
+    Parameters
+    ----------
+    tables
+        Particles of clusters, with poses.
+    tomogram
+        Its name.
+    options
+        Whether particles that were left out of their average are placed.
+    """
+    chosen = []
+    for table in tables:
+        if not len(table):
+            continue
+        here = table[columns.TOMOGRAM].astype(str) == tomogram
+        if options.particles == "kept" and columns.ALIGNMENT_KEPT in table:
+            here &= table[columns.ALIGNMENT_KEPT] > 0
+        chosen.append(table[here])
+    names = [columns.TOMOGRAM, columns.PARTICLE, columns.CLASS, columns.VOXEL_SIZE]
+    names += [*columns.COORDINATES, *columns.ANGLES, *columns.ORIGINS]
+    filled = [table for table in chosen if len(table)]
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=names, dtype=float)
+
+
+def artiax_table(table: pd.DataFrame, tomogram_numbers: Mapping[str, int]) -> pd.DataFrame:
+    """Return particles as the ChimeraX plug-in ArtiaX reads them from a RELION STAR file.
+
+    ArtiaX sorts and colours by columns that are numbers, so that tomograms are given by number; shifts are
+    part of the coordinates, which count in voxels of the tomogram.
+
+    Parameters
+    ----------
+    table
+        Particles with poses.
+    tomogram_numbers
+        Number of every tomogram.
+    """
+    positions, rotations = poses_of_table(table)
+    numbers = [str(tomogram_numbers[name]) for name in table[columns.TOMOGRAM].astype(str)]
+    result = pd.DataFrame({columns.TOMOGRAM: pd.Series(numbers, dtype=str)})
+    for axis, name in enumerate(columns.COORDINATES):
+        result[name] = positions[:, axis]
+    angles = relion_angles(rotations) if len(table) else np.zeros((0, 3))
+    for axis, name in enumerate(columns.ANGLES):
+        result[name] = angles[:, axis]
+    for name in columns.ORIGINS:
+        result[name] = np.zeros(len(table))
+    for name in (columns.CLASS, columns.ALIGNMENT_SCORE, columns.POSTERIOR, columns.PICK_SCORE):
+        if name in table:
+            result[name] = table[name].to_numpy()
+    return result

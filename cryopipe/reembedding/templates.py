@@ -1,0 +1,125 @@
+"""Averages made ready to be placed: rescaled, thresholded, cleaned and cut to size."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from cryopipe.reembedding.options import ReembeddingOptions
+from cryopipe.volume.fourier import fourier_rescale
+from cryopipe.volume.masks import sphere_mask
+
+logger = logging.getLogger(__name__)
+
+FLAT = 1e-5
+"""An average whose standard deviation is this fraction of its largest value has no structure."""
+SMALLEST_PIECE = 0.1
+"""Pieces of a thresholded average smaller than this fraction of the largest one are noise."""
+
+
+@dataclass(frozen=True)
+class Template:
+    """An average, ready to be placed.
+
+    Attributes
+    ----------
+    volume
+        (z, y, x) float32, at the tomogram's voxel size, centred at n // 2; in standard deviations of the
+        average above its mean, 0 away from the structure.
+    level
+        Above it a voxel belongs to the structure.
+    """
+
+    volume: NDArray[np.float32]
+    level: float
+
+    @cached_property
+    def coefficients(self) -> NDArray[np.float32]:
+        """(z, y, x) of the cubic B-spline that passes through the voxels."""
+        return np.asarray(ndimage.spline_filter(self.volume, order=3, output=np.float32, mode="constant"))
+
+    def turned(self, rotation: Rotation, shift_xyz: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Return the template turned about its centre and then shifted by voxels x, y, z."""
+        matrix_zyx = rotation.inv().as_matrix()[::-1, ::-1]
+        centre = np.array(self.volume.shape) // 2
+        return np.asarray(
+            ndimage.affine_transform(
+                self.coefficients,
+                matrix_zyx,
+                offset=centre - matrix_zyx @ (centre + shift_xyz[::-1]),
+                order=3,
+                prefilter=False,
+            )
+        )
+
+
+def make_template(
+    average: Tensor, voxel_size: float, tomogram_voxel_size: float, options: ReembeddingOptions
+) -> Template:
+    """Turn an average into a template at a tomogram's voxel size.
+
+    Parameters
+    ----------
+    average
+        (n, n, n), particles bright.
+    voxel_size, tomogram_voxel_size
+        Of the average and of the tomogram, angstrom.
+    options
+        The rule for the level.
+
+    Returns
+    -------
+    The template; its volume is 0 throughout, and a warning is logged, where the average is flat.
+    """
+    size = 2 * int(np.ceil(average.shape[-1] * voxel_size / tomogram_voxel_size / 2))
+    scaled = fourier_rescale(average.float(), voxel_size, tomogram_voxel_size, size)
+    inside = sphere_mask(size, size / 2 - 1, 0) > 0
+    mean, spread = scaled[inside].mean(), scaled[inside].std()
+    if spread <= FLAT * average.abs().max():
+        logger.warning("an average is flat: nothing of it is placed")
+        return Template(np.zeros((size,) * 3, dtype=np.float32), options.sigma)
+    scaled = (scaled - mean) / spread
+    level = _level(scaled[inside], options)
+    structure = _large_pieces(((scaled > level) & inside).numpy())
+    if not structure.any():
+        logger.warning("nothing of an average lies above %.3g standard deviations and is placed", level)
+    near = ndimage.binary_dilation(structure, iterations=2).astype(np.float32)
+    # The structure itself stays as it is: only what lies beyond its rim is faded out.
+    soft = np.where(structure, 1, ndimage.gaussian_filter(near, 0.7))
+    return Template(_cropped(np.maximum(scaled.numpy() * soft, 0).astype(np.float32)), level)
+
+
+def _level(values: Tensor, options: ReembeddingOptions) -> float:
+    """Return the level for `values` in standard deviations above the mean."""
+    if options.threshold == "sigma":
+        return options.sigma
+    descending = values[values > 0].sort(descending=True).values
+    enclosed = descending.cumsum(0) / descending.sum().clamp(min=1e-12)
+    index = int((enclosed < options.mass_fraction).sum())
+    return float(descending[min(index, len(descending) - 1)])
+
+
+def _cropped(volume: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Cut off what stays empty however the volume is turned; its centre stays at n // 2."""
+    centre = volume.shape[0] // 2
+    places = np.argwhere(volume > 0) - centre
+    reach = 2 + int(np.ceil(np.linalg.norm(places, axis=1).max(initial=0)))
+    kept = slice(max(0, centre - reach), centre + reach)
+    return volume if reach >= centre else volume[kept, kept, kept]
+
+
+def _large_pieces(structure: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Remove connected pieces below `SMALLEST_PIECE` of the largest."""
+    pieces, count = ndimage.label(structure)
+    if count == 0:
+        return structure
+    sizes = np.bincount(pieces.ravel())
+    sizes[0] = 0
+    return (sizes >= SMALLEST_PIECE * sizes.max())[pieces]
