@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from cryopipe.averaging.averages import fsc_weighted, wedge_compensated_sums
+from cryopipe.averaging.averages import fsc_weighted, wedge_compensated_average, wedge_compensated_sums
 from cryopipe.averaging.band import Band
 from cryopipe.averaging.frames import centre_of_density, common_frame, transform_poses, turned
 from cryopipe.averaging.halfset import HalfSet
@@ -287,10 +287,11 @@ def _finish(
         if frame is None:
             frame = common_frame(halves[0].volume, halves[1].volume, band, None, setting.max_shift_voxels)
         halves[1].set_poses(transform_poses(halves[1].poses, frame))
-    sums = [wedge_compensated_sums(setting.spectra, half, setting.symmetry) for half in halves]
-    half_maps = [s.average() for s in sums]
-    total = sums[0] if len(sums) == 1 else sums[0] + sums[1]
-    average, fsc, resolutions = total.average(), None, (math.inf, math.inf)
+    complete = setting.band(setting.spectra.box_size)
+    sums = [wedge_compensated_sums(half, complete) for half in halves]
+    half_maps = [wedge_compensated_average(s, complete) for s in sums]
+    average = wedge_compensated_average(torch.stack(sums).sum(dim=0), complete)
+    fsc, resolutions = None, (math.inf, math.inf)
     if len(halves) == 2 and len(half_sets) >= FEWEST_FOR_FSC:
         fsc = corrected_fsc(half_maps[0], half_maps[1], setting.voxel_size, setting.mask, seed)
         finest = setting.options.finest_resolution

@@ -2,77 +2,52 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor
 
+from cryopipe.averaging.band import Band
 from cryopipe.averaging.halfset import HalfSet
-from cryopipe.averaging.spectra import Spectra, batches
+from cryopipe.averaging.spectra import batches
+from cryopipe.averaging.start import add_symmetric
 from cryopipe.volume.fourier import frequency_vectors
 from cryopipe.volume.fsc import FSC
-from cryopipe.volume.rotate import rotate_volumes
-from cryopipe.volume.wedge import measured
 
 LEAST_COVERAGE = 0.02
-"""Share of the boxes that must have measured a coefficient, or it is left empty."""
+"""Added to the weights as a share of their mean in the shell: what almost no box has measured fades to 0."""
 
 
-@dataclass(frozen=True)
-class FourierSums:
-    """Sums over aligned boxes: `values` (z, y, x) complex, `weights` (z, y, x) real, and their number."""
+def wedge_compensated_sums(half: HalfSet, band: Band) -> Tensor:
+    """Sum a half-set's kept boxes, and what they measured, in the reference's frame.
 
-    values: Tensor
-    weights: Tensor
-    count: int
-
-    def __add__(self, other: FourierSums) -> FourierSums:
-        return FourierSums(self.values + other.values, self.weights + other.weights, self.count + other.count)
-
-    def average(self) -> Tensor:
-        """Return the (z, y, x) average."""
-        floor = LEAST_COVERAGE * max(1, self.count)
-        covered = self.weights >= floor
-        transform = torch.where(covered, self.values / self.weights.clamp(min=floor), 0)
-        return torch.fft.ifftn(transform).real
-
-
-def wedge_compensated_sums(spectra: Spectra, half: HalfSet, symmetry: Tensor) -> FourierSums:
-    """Sum a half-set's kept boxes in the reference's frame, with cubic interpolation.
+    Interpolation is linear in the transform of the reference padded to twice its size, which errs no more
+    than cubic interpolation of the boxes and loses nothing at their corners.
 
     Parameters
     ----------
-    spectra
-        The boxes.
     half
-        Their poses, and which are kept.
-    symmetry
-        (g, 3, 3) rotations of the point group; each box is added in every equivalent orientation.
+        The boxes, their poses, and which are kept.
+    band
+        All coefficients that the boxes hold.
+
+    Returns
+    -------
+    Sums for `wedge_compensated_average`; those of several half-sets may be added.
     """
-    n, device = spectra.box_size, spectra.device
-    frequencies = frequency_vectors(n, device)
-    values = torch.zeros((n,) * 3, dtype=torch.complex64, device=device)
-    weights = torch.zeros((n,) * 3, device=device)
+    spectra, wedges, sums = half.spectra, half.spectra.measured(band), band.empty_sums()
     used = np.flatnonzero(half.kept.cpu().numpy())
-    for batch in batches(used, n**3 * 100):
-        boxes = spectra.volumes(half.indices[batch])
-        schemes = spectra.scheme_of_box[half.indices[batch]].tolist()
-        poses = half.poses.chosen(torch.from_numpy(batch).to(device))
-        for element in symmetry:
-            turn = (poses.matrices @ element).transpose(1, 2)
-            # Reference = R^-1 (particle - shift).
-            shift = -torch.einsum("nij,nj->ni", turn, poses.shifts_voxels)
-            aligned = torch.fft.fftn(rotate_volumes(boxes, turn, shift, "cubic"), dim=(-3, -2, -1))
-            seen = torch.stack(
-                [
-                    measured(frequencies @ t, tuple(spectra.schemes[s]))
-                    for t, s in zip(turn, schemes, strict=True)
-                ]
-            )
-            values += (aligned * seen).sum(dim=0)
-            weights += seen.sum(dim=0)
-    return FourierSums(values, weights, len(used) * len(symmetry))
+    for batch in batches(used, len(band) * 200):
+        poses = half.poses.chosen(torch.from_numpy(batch))
+        raw = spectra.coefficients(half.indices[batch], band, wedges)
+        measured = wedges[spectra.scheme_of_box[half.indices[batch]]]
+        back = raw * band.shift_phases(-poses.shifts_voxels)
+        add_symmetric(band, sums, back, measured, poses.matrices, half.symmetry)
+    return sums
+
+
+def wedge_compensated_average(sums: Tensor, band: Band) -> Tensor:
+    """Return the (z, y, x) average: summed data over summed measurements."""
+    return band.volume_from_sums(sums, torch.full((band.shells + 1,), LEAST_COVERAGE, device=band.device))
 
 
 def fsc_weighted(average: Tensor, fsc: FSC) -> Tensor:

@@ -7,6 +7,8 @@ of them in one matrix product.
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -23,7 +25,7 @@ class Band:
     box_size
         Edge n of the cube, voxels.
     shells
-        Highest shell, at most n // 2 - 1; shell i lies at i / (n * voxel size).
+        Highest shell, at most n // 2, of which only what lies below Nyquist's frequency is held; shell i lies at i / (n * voxel size).
     device
         Where tensors live.
 
@@ -37,7 +39,7 @@ class Band:
 
     def __init__(self, box_size: int, shells: int, device: torch.device) -> None:
         self.box_size, self.device = box_size, device
-        self.shells = max(1, min(shells, (box_size - 1) // 2))
+        self.shells = max(1, min(shells, box_size // 2))
         k = torch.arange(-self.shells, self.shells + 1, device=device)
         z, y, x = torch.meshgrid(k, k, k, indexing="ij")
         radius = (x * x + y * y + z * z).float().sqrt()
@@ -116,13 +118,21 @@ class Band:
     def _fine_transform(self, volume: Tensor) -> Tensor:
         """Return the (g, g, g) oversampled transform about frequency 0."""
         n, fine = self.box_size, _OVERSAMPLING * self.box_size
-        start, middle = fine // 2 - n // 2, fine // 2
-        padded = F.pad(volume, (start, fine - n - start) * 3)
-        transform = torch.fft.fftshift(torch.fft.fftn(torch.fft.ifftshift(padded)))
-        margin = max(0, self._reach + 1 - middle)
-        transform = F.pad(transform, (margin,) * 6)
-        inner = slice(middle + margin - self._reach, middle + margin + self._reach + 1)
-        return transform[inner, inner, inner]
+        start = fine // 2 - n // 2
+        transform = torch.fft.fftn(F.pad(volume, (start, fine - n - start) * 3))
+        at, sign = self._fine_indices()
+        return transform[at[:, None, None], at[:, None], at] * sign
+
+    def _fine_indices(self) -> tuple[Tensor, Tensor]:
+        """Return (g,) indices of the kept frequencies in the padded transform, and (g, g, g) signs.
+
+        The signs move the origin from voxel 0 to the centre of the padded box, whose size is even; they are
+        0 for frequencies that it does not have.
+        """
+        fine = _OVERSAMPLING * self.box_size
+        k = torch.arange(-self._reach, self._reach + 1, device=self.device)
+        line = (1 - 2 * (k % 2)).float() * (k.abs() < fine // 2)
+        return k % fine, line[:, None, None] * line[:, None] * line
 
     def _sample(self, grid: Tensor, matrices: Tensor) -> Tensor:
         """Return (n, channels, K) values of the fine grid where the turned reference's coefficients come from."""
@@ -144,24 +154,28 @@ class Band:
         matrices
             (n, 3, 3) rotations, reference to particle.
         sums
-            (g^3, 3) real part, imaginary part and weight; changed in place.
+            (3, g^3) real part, imaginary part and weight; changed in place.
         """
-        points = (self.frequencies @ matrices.to(self.frequencies)) * _OVERSAMPLING + self._reach
+        # (n, 3, K): x, y and z each lie together in memory
+        points = (
+            matrices.to(self.frequencies).transpose(1, 2) @ self.frequencies.T * _OVERSAMPLING + self._reach
+        )
         base = points.floor()
-        fraction = points - base
+        upper = points - base
+        shares = (1 - upper, upper)
         size = 2 * self._reach + 1
-        first = base.long()
-        payload = torch.cat([torch.view_as_real(values), weights[..., None]], dim=-1).reshape(-1, 3)
-        for corner in range(8):
-            step = torch.tensor([corner & 1, corner >> 1 & 1, corner >> 2], device=self.device)
-            share = torch.where(step.bool(), fraction, 1 - fraction).prod(dim=-1)
-            at = first + step
-            index = (at[..., 2] * size + at[..., 1]) * size + at[..., 0]
-            sums.index_add_(0, index.reshape(-1), payload * share.reshape(-1, 1))
+        x, y, z = base.long().unbind(dim=1)
+        first = (z * size + y) * size + x
+        payload = (values.real, values.imag, weights)
+        for k, j, i in itertools.product((0, 1), repeat=3):
+            share = shares[i][:, 0] * shares[j][:, 1] * shares[k][:, 2]
+            index = first + ((k * size + j) * size + i)
+            for total, part in zip(sums, payload, strict=True):
+                total.index_add_(0, index.reshape(-1), (part * share).reshape(-1))
 
     def empty_sums(self) -> Tensor:
         """Return zeros for `interpolation_sums`."""
-        return torch.zeros((2 * self._reach + 1) ** 3, 3, device=self.device)
+        return torch.zeros(3, (2 * self._reach + 1) ** 3, device=self.device)
 
     def volume_from_sums(self, sums: Tensor, noise_to_signal: Tensor) -> Tensor:
         """Divide the summed data by the summed weights and transform to a (z, y, x) volume.
@@ -175,25 +189,16 @@ class Band:
             ratio of the average there.
         """
         size = 2 * self._reach + 1
-        grid = sums.reshape(size, size, size, 3)
-        mate = grid.flip(0, 1, 2)
-        real, imaginary, weight = (
-            grid[..., 0] + mate[..., 0],
-            grid[..., 1] - mate[..., 1],
-            grid[..., 2] + mate[..., 2],
-        )
-        axis = torch.arange(size, device=self.device) - self._reach
-        radius = (
-            torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij")).float().norm(dim=0) / _OVERSAMPLING
-        )
-        shell = radius.round().long().clamp(max=self.shells + 1)
-        mean = torch.zeros(self.shells + 2, device=self.device).index_add_(
-            0, shell.flatten(), weight.flatten()
-        )
-        mean = mean / torch.bincount(shell.flatten(), minlength=self.shells + 2)
-        prior = (
-            torch.cat([noise_to_signal.to(mean), noise_to_signal[-1:].to(mean)]) * mean + 1e-3 * mean + 1e-6
-        )
+        grid = sums.reshape(3, size, size, size)
+        # Opposite frequencies hold conjugate values; each was summed on one side only.
+        real, imaginary, weight = grid + grid.flip(1, 2, 3) * sums.new_tensor([1, -1, 1])[:, None, None, None]
+        axis = (torch.arange(size, device=self.device) - self._reach) / _OVERSAMPLING
+        radius = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij")).norm(dim=0)
+        shell = radius.round().long().clamp(max=self.shells)
+        mean = torch.zeros(self.shells + 1, device=self.device)
+        mean.index_add_(0, shell.flatten(), weight.flatten())
+        mean = mean / torch.bincount(shell.flatten(), minlength=self.shells + 1)
+        prior = (noise_to_signal.to(mean) + 1e-3) * mean + 1e-6
         transform = torch.complex(real, imaginary) / (weight + prior[shell])
         transform = torch.where(radius < self.shells + 0.5, transform, torch.zeros_like(transform))
         return self._crop_to_volume(transform)
@@ -201,16 +206,11 @@ class Band:
     def _crop_to_volume(self, transform: Tensor) -> Tensor:
         n, fine = self.box_size, _OVERSAMPLING * self.box_size
         padded = torch.zeros((fine,) * 3, dtype=transform.dtype, device=self.device)
-        reach = min(self._reach, fine // 2 - 1)
-        trim = self._reach - reach
-        inner = slice(fine // 2 - reach, fine // 2 + reach + 1)
-        kept = slice(trim, 2 * self._reach + 1 - trim)
-        padded[inner, inner, inner] = transform[kept, kept, kept]
-        volume = torch.fft.fftshift(torch.fft.ifftn(torch.fft.ifftshift(padded))).real
-        # The fine grid holds 8 times the box's coefficients; ifftn divides by their number.
+        at, sign = self._fine_indices()
+        padded.index_put_((at[:, None, None], at[:, None], at), transform * sign, accumulate=True)
         start = fine // 2 - n // 2
         inner = slice(start, start + n)
-        return volume[inner, inner, inner] / self._interpolation_envelope()
+        return torch.fft.ifftn(padded).real[inner, inner, inner] / self._interpolation_envelope()
 
     def _interpolation_envelope(self) -> Tensor:
         """Return the (z, y, x) factor by which linear interpolation in Fourier space dims a volume."""

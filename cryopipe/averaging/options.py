@@ -21,7 +21,7 @@ class AveragingOptions:
     """Boxes per half-set that the starts use at most."""
     start_resolution: float = 65.0
     """Resolution of the starts and of the first search over all orientations."""
-    start_iterations: int = 15
+    start_iterations: int = 12
     """Rounds of expectation and maximisation per start."""
     angular_step: float = 15.0
     """Covering radius of the search over all orientations."""
