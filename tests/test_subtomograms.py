@@ -223,3 +223,15 @@ def test_values_that_are_no_numbers_are_refused() -> None:
     volume[10, 10, 10] = np.nan
     with pytest.raises(DataError, match="a tomogram: holds NaN or infinite values; run check_tomograms"):
         extract(volume, [[9, 9, 9]], 10.0, SubtomogramOptions(8, 10.0))
+
+
+def test_one_table_serves_two_voxel_sizes() -> None:
+    rng = np.random.default_rng(10)
+    centres = rng.uniform(28, 36, (3, 3))
+    volume = sum(phantom((64, 64, 64), 8.0, centre) for centre in centres) + rng.normal(0, 0.01, (64, 64, 64))
+    coarse_indices, coarse = extract(volume, centres, 8.0, SubtomogramOptions(16, 16.0))
+    fine_indices, fine = extract(volume, centres, 8.0, SubtomogramOptions(32, 8.0))
+    np.testing.assert_array_equal(coarse_indices, fine_indices)
+    for low, high in zip(coarse, fine, strict=True):
+        # voxel 8 of 16 A and voxel 16 of 8 A are one place, and so is every second voxel from there
+        assert np.corrcoef(low.ravel(), high[::2, ::2, ::2].ravel())[0, 1] > 0.998
