@@ -7,6 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from cryopipe.errors import SimulationError
+
 FloatArray = NDArray[np.float64]
 
 _LEAFLET_OFFSET = 18.0
@@ -19,6 +21,7 @@ _GOLD_RADIUS = 50.0
 _GOLD_DENSITY = 12.0
 _CLEARANCE = 35.0
 """Angstrom from a bilayer's middle within which no particle's body may lie."""
+_TRIALS = 60
 
 
 def bilayer_profile(distance: FloatArray, resolution: float) -> FloatArray:
@@ -34,48 +37,84 @@ def bilayer_profile(distance: FloatArray, resolution: float) -> FloatArray:
     return np.asarray(height * (leaflets[0] + leaflets[1]))
 
 
-def add_vesicle(
+def add_membranes(
     density: NDArray[np.float32],
-    surface: NDArray[np.bool_],
+    vesicles: int,
+    sheets: int,
     voxel_size: float,
     resolution: float,
     rng: np.random.Generator,
-) -> None:
-    """Add a vesicle, a slightly deformed sphere that the slab may cut; mark its membrane in `surface`."""
-    shape = np.array(density.shape)
-    smallest, largest = 250.0, max(300.0, 0.28 * float(shape[1:].min()) * voxel_size)
-    semi_axes = rng.uniform(smallest, largest) * rng.uniform(0.9, 1.1, 3) / voxel_size
-    centre = rng.uniform(0.1, 0.9, 3) * shape
+) -> NDArray[np.bool_]:
+    """Add membranes to a slab (z, y, x), in place, none through another.
+
+    Parameters
+    ----------
+    density
+        The slab.
+    vesicles, sheets
+        How many of each.
+    voxel_size, resolution
+        Angstrom.
+    rng
+        Source of randomness.
+
+    Returns
+    -------
+    (z, y, x) the voxels of membranes, in which no particle may lie.
+
+    Raises
+    ------
+    SimulationError
+        If they do not fit.
+    """
+    surface = np.zeros(density.shape, dtype=bool)
+    shapes = [_sheet] * sheets + [_vesicle] * vesicles
+    for draw in shapes:
+        for _ in range(_TRIALS):
+            window, distance = draw(density.shape, voxel_size, rng)
+            near = np.abs(distance) < _CLEARANCE
+            if near.any() and not (surface[window] & near).any():
+                density[window] += bilayer_profile(distance, resolution).astype(np.float32)
+                surface[window] |= near
+                break
+        else:
+            raise SimulationError(
+                f"{vesicles} vesicles and {sheets} sheets do not fit",
+                remedy="ask for fewer, or a larger `size`",
+            )
+    return surface
+
+
+def _vesicle(
+    shape: tuple[int, ...], voxel_size: float, rng: np.random.Generator
+) -> tuple[tuple[slice, ...], FloatArray]:
+    """Return a window of the slab and the distance (angstrom) from a slightly deformed sphere that the slab may cut."""
+    size = np.array(shape)
+    largest = max(300.0, 0.28 * float(size[1:].min()) * voxel_size)
+    semi_axes = rng.uniform(250.0, largest) * rng.uniform(0.9, 1.1, 3) / voxel_size
+    centre = rng.uniform(0.1, 0.9, 3) * size
     low = np.maximum(0, np.floor(centre - semi_axes - 8)).astype(int)
-    high = np.minimum(shape, np.ceil(centre + semi_axes + 8)).astype(int)
-    window = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-    z, y, x = np.ogrid[window]
-    scaled = np.sqrt(sum(((g - c) / a) ** 2 for g, c, a in zip((z, y, x), centre, semi_axes, strict=True)))
-    distance = (scaled - 1) * float(semi_axes.mean()) * voxel_size
-    density[window] += bilayer_profile(distance, resolution).astype(np.float32)
-    surface[window] |= np.abs(distance) < _CLEARANCE
+    high = np.minimum(size, np.ceil(centre + semi_axes + 8)).astype(int)
+    window = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    grids = np.ogrid[window]
+    scaled = np.sqrt(sum(((g - c) / a) ** 2 for g, c, a in zip(grids, centre, semi_axes, strict=True)))
+    return window, np.asarray((scaled - 1) * float(semi_axes.mean()) * voxel_size)
 
 
-def add_sheet(
-    density: NDArray[np.float32],
-    surface: NDArray[np.bool_],
-    voxel_size: float,
-    resolution: float,
-    rng: np.random.Generator,
-) -> None:
-    """Add a gently undulating membrane that crosses the slab steeply; mark it in `surface`."""
-    z, y, x = (g.astype(np.float64) for g in np.ogrid[tuple(slice(0, n) for n in density.shape)])
-    centre = rng.uniform(0.2, 0.8, 3) * np.array(density.shape)
+def _sheet(
+    shape: tuple[int, ...], voxel_size: float, rng: np.random.Generator
+) -> tuple[tuple[slice, ...], FloatArray]:
+    """Return the whole slab as window and the distance (angstrom) from a gently undulating, steep membrane."""
+    window = tuple(slice(0, n) for n in shape)
+    z, y, x = (g.astype(np.float64) for g in np.ogrid[window])
+    centre = rng.uniform(0.2, 0.8, 3) * np.array(shape)
     turn, lean = rng.uniform(0, 2 * np.pi), rng.uniform(-0.5, 0.5)
     along = (y - centre[1]) * math.cos(turn) - (x - centre[2]) * math.sin(turn)
-    across = (
-        (x - centre[2]) * math.cos(turn) + (y - centre[1]) * math.sin(turn) + (z - centre[0]) * math.tan(lean)
-    )
+    across = (x - centre[2]) * math.cos(turn) + (y - centre[1]) * math.sin(turn)
+    across = across + (z - centre[0]) * math.tan(lean)
     length, height = rng.uniform(600, 1500) / voxel_size, rng.uniform(10, 40) / voxel_size
     wave = height * np.sin(2 * np.pi * (along / length + rng.uniform()))
-    distance = (across - wave) * math.cos(lean) * voxel_size
-    density += bilayer_profile(distance, resolution).astype(np.float32)
-    surface |= np.abs(distance) < _CLEARANCE
+    return window, np.asarray((across - wave) * math.cos(lean) * voxel_size)
 
 
 def gold_bead(voxel_size: float, resolution: float) -> NDArray[np.float32]:

@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from cryopipe.errors import SimulationError
 from cryopipe.simulation.assemblies import PROTEIN_DENSITY, AssemblySpec
-from cryopipe.simulation.membranes import add_sheet, add_vesicle, gold_bead
+from cryopipe.simulation.membranes import add_membranes, gold_bead
 from cryopipe.simulation.options import SimulationOptions
 from cryopipe.simulation.packing import Packer
 from cryopipe.simulation.phantoms import Phantom, phantom
@@ -118,12 +118,10 @@ class _SceneBuilder:
         )
 
     def _add_membranes(self) -> None:
-        surface = np.zeros_like(self.packer.taken)
-        arguments = (self.density, surface, self.options.voxel_size, self.options.resolution, self.rng)
-        for _ in range(self.options.vesicles):
-            add_vesicle(*arguments)
-        for _ in range(self.options.sheets):
-            add_sheet(*arguments)
+        asked = self.options
+        surface = add_membranes(
+            self.density, asked.vesicles, asked.sheets, asked.voxel_size, asked.resolution, self.rng
+        )
         self.packer.taken[surface] = True
         self.labels[surface] = len(self.phantoms) + 2
 
