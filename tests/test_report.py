@@ -127,6 +127,26 @@ def made_results(clusters: int = 3, name: str = "tomo_1") -> RunResults:
         features=rng.normal(size=(count, 6)) + 5 * np.eye(6)[classes % 6],
         history=pd.DataFrame({"iteration": [1, 2, 3], "loss": [3.0, np.nan, 1.0]}),
         averages=dict.fromkeys(range(1, clusters + 1), average),
+        selection=pd.DataFrame(
+            {"clusters": [2, 3], "bic": [5e3, 4e3], "icl": [6e3, 5e3], "stability": [1, 0.5]}
+        ),
+        triage=pd.DataFrame(
+            [
+                {
+                    "cluster": 2,
+                    "diameter": 123.0,
+                    "shell_radius": 47.0,
+                    "centre_density": 0.2,
+                    "half_correlation": 0.91,
+                    "mirror_correlation": 0.55,
+                    "best_match": NASTY,
+                    "match_correlation": 0.8,
+                }
+            ]
+        ),
+        mergers=pd.DataFrame(
+            {"cluster": [3, 3], "into": [1, 2], "correlation": [0.93, 0.2], "offered": [1, 0]}
+        ),
         evaluation={"picking": pd.DataFrame([{"class": NASTY, "recall": 0.5, "precision": np.nan}])},
         costs=pd.DataFrame({"rule": ["pick"] * 2, "s": [2.0, 4.5], "max_rss": [100.0, 300.0]}),
     )
@@ -178,6 +198,21 @@ def test_every_cluster_has_its_card_and_every_cut_particle_its_spot() -> None:
         assert words in text
     assert "1 of 2" in text
     assert len(page.named("img")) == 3 * 6
+
+
+@pytest.mark.usefixtures("coarse_surfaces")
+def test_what_is_known_of_averages_and_of_their_number_is_told() -> None:
+    text, page = made_page(made_results())
+    for words in (
+        "12.3 nm",
+        "4.7 nm",
+        "0.91, 0.55",
+        "Clusters 3 and 1 look the same: their averages correlate to 0.93",
+    ):
+        assert words in text
+    assert text.count("look the same") == 1
+    assert f"{NASTY} (0.80)" in "".join(page.texts)
+    assert "Criteria for the number of clusters" in text
 
 
 def section_of(text: str) -> int:
@@ -417,6 +452,9 @@ def written_results(folder: Path) -> list[Tomogram]:
     write_features(folder / "results/features/features.npz", names.tolist()[1:], results.features[order][1:])
     write_table(folder / "results/features/history.tsv", results.history)
     write_table(folder / "results/check/tomograms.tsv", results.check)
+    write_table(folder / "results/clusters/selection.tsv", results.selection)
+    write_table(folder / "results/averages/triage.tsv", results.triage)
+    write_table(folder / "results/averages/mergers.tsv", results.mergers)
     write_table(
         folder / "results/evaluation/clusters.tsv", pd.DataFrame([{"scope": "matched", "accuracy": 0.5}])
     )
@@ -448,6 +486,8 @@ def test_results_are_read_as_the_rules_write_them(tmp_path: Path) -> None:
     assert np.isnan(results.features[-1]).all()
     assert sorted(results.costs["rule"]) == ["export", "pick"]
     assert list(results.evaluation) == ["clusters"]
+    assert results.triage["best_match"].tolist() == [NASTY]
+    assert results.mergers["cluster"].tolist() == [3, 3]
     assert not read_results(tmp_path / "results", tmp_path / "benchmarks", [], evaluated=False).evaluation
     text, _ = made_page(results)
     assert "tomo_1" in text

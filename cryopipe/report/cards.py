@@ -20,6 +20,8 @@ from cryopipe.report.summary import mean_posterior, number_text, resolution, res
 
 logger = logging.getLogger(__name__)
 
+HOLLOW = 0.5
+"""A map whose centre is below this share of its densest shell is called hollow."""
 FSC_COLUMNS = (
     ("rlnFourierShellCorrelationCorrected", "corrected for the mask", "main"),
     ("rlnFourierShellCorrelationUnmaskedMaps", "without a mask", "second"),
@@ -115,8 +117,27 @@ def _figures(results: RunResults, number: int, average: AverageResult | None) ->
     score = average.particles.get(columns.ALIGNMENT_SCORE)
     if score is not None and len(score):
         figures.append(("median alignment score", number_text(float(score.median()), ".2f")))
+    figures += _judgement(results.triage, number)
     box = average.volume.shape[-1]
     figures.append(("box", f"{box} voxels of {average.voxel_size:.4g} Å"))
+    return figures
+
+
+def _judgement(triage: pd.DataFrame, number: int) -> list[tuple[str, str]]:
+    """Return what the triage of averages says of a cluster."""
+    rows = triage[triage["cluster"] == number] if "cluster" in triage else triage
+    if not len(rows):
+        return []
+    row = rows.iloc[0]
+    figures = [("diameter", f"{number_text(row['diameter'] / 10, '.1f')} nm")]
+    if row["centre_density"] < HOLLOW:
+        shell = f"{number_text(row['shell_radius'] / 10, '.1f')} nm"
+        figures.append(("hollow: densest at a radius of", shell))
+    half, mirror = (number_text(row[name], ".2f") for name in ("half_correlation", "mirror_correlation"))
+    figures.append(("half-maps correlate, one mirrored", f"{half}, {mirror}"))
+    if row["best_match"]:
+        likeness = number_text(row["match_correlation"], ".2f")
+        figures.append(("most like the known map", f"{row['best_match']} ({likeness})"))
     return figures
 
 

@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from markupsafe import Markup
 
 from cryopipe import columns
 from cryopipe.report.cards import cluster_card
-from cryopipe.report.charts import Line, line_chart, number_axis, whole_number_axis
+from cryopipe.report.curves import history_charts, selection_charts
 from cryopipe.report.embedding import embed_in_plane
 from cryopipe.report.options import ReportOptions
 from cryopipe.report.palette import cluster_colour, cluster_marker
@@ -84,6 +83,8 @@ def page_content(
         "method": method,
         "cards": [cluster_card(results, number) for number in results.cluster_numbers],
         "history": history_charts(results.history),
+        "selection": selection_charts(results.selection),
+        "mergers": mergers(results.mergers),
         "evaluation": {name: _table_texts(table) for name, table in results.evaluation.items()},
         "costs": cost_rows(results.costs),
         "settings": settings,
@@ -206,26 +207,15 @@ def scatter_points(results: RunResults, options: ReportOptions, seed: int) -> tu
     }, method
 
 
-def history_charts(history: pd.DataFrame) -> list[tuple[str, Markup]]:
-    """Draw every numeric column of the learner's history against its first."""
-    numeric = history.select_dtypes("number")
-    if len(numeric) < 1 or numeric.shape[1] < 2:
+def mergers(pairs: pd.DataFrame) -> list[str]:
+    """Return one sentence per pair of clusters that the triage of averages offers as one."""
+    if "offered" not in pairs:
         return []
-    steps = numeric.iloc[:, 0].to_numpy(float)
-    charts = []
-    for name in numeric.columns[1:]:
-        values = numeric[name].to_numpy(float)
-        if not np.isfinite(values).any():
-            continue
-        title = str(name).replace("_", " ")
-        chart = line_chart(
-            f"{title} over training",
-            [Line(title, steps, values)],
-            whole_number_axis(str(numeric.columns[0]).replace("_", " "), steps),
-            number_axis("", values),
-        )
-        charts.append((title, chart))
-    return charts
+    return [
+        f"Clusters {int(row['cluster'])} and {int(row['into'])} look the same: "
+        f"their averages correlate to {row['correlation']:.2f} after alignment."
+        for row in pairs[pairs["offered"] == 1].to_dict("records")
+    ]
 
 
 def cost_rows(costs: pd.DataFrame) -> list[Mapping[str, str]]:

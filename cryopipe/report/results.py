@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from cryopipe.files.features import read_features
 from cryopipe.files.mrc import open_volume, read_header
 from cryopipe.files.opening import open_tomogram
 from cryopipe.files.star import read_particles, read_star
-from cryopipe.files.tables import read_table
+from cryopipe.files.tables import TEXT_COLUMNS, read_table
 from cryopipe.tomograms import Tomogram
 
 logger = logging.getLogger(__name__)
@@ -91,6 +91,12 @@ class RunResults:
         One row per iteration of the learner.
     averages
         By number of the cluster.
+    selection
+        One row per number of clusters that was considered, with the criteria.
+    triage
+        One row per average: shape, hand, likeness to known maps.
+    mergers
+        One row per pair of averages, and whether they are offered as one.
     evaluation
         Tables of scores by name; empty where nothing is known to be true.
     costs
@@ -103,6 +109,9 @@ class RunResults:
     features: np.ndarray
     history: pd.DataFrame
     averages: dict[int, AverageResult]
+    selection: pd.DataFrame = field(default_factory=pd.DataFrame)
+    triage: pd.DataFrame = field(default_factory=pd.DataFrame)
+    mergers: pd.DataFrame = field(default_factory=pd.DataFrame)
     evaluation: dict[str, pd.DataFrame] = field(default_factory=dict)
     costs: pd.DataFrame = field(default_factory=pd.DataFrame)
 
@@ -148,6 +157,9 @@ def read_results(
             for path in sorted((results / "averages").glob("cluster_*.mrc"))
             if path.stem.removeprefix("cluster_").isdigit()
         },
+        selection=_table(results / "clusters" / "selection.tsv"),
+        triage=_table(results / "averages" / "triage.tsv", ("best_match",)),
+        mergers=_table(results / "averages" / "mergers.tsv", ()),
         evaluation=_evaluation(results / "evaluation") if evaluated else {},
         costs=_costs(benchmarks),
     )
@@ -162,8 +174,8 @@ def _evaluation(directory: Path) -> dict[str, pd.DataFrame]:
     return {name: read_table(directory / f"{name}.tsv", ("class", "scope", "tomogram")) for name in names}
 
 
-def _table(path: Path) -> pd.DataFrame:
-    return read_table(path) if path.is_file() else pd.DataFrame()
+def _table(path: Path, text_columns: Sequence[str] = TEXT_COLUMNS) -> pd.DataFrame:
+    return read_table(path, text_columns) if path.is_file() else pd.DataFrame()
 
 
 def _particles(path: Path) -> pd.DataFrame:

@@ -7,8 +7,11 @@ rule report:
         features="results/features/features.npz",
         history="results/features/history.tsv",
         particles="results/clusters/particles.star",
+        selection="results/clusters/selection.tsv",
         averages=of_clusters("results/averages/cluster_{cluster}.mrc"),
         curves=of_clusters("results/averages/cluster_{cluster}_fsc.star"),
+        triage="results/averages/triage.tsv",
+        mergers="results/averages/mergers.tsv",
         evaluation=EVALUATION,
     output:
         page=report(
