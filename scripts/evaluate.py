@@ -1,6 +1,5 @@
 """Score picks, clusters, poses and averages against known truth."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -32,8 +31,7 @@ def main(job: Any) -> None:
     write_table(job.output.contents, contents_table(particles))
     averages = read_averages(job.input.averages)
     scores = averages_table(particles, {n: one.particles for n, one in averages.items()}, voxel_sizes)
-    maps = None if options.maps is None else Path(options.maps)
-    write_table(job.output.averages, with_map_scores(scores, averages, maps))
+    write_table(job.output.averages, with_map_scores(scores, averages, options.maps_directory()))
     write_particles(job.output.matches, particles.table)
 
 

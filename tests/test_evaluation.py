@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -301,6 +302,15 @@ def test_truth_tables_of_others_are_understood() -> None:
     assert EvaluationOptions(truth="t/{tomogram}.star").truth_file("x1") == "t/x1.star"
     with pytest.raises(DataError, match="a particle table without rlnCoordinateX"):
         match_particles(pd.DataFrame({columns.TOMOGRAM: ["a"]}), {"a": bare}, {"a": 1.0}, radius=10)
+
+
+def test_true_maps_lie_beside_the_truth_unless_said_otherwise(tmp_path) -> None:
+    options = EvaluationOptions(truth=f"{tmp_path}/{{tomogram}}.star")
+    assert options.maps_directory() is None
+    (tmp_path / "maps").mkdir()
+    assert options.maps_directory() == tmp_path / "maps"
+    assert EvaluationOptions(maps="there").maps_directory() == Path("there")
+    assert EvaluationOptions().maps_directory() is None
 
 
 def test_nothing_found_is_scored(tmp_path) -> None:
