@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -141,6 +142,22 @@ def test_chunks_do_not_change_a_single_bit(
     pieces = pick_particles(planted, VOXEL, options, "bright", mask, chunk_voxels=chunk_voxels)
     assert len(whole) > 20
     assert same(whole, pieces)
+
+
+def test_the_number_of_cores_does_not_change_a_single_bit() -> None:
+    volume = noise((50, 300, 300), 1.0, 4).astype(np.float32)
+    options = PickOptions(diameters=[60.0, DIAMETER], threshold=2.5)
+    before = torch.get_num_threads()
+    try:
+        picks = []
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            picks.append(pick_particles(volume, VOXEL, options, "bright", chunk_voxels=2_000_000))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert len(picks[0]) > 100
+    assert same(*picks)
 
 
 def test_dark_is_bright_upside_down(planted: NDArray[np.float32]) -> None:

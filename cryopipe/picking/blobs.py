@@ -15,9 +15,9 @@ from __future__ import annotations
 import itertools
 import math
 import mmap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cryopipe.errors import DataError
+from cryopipe.picking.parallel import in_parallel, workers_on
 from cryopipe.picking.peaks import REACH
 from cryopipe.progress import Progress
 
@@ -39,6 +40,7 @@ _FIRST = 0.7
 _CACHED = 2**17
 """Values of a slab that is filtered at a time; with its input it fits into a megabyte or two."""
 
+Result = TypeVar("Result")
 Ranges = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 
@@ -90,6 +92,28 @@ class Scale:
 
 
 @dataclass(frozen=True)
+class Chunk:
+    """A part of the response and the maxima in it: positive points no lower than their six nearest neighbours.
+
+    Attributes
+    ----------
+    ranges
+        Lattice points, start and stop along z, y, x.
+    response
+        The response at them.
+    peaks
+        Lattice indices z, y, x of the maxima, (n, 3).
+    around
+        The response about each maximum, (n, 7, 7, 7).
+    """
+
+    ranges: Ranges
+    response: Tensor
+    peaks: NDArray[np.int64]
+    around: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
 class Source:
     """A volume as the filters see it: centred, clipped, with bright particles, endless by reflection.
 
@@ -136,37 +160,47 @@ class Source:
 
 
 def find_maxima(
-    source: Source,
-    scale: Scale,
-    chunk_voxels: int,
-    what: str,
-) -> Iterator[tuple[Ranges, Tensor, NDArray[np.int64], NDArray[np.float32]]]:
+    source: Source, scale: Scale, examine: Callable[[Chunk], Result], chunk_voxels: int, what: str
+) -> list[Result]:
     """Filter a volume chunk by chunk and find the maxima of the response.
 
     Parameters
     ----------
     source, scale
         The volume and the filter.
+    examine
+        Called with every chunk, possibly with several at a time; what it returns is handed on.
     chunk_voxels
-        Most voxels that a chunk may hold with its halo; it has no influence on the result.
+        Most voxels that the chunks under way may hold with their halos; it has no influence on the result.
     what
         What is being done, for progress messages.
 
-    Yields
-    ------
-    For every chunk: its range of lattice points (start, stop per axis z, y, x), the response there, the
-    lattice indices z, y, x of its maxima (n, 3), and the response around them (n, 7, 7, 7). Maxima are positive
-    and no less than their six nearest neighbours.
+    Returns
+    -------
+    The results of `examine`, in the order of the chunks.
     """
     halo = scale.halo
     lattice = scale.lattice(source.volume.shape)
+    workers = workers_on(source.device)
     load = source.block if scale.step == 1 else _thinned(source, scale, lattice, chunk_voxels, what)
     counter = Progress(math.prod(lattice), "lattice points", f"{what}: searching")
-    for ranges in chunks(lattice, 1, halo, chunk_voxels):
-        response = _difference(load(_grown(ranges, halo)), scale)
-        inner, peaks, around = _maxima(response)
-        yield ranges, inner, peaks.cpu().numpy() + np.array([a for a, _ in ranges]), around.cpu().numpy()
-        counter.advance(inner.numel())
+
+    def search(ranges: Ranges) -> tuple[int, Result]:
+        inner, peaks, around = _maxima(_difference(load(_grown(ranges, halo)), scale))
+        start = np.array([a for a, _ in ranges])
+        return inner.numel(), examine(Chunk(ranges, inner, peaks.cpu().numpy() + start, around.cpu().numpy()))
+
+    results = []
+    pieces = chunks(lattice, 1, halo, _share(chunk_voxels, math.prod(lattice), workers))
+    for count, result in in_parallel(search, pieces, workers):
+        counter.advance(count)
+        results.append(result)
+    return results
+
+
+def _share(chunk_voxels: int, voxels: int, workers: int) -> int:
+    """Size of the chunks of so many workers: together within the limit, and enough of them for all to be busy."""
+    return min(chunk_voxels // workers, max(2**21, voxels // (2 * workers))) if workers > 1 else chunk_voxels
 
 
 def chunks(shape: tuple[int, ...], step: int, halo: int, chunk_voxels: int) -> list[Ranges]:
@@ -203,13 +237,17 @@ def _thinned(
     shape = tuple(n + 2 * pad for n in lattice)
     coarse = torch.empty(shape, device=source.device)
     counter = Progress(source.volume.size, "voxels", f"{what}: smoothing")
-    pieces = chunks(shape, step, radius, chunk_voxels)
-    for ranges in pieces:
+    workers = workers_on(source.device)
+    pieces = chunks(shape, step, radius, _share(chunk_voxels, source.volume.size, workers))
+
+    def smooth(ranges: Ranges) -> None:
         needed = [((a - pad) * step - radius, (b - 1 - pad) * step + radius + 1) for a, b in ranges]
         block = source.block((needed[0], needed[1], needed[2]))
         for axis in range(3):
             block = _convolve(block, kernel, axis, step)
         coarse[tuple(slice(a, b) for a, b in ranges)] = block
+
+    for _ in in_parallel(smooth, pieces, workers):
         counter.advance(round(source.volume.size / len(pieces)))
 
     def load(ranges: Ranges) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from cryopipe.errors import DataError
-from cryopipe.picking.blobs import RATIO, Ranges, Scale, Source, find_maxima
+from cryopipe.picking.blobs import RATIO, Chunk, Scale, Source, find_maxima
 from cryopipe.picking.options import PickOptions
 from cryopipe.picking.peaks import refine, robust_statistics, suppress, upper_deviation
 
@@ -198,27 +198,28 @@ def _candidates(
     scale = Scale.for_diameter(diameter_voxels)
     lattice = scale.lattice(source.volume.shape)
     stride = math.ceil((math.prod(lattice) / _SAMPLES) ** (1 / 3))
-    samples, positions, responses = [], [], []
-    for ranges, response, peaks, around in find_maxima(source, scale, chunk_voxels, what):
-        samples.append(_sample_response(ranges, response, stride, scale.step, source.volume, mask))
-        top, offset, height = refine(around)
-        place = (peaks + offset) * scale.step
+    edge = np.array(source.volume.shape)
+
+    def examine(chunk: Chunk) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        top, offset, height = refine(chunk.around)
+        place = (chunk.peaks + offset) * scale.step
         # A particle cut by a face has its maximum on it, half a voxel beyond the last one's centre.
-        near = top & ((place > -1) & (place < np.array(source.volume.shape))).all(axis=1)
-        positions.append(np.clip(place[near], 0, np.array(source.volume.shape) - 1.0))
-        responses.append(height[near])
-    median, sigma = robust_statistics(np.concatenate(samples))
-    heights = np.concatenate(responses)
+        near = top & ((place > -1) & (place < edge)).all(axis=1)
+        samples = _sample_response(chunk, stride, scale.step, source.volume, mask)
+        return samples, np.clip(place[near], 0, edge - 1.0), height[near]
+
+    found = find_maxima(source, scale, examine, chunk_voxels, what)
+    samples, positions, heights = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    median, sigma = robust_statistics(samples)
     scores = (heights - median) / sigma if sigma > 0 else np.zeros_like(heights)
     # Responses, unlike scores, are comparable between diameters: the ratio of the Gaussians being constant, their
     # difference is normalised for scale, and the diameter that fits a particle answers most. Noise however
     # answers the more the smaller the diameter, so only what rises above its highest peaks counts.
-    return _Candidates(np.concatenate(positions), (scores - _NOISE_PEAK) * sigma, scores)
+    return _Candidates(positions, (scores - _NOISE_PEAK) * sigma, scores)
 
 
 def _sample_response(
-    ranges: Ranges,
-    response: torch.Tensor,
+    chunk: Chunk,
     stride: int,
     step: int,
     volume: NDArray[Any],
@@ -228,11 +229,13 @@ def _sample_response(
 
     Where a voxel equals its next neighbours along all three axes, the tomogram is taken to be padded.
     """
-    starts = [-a % stride for a, _ in ranges]
-    sampled = response[tuple(slice(start, None, stride) for start in starts)].cpu().numpy().astype(np.float64)
+    starts = [-a % stride for a, _ in chunk.ranges]
+    sampled = (
+        chunk.response[tuple(slice(start, None, stride) for start in starts)].cpu().numpy().astype(np.float64)
+    )
     places = [
         np.minimum((a + start + stride * np.arange(count)) * step, n - 1)
-        for (a, _), start, count, n in zip(ranges, starts, sampled.shape, volume.shape, strict=True)
+        for (a, _), start, count, n in zip(chunk.ranges, starts, sampled.shape, volume.shape, strict=True)
     ]
     values = volume[np.ix_(*places)]
     wanted = np.zeros(sampled.shape, dtype=bool)
