@@ -12,7 +12,6 @@ its faces the volume continues as its mirror image, as in scipy.ndimage's mode "
 
 from __future__ import annotations
 
-import itertools
 import math
 import mmap
 from collections.abc import Callable
@@ -25,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cryopipe.errors import DataError
-from cryopipe.picking.parallel import in_parallel, workers_on
+from cryopipe.picking.parallel import Ranges, chunks, in_parallel, share, workers_on
 from cryopipe.picking.peaks import REACH
 from cryopipe.progress import Progress
 
@@ -41,7 +40,6 @@ _CACHED = 2**17
 """Values of a slab that is filtered at a time; with its input it fits into a megabyte or two."""
 
 Result = TypeVar("Result")
-Ranges = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 
 def sigmas_for(diameter: float) -> tuple[float, float]:
@@ -191,40 +189,11 @@ def find_maxima(
         return inner.numel(), examine(Chunk(ranges, inner, peaks.cpu().numpy() + start, around.cpu().numpy()))
 
     results = []
-    pieces = chunks(lattice, 1, halo, _share(chunk_voxels, math.prod(lattice), workers))
+    pieces = chunks(lattice, 1, halo, share(chunk_voxels, math.prod(lattice), workers))
     for count, result in in_parallel(search, pieces, workers):
         counter.advance(count)
         results.append(result)
     return results
-
-
-def _share(chunk_voxels: int, voxels: int, workers: int) -> int:
-    """Size of the chunks of so many workers: together within the limit, and enough of them for all to be busy."""
-    return min(chunk_voxels // workers, max(2**21, voxels // (2 * workers))) if workers > 1 else chunk_voxels
-
-
-def chunks(shape: tuple[int, ...], step: int, halo: int, chunk_voxels: int) -> list[Ranges]:
-    """Cut a lattice into chunks that, at `step` voxels a point and with `halo` voxels around, stay within a size.
-
-    Rows along x are cut last, since they lie together on disk. Chunks become no smaller than 4 points an edge.
-    """
-    counts = [1, 1, 1]
-
-    def edges() -> list[int]:
-        return [math.ceil(n / c) for n, c in zip(shape, counts, strict=True)]
-
-    while math.prod(e * step + 2 * halo for e in edges()) > chunk_voxels:
-        z, y, x = edges()
-        if max(z, y) * step > max(4 * step, 64 if x > 4 else 0):
-            counts[0 if z > y else 1] += 1
-        elif x > 4:
-            counts[2] += 1
-        else:
-            break
-    spans = [
-        [(start, min(start + e, n)) for start in range(0, n, e)] for n, e in zip(shape, edges(), strict=True)
-    ]
-    return [(z, y, x) for z, y, x in itertools.product(*spans)]
 
 
 def _thinned(
@@ -238,7 +207,7 @@ def _thinned(
     coarse = torch.empty(shape, device=source.device)
     counter = Progress(source.volume.size, "voxels", f"{what}: smoothing")
     workers = workers_on(source.device)
-    pieces = chunks(shape, step, radius, _share(chunk_voxels, source.volume.size, workers))
+    pieces = chunks(shape, step, radius, share(chunk_voxels, source.volume.size, workers))
 
     def smooth(ranges: Ranges) -> None:
         needed = [((a - pad) * step - radius, (b - 1 - pad) * step + radius + 1) for a, b in ranges]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,11 +13,42 @@ import torch
 
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
+Ranges = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+"""Start and stop along z, y, x."""
 
 
 def workers_on(device: torch.device) -> int:
     """Return how many chunks to work on at a time: as many as torch may use cores; a GPU takes one."""
     return torch.get_num_threads() if device.type == "cpu" else 1
+
+
+def share(chunk_voxels: int, voxels: int, workers: int) -> int:
+    """Size of the chunks of so many workers: together within the limit, and enough of them for all to be busy."""
+    return min(chunk_voxels // workers, max(2**21, voxels // (2 * workers))) if workers > 1 else chunk_voxels
+
+
+def chunks(shape: tuple[int, ...], step: int, halo: int, chunk_voxels: int) -> list[Ranges]:
+    """Cut a lattice into chunks that, at `step` voxels a point and with `halo` voxels around, stay within a size.
+
+    Rows along x are cut last, since they lie together on disk. Chunks become no smaller than 4 points an edge.
+    """
+    counts = [1, 1, 1]
+
+    def edges() -> list[int]:
+        return [math.ceil(n / c) for n, c in zip(shape, counts, strict=True)]
+
+    while math.prod(e * step + 2 * halo for e in edges()) > chunk_voxels:
+        z, y, x = edges()
+        if max(z, y) * step > max(4 * step, 64 if x > 4 else 0):
+            counts[0 if z > y else 1] += 1
+        elif x > 4:
+            counts[2] += 1
+        else:
+            break
+    spans = [
+        [(start, min(start + e, n)) for start in range(0, n, e)] for n, e in zip(shape, edges(), strict=True)
+    ]
+    return [(z, y, x) for z, y, x in itertools.product(*spans)]
 
 
 def in_parallel(work: Callable[[Piece], Result], pieces: Iterable[Piece], workers: int) -> Iterator[Result]:
