@@ -22,7 +22,7 @@ from torch import Tensor
 from cryopipe.simulation.optics import Optics, contrast_transfer
 
 Profile = Callable[[Tensor, float], Tensor]
-_SAMPLES_OF_CELL = 4
+_SAMPLES_OF_CELL = 3
 
 
 @dataclass(frozen=True)
