@@ -1,9 +1,14 @@
 """Centring on the boxes' own radial profile: known displacements are found, boxes are moved the right way."""
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from cryopipe.features import FeatureOptions, Learner, learn_features
+from cryopipe.features.box_source import Boxes
 from cryopipe.features.centring import CentredBoxes, find_centres
 
 CPU = torch.device("cpu")
@@ -67,3 +72,49 @@ def test_no_boxes_have_no_centres() -> None:
     centring = find_centres(np.zeros((0, 16, 16, 16), np.float32), CPU, seed=0)
     assert centring.shifts_voxels.shape == (0, 3)
     assert centring.scores.shape == (0,)
+
+
+def two_kinds() -> tuple[np.ndarray, np.ndarray]:
+    hollow, shifts = displaced(40)
+    solid = np.stack([np.exp(-(((np.indices((24,) * 3) - 12) ** 2).sum(axis=0)) / 18)] * 40)
+    solid = solid / solid.std() + np.random.default_rng(3).normal(size=solid.shape)
+    return np.concatenate([hollow, solid.astype(np.float32)]), np.concatenate([shifts, np.zeros((40, 3))])
+
+
+def test_each_kind_is_centred_on_its_own_profile() -> None:
+    boxes, shifts = two_kinds()
+    kinds = np.repeat([0, 1], 40)
+    errors = find_centres(boxes, CPU, 0, kinds).shifts_voxels - shifts
+    for kind in (0, 1):
+        assert np.abs(np.median(errors[kinds == kind], axis=0)).max() <= 1
+        assert np.mean(np.abs(errors[kinds == kind]).max(axis=1) <= 2) > 0.9
+
+
+class Sums(Learner):
+    """Stands for a learner: its features are sums over parts of a box."""
+
+    def fit(self, boxes: Boxes, checkpoint: Path | None = None) -> pd.DataFrame:
+        return pd.DataFrame({"iteration": [0]})
+
+    def embed(self, boxes: Boxes) -> np.ndarray:
+        values = boxes[np.arange(len(boxes))]
+        return np.stack([values[:, 12, 12, 12], values[:, 10:14, 10:14, 10:14].mean(axis=(1, 2, 3))], axis=1)
+
+    def save(self, path: object) -> None:
+        raise NotImplementedError
+
+    def load(self, path: object) -> None:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("centre", [True, False])
+def test_features_are_those_of_the_centred_boxes(centre: bool) -> None:
+    boxes, _ = two_kinds()
+    options = FeatureOptions(centre=centre)
+    learner = Sums(options, CPU, 1)
+    learned = learn_features(learner, boxes, options)
+    centred = CentredBoxes(boxes, learned.centring.shifts_voxels)
+    np.testing.assert_array_equal(learned.features, learner.embed(centred))
+    assert (np.abs(learned.centring.shifts_voxels).max() > 0) == centre
+    assert len(learned.history) == 1
+    assert learn_features(learner, boxes[:0], options).centring.shifts_voxels.shape == (0, 3)

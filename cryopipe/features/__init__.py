@@ -7,12 +7,13 @@ import torch
 from cryopipe.errors import ConfigError
 from cryopipe.features.disca import Disca
 from cryopipe.features.learner import Learner
+from cryopipe.features.learning import LearnedFeatures, learn_features
 from cryopipe.features.options import FeatureOptions
 from cryopipe.features.transfer import Transfer
 
 LEARNERS: dict[str, type[Learner]] = {"disca": Disca, "transfer": Transfer}
 
-__all__ = ["LEARNERS", "FeatureOptions", "Learner", "create_learner"]
+__all__ = ["LEARNERS", "FeatureOptions", "LearnedFeatures", "Learner", "create_learner", "learn_features"]
 
 
 def create_learner(

@@ -53,8 +53,12 @@ class Centring:
         return cls(np.zeros((count, 3), np.int64), np.zeros(count, np.float32))
 
 
-def find_centres(boxes: Boxes, device: torch.device, seed: int) -> Centring:
+def find_centres(
+    boxes: Boxes, device: torch.device, seed: int, labels: NDArray[np.int64] | None = None
+) -> Centring:
     """Find the centre of every particle.
+
+    Particles of several kinds have no profile in common; with `labels`, each kind is centred on its own.
 
     Parameters
     ----------
@@ -63,22 +67,25 @@ def find_centres(boxes: Boxes, device: torch.device, seed: int) -> Centring:
     device
         Where to compute.
     seed
-        Decides which boxes make the profile where there are many.
+        Decides which boxes make a profile where there are many.
+    labels
+        (n,) integers; None treats all particles as one kind.
     """
-    count = len(boxes)
-    if not count:
-        return Centring.none(0)
-    chosen = np.sort(np.random.default_rng(seed).permutation(count)[:PROFILE_BOXES])
-    kernel = _common_kernel(torch.from_numpy(boxes[chosen]).to(device))
-    shifts, scores = [], []
-    progress = Progress(count, "boxes", "centring")
-    for start in range(0, count, _BATCH):
-        part = torch.from_numpy(np.asarray(boxes[start : start + _BATCH], np.float32)).to(device)
-        found, score = _best_shifts(torch.fft.rfftn(part.clamp(-CLIP, CLIP), dim=_AXES), kernel)
-        shifts.append(found.flip(1).cpu().numpy())
-        scores.append(score.cpu().numpy())
-        progress.advance(len(part))
-    return Centring(np.concatenate(shifts), np.concatenate(scores))
+    centring = Centring.none(len(boxes))
+    kinds = np.zeros(len(boxes), int) if labels is None else labels
+    progress = Progress(len(boxes), "boxes", "centring")
+    for kind in np.unique(kinds):
+        members = np.flatnonzero(kinds == kind)
+        chosen = np.sort(np.random.default_rng(seed).permutation(members)[:PROFILE_BOXES])
+        kernel = _common_kernel(torch.from_numpy(boxes[chosen]).to(device))
+        for start in range(0, len(members), _BATCH):
+            part = members[start : start + _BATCH]
+            batch = torch.from_numpy(np.asarray(boxes[part], np.float32)).to(device)
+            shifts, scores = _best_shifts(torch.fft.rfftn(batch.clamp(-CLIP, CLIP), dim=_AXES), kernel)
+            centring.shifts_voxels[part] = shifts.flip(1).cpu().numpy()
+            centring.scores[part] = scores.cpu().numpy()
+            progress.advance(len(part))
+    return centring
 
 
 class CentredBoxes:

@@ -50,12 +50,12 @@ class FeatureOptions:
     mixture_starts
         Random starts per number of clusters.
     centre
-        Whether particles are brought to the centres of their boxes first, see `centring`.
+        Whether the particles of each kind are brought to the centres of their boxes, see `centring`.
     stop_agreement
         Training ends when this share of labels stays the same.
     """
 
-    learner: str = "disca"
+    learner: str = "transfer"
     centre: bool = True
     network: str = "encoder"
     weights: str | None = None

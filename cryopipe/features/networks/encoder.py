@@ -1,9 +1,8 @@
 """The transfer encoder: three scales of convolutions, pooled over the box to one short vector.
 
 After DeepFinder's encoder (Moebel & Kervrann 2022: pairs of 3^3 convolutions between poolings, a 32-d head), with
-three differences. The last maps are pooled over the whole box, so that boxes of any size go in. Group normalisation
-replaces none: it knows nothing of the training data's statistics, and real boxes differ from simulated ones.
-And beside the maximum and the mean there is a mean under a Gaussian about the box centre, which tells the particle
+three differences. The last maps are pooled over the box, so that boxes of any size go in. Batches are normalised after
+every convolution: without that, and with another normalisation, training stood still. And beside the maximum and the mean there is a mean under a Gaussian about the box centre, which tells the particle
 that was picked from its neighbours, and a centred particle from one that was picked at its rim.
 """
 
@@ -27,7 +26,7 @@ class TransferEncoder(nn.Module):
     Parameters
     ----------
     widths
-        Filters at full, half and quarter resolution; multiples of 8.
+        Filters at full, half and quarter resolution.
     feature_width
         Length of the feature vector.
     """
