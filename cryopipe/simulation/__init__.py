@@ -1,7 +1,8 @@
 """Simulated macromolecules, scenes, tilt series and boxes, all with known truth."""
 
 from cryopipe.simulation.assemblies import AssemblySpec
-from cryopipe.simulation.boxes import BoxOptions, BoxSimulator, SimulatedBoxes
+from cryopipe.simulation.box_options import BoxOptions
+from cryopipe.simulation.boxes import BoxSimulator, SimulatedBoxes
 from cryopipe.simulation.maps import phantom_from_density, read_map, read_maps
 from cryopipe.simulation.options import SimulationOptions
 from cryopipe.simulation.output import write_tomogram

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from cryopipe.errors import SimulationError
+from cryopipe.simulation.box_options import BoxOptions
 from cryopipe.simulation.neighbours import Neighbourhood
 from cryopipe.simulation.optics import Optics, tilt_angles
 from cryopipe.simulation.phantoms import Phantom
@@ -20,81 +20,6 @@ from cryopipe.simulation.transfer import box_transfer
 
 _AXES = (-3, -2, -1)
 _REFERENCE_DRAWS = 6
-
-
-@dataclass(frozen=True)
-class BoxOptions:
-    """How boxes are made.
-
-    Attributes
-    ----------
-    box_size
-        Voxels, even. The voxel size is the phantoms'.
-    snr
-        (lowest, highest), drawn per box, uniform on a logarithmic scale: variance of the noise-free
-        reconstructed box over variance of the noise, both inside the particle's bounding sphere.
-        Infinity makes boxes without noise.
-    tilt_range, tilt_step
-        Degrees.
-    defocus
-        (lowest, highest) micrometre, underfocus positive.
-    voltage, spherical_aberration, amplitude_contrast
-        Kilovolt, millimetre, fraction.
-    displacement
-        Angstrom; centres are displaced uniformly within a ball of this radius.
-    crowding
-        Volume fraction of protein around the particle; 0 leaves it alone.
-    structural_noise
-        Fraction of the noise variance that lies in the specimen (ice, small molecules), imaged with it.
-    thickness
-        Angstrom, of the specimen; grain (structural noise) along its whole depth is seen at once.
-    transfers
-        How many steps a range of defocus is divided into.
-    """
-
-    box_size: int = 32
-    snr: tuple[float, float] = (0.1, 0.1)
-    tilt_range: tuple[float, float] = (-60.0, 60.0)
-    tilt_step: float = 3.0
-    defocus: tuple[float, float] = (5.0, 5.0)
-    voltage: float = 300.0
-    spherical_aberration: float = 2.7
-    amplitude_contrast: float = 0.07
-    displacement: float = 0.0
-    crowding: float = 0.0
-    structural_noise: float = 0.3
-    thickness: float = 1000.0
-    transfers: int = 6
-
-    def __post_init__(self) -> None:
-        if self.box_size < 8 or self.box_size % 2:
-            raise SimulationError(
-                f"box size of {self.box_size} voxels", remedy="give an even number from 8 on"
-            )
-        if not 0 < self.snr[0] <= self.snr[1]:
-            raise SimulationError(
-                f"SNR {self.snr[0]:g} to {self.snr[1]:g}",
-                remedy="give lowest and highest above 0; inf for no noise",
-            )
-        if not 0 <= self.crowding <= 0.35:
-            raise SimulationError(
-                f"crowding of {self.crowding:g} does not fit", remedy="give a volume fraction from 0 to 0.35"
-            )
-        if not 0 <= self.structural_noise <= 1:
-            raise SimulationError(
-                f"structural noise of {self.structural_noise:g}",
-                remedy="give a fraction of the variance, 0 to 1",
-            )
-        if not 0 < self.thickness < math.inf:
-            raise SimulationError(
-                f"thickness of {self.thickness:g}", remedy="give angstrom above 0, e.g. 1000"
-            )
-        if not 0 <= self.displacement < math.inf:
-            raise SimulationError(f"displacement of {self.displacement:g}", remedy="give 0 angstrom or more")
-        if not self.defocus[0] <= self.defocus[1]:
-            raise SimulationError(
-                f"defocus {self.defocus[0]:g} to {self.defocus[1]:g}", remedy="give lowest and highest"
-            )
 
 
 class SimulatedBoxes(NamedTuple):
