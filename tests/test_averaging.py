@@ -40,7 +40,7 @@ from cryopipe.volume.geometry import (
     rotation_grid,
 )
 from cryopipe.volume.rotate import rotate_volumes
-from cryopipe.volume.wedge import measured
+from cryopipe.volume.wedge import measured, wedge_mask
 
 CPU = torch.device("cpu")
 VOXEL = 10.0
@@ -205,7 +205,8 @@ def test_maps_are_brought_into_one_frame_and_poses_follow() -> None:
         matrices(Rotation.from_euler("ZYZ", [70, 40, 150], degrees=True)), torch.tensor([[1.4, -2.2, 0.6]])
     )
     target = turned(volume, pose)
-    found = common_frame(target, volume, band, None, 4.0)
+    found, score = common_frame(target, volume, band, None, 4.0)
+    assert score > 0.99
     assert correlation(turned(volume, found), target) > 0.999
     # A particle of the first map must be the same particle of the second.
     particle = Poses(
@@ -250,7 +251,7 @@ def test_the_average_is_the_structure_with_its_hand(truth: BoxSet, aligned: Alig
     assert correlation(average * mask, expected * mask) > 0.93
     mirrored = torch.roll(average.flip(2), 1, dims=2)
     band = Band(20, 7, CPU)
-    back = turned(mirrored, common_frame(expected, mirrored, band, None, 3.0))
+    back = turned(mirrored, common_frame(expected, mirrored, band, None, 3.0)[0])
     assert correlation(back * mask, expected * mask) < 0.85
 
 
@@ -295,6 +296,19 @@ def test_empty_boxes_are_no_crash() -> None:
     assert np.isfinite(result.average).all()
     assert np.isfinite(result.shifts_voxels).all()
     assert result.resolution_0143 == math.inf
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_no_resolution_is_called_in_pure_noise(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    wedge = wedge_mask(20, (-60, 60)).numpy()
+    noise = rng.normal(size=(60, 20, 20, 20))
+    boxes = np.fft.ifftn(np.fft.fftn(noise, axes=(1, 2, 3)) * wedge, axes=(1, 2, 3)).real.astype(np.float32)
+    result = align_cluster(boxes, np.tile([-60.0, 60.0], (60, 1)), VOXEL, QUICK, seed=seed)
+    assert result.fsc is not None
+    assert result.resolution_0143 == math.inf
+    assert result.fsc.corrected.correlation[5:].max() < 0.143
+    assert "cryopipeResolution0143" not in fsc_blocks(result, "C1")["general"]
 
 
 def test_boxes_that_do_not_belong_are_left_out(truth: BoxSet) -> None:

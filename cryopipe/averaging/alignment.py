@@ -17,11 +17,12 @@ from cryopipe.averaging.band import Band
 from cryopipe.averaging.frames import centre_of_density, common_frame, transform_poses, turned
 from cryopipe.averaging.halfset import HalfSet
 from cryopipe.averaging.options import AveragingOptions
+from cryopipe.averaging.resolution import Resolution, measure_resolution
 from cryopipe.averaging.search import Grid, Poses, shift_grid
 from cryopipe.averaging.spectra import Boxes, Spectra
 from cryopipe.averaging.start import StartData, best_start
 from cryopipe.volume.fourier import shift_volumes
-from cryopipe.volume.fsc import FSC, CorrectedFSC, corrected_fsc, fourier_shell_correlation, resolution_at
+from cryopipe.volume.fsc import FSC, CorrectedFSC, fourier_shell_correlation, resolution_at
 from cryopipe.volume.geometry import rotation_grid, symmetry_rotations
 from cryopipe.volume.masks import sphere_mask
 
@@ -60,7 +61,7 @@ class AlignmentResult:
     fsc
         None where there are too few boxes to measure it.
     resolution_0143, resolution_05
-        Angstrom; infinite where not measured or where nothing is common.
+        Angstrom; infinite where not measured, and where the half-maps agree no better than noise.
     voxel_size
         Angstrom.
     """
@@ -253,13 +254,13 @@ def _refine(
         if settled and number >= len(searches) + 1:
             break
         band = finer
-    return _finish(setting, halves, half_sets, frame, band, seed)
+    return _finish(setting, halves, half_sets, frame, seed)
 
 
 def _agreement(setting: _Setting, band: Band, sums: list[Tensor], frame: Poses | None) -> tuple[Poses, FSC]:
     """Return the frame between the halves' maps and how far they agree in it; neither half learns of the other."""
     volumes = [band.volume_from_sums(s, setting.no_prior(band)) * setting.mask for s in sums]
-    frame = common_frame(volumes[0], volumes[1], band, frame, setting.max_shift_voxels)
+    frame, _ = common_frame(volumes[0], volumes[1], band, frame, setting.max_shift_voxels)
     fsc = fourier_shell_correlation(volumes[0], turned(volumes[1], frame), setting.voxel_size)
     fsc.correlation[band.shells + 1 :] = 0  # nothing was summed there
     return frame, fsc
@@ -279,30 +280,31 @@ def _finish(
     halves: list[HalfSet],
     half_sets: NDArray[np.intp],
     frame: Poses | None,
-    band: Band,
     seed: int,
 ) -> AlignmentResult:
     """Bring half 2 to the frame of half 1, average, and measure the resolution."""
+    coarse, reach = setting.band(setting.start_shells), setting.max_shift_voxels
     if len(halves) == 2:
         if frame is None:
-            frame = common_frame(halves[0].volume, halves[1].volume, band, None, setting.max_shift_voxels)
+            frame, _ = common_frame(halves[0].volume, halves[1].volume, coarse, None, reach)
         halves[1].set_poses(transform_poses(halves[1].poses, frame))
     complete = setting.band(setting.spectra.box_size)
     sums = [wedge_compensated_sums(half, complete) for half in halves]
     half_maps = [wedge_compensated_average(s, complete) for s in sums]
     average = wedge_compensated_average(torch.stack(sums).sum(dim=0), complete)
-    fsc, resolutions = None, (math.inf, math.inf)
+    measured = None
     if len(halves) == 2 and len(half_sets) >= FEWEST_FOR_FSC:
-        fsc = corrected_fsc(half_maps[0], half_maps[1], setting.voxel_size, setting.mask, seed)
         finest = setting.options.finest_resolution
-        resolutions = (resolution_at(fsc.corrected, 0.143, finest), resolution_at(fsc.corrected, 0.5, finest))
-        average = fsc_weighted(average, fsc.corrected)
-    return _result(setting, halves, half_sets, average, half_maps, fsc, resolutions)
+        measured = measure_resolution(
+            half_maps[0], half_maps[1], setting.mask, setting.voxel_size, coarse, reach, finest, seed
+        )
+        average = fsc_weighted(average, measured.fsc.corrected)
+    return _result(setting, halves, half_sets, average, half_maps, measured)
 
 
 def _result(
     setting: _Setting, halves: list[HalfSet], half_sets: NDArray[np.intp], average: Tensor,
-    half_maps: list[Tensor], fsc: CorrectedFSC | None, resolutions: tuple[float, float],
+    half_maps: list[Tensor], measured: Resolution | None,
 ) -> AlignmentResult:  # fmt: skip
     count = len(half_sets)
     matrices, shifts = np.zeros((count, 3, 3)), np.zeros((count, 3))
@@ -315,5 +317,9 @@ def _result(
     maps = [volume.float().cpu().numpy() for volume in (average, half_maps[0], half_maps[-1])]
     return AlignmentResult(
         Rotation.from_matrix(matrices), shifts, scores, kept, half_sets, maps[0], (maps[1], maps[2]),
-        setting.mask.cpu().numpy(), fsc, resolutions[0], resolutions[1], setting.voxel_size,
+        setting.mask.cpu().numpy(),
+        None if measured is None else measured.fsc,
+        math.inf if measured is None else measured.at_0143,
+        math.inf if measured is None else measured.at_05,
+        setting.voxel_size,
     )  # fmt: skip

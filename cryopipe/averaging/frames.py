@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cryopipe.averaging.band import Band
 from cryopipe.averaging.search import Grid, Poses, Reference, best_on_grid, refine_poses, shift_grid
+from cryopipe.volume.fsc import fourier_shell_correlation, randomise_phases
 from cryopipe.volume.geometry import rotation_grid
 from cryopipe.volume.rotate import rotate_volumes
 
 SEARCH_ANGLE = 12.0
 """Covering radius in degrees of the search for the rotation between two maps."""
+FRAME_STEPS = 6
+"""Steps of local refinement after it."""
+NOISE_DRAWS = 5
+"""Copies with random phases that the agreement of two maps is judged against."""
 
 
 def centre_of_density(volume: Tensor) -> Tensor:
@@ -24,9 +33,9 @@ def centre_of_density(volume: Tensor) -> Tensor:
 
 
 def common_frame(
-    target: Tensor, volume: Tensor, band: Band, guess: Poses | None, max_shift_voxels: float, rounds: int = 6
-) -> Poses:
-    """Return the pose that carries `volume` onto `target`.
+    target: Tensor, volume: Tensor, band: Band, guess: Poses | None, max_shift_voxels: float
+) -> tuple[Poses, float]:
+    """Return the pose that carries `volume` onto `target`, and how well.
 
     Parameters
     ----------
@@ -38,29 +47,57 @@ def common_frame(
         Where to begin; None to try all rotations.
     max_shift_voxels
         Farthest shift tried.
-    rounds
-        Steps of local refinement at most.
 
     Returns
     -------
-    One rotation and shift.
+    One rotation and shift, and the correlation of the coefficients, every shell with the same weight.
     """
     complete = torch.ones(1, len(band), device=band.device)
-    coefficients = band.coefficients(target[None])
-    noise = _shell_amplitudes(coefficients[0], band)
-    reference = Reference(
-        band,
-        band.reference_grid(volume, gradient=True),
-        _shell_amplitudes(band.coefficients(volume[None])[0], band),
-    )
-    coefficients = coefficients / noise
+    goal, other = (band.coefficients(v[None]) for v in (target, volume))
+    grid = band.reference_grid(volume, gradient=True)
+    reference = Reference(band, grid, _shell_amplitudes(other[0], band))
+    goal = goal / _shell_amplitudes(goal[0], band)
     if guess is None:
-        grid = torch.from_numpy(rotation_grid(SEARCH_ANGLE).as_matrix()).to(volume)
-        search = Grid(grid, shift_grid(max_shift_voxels, 2.0, band.device))
-        guess = best_on_grid(
-            coefficients, torch.zeros(1, dtype=torch.long, device=band.device), complete, reference, search
-        )
-    return refine_poses(coefficients, complete, reference, guess, 2 * max_shift_voxels + 1, rounds)[0]
+        rotations = torch.from_numpy(rotation_grid(SEARCH_ANGLE).as_matrix()).to(volume)
+        search = Grid(rotations, shift_grid(max_shift_voxels, 2.0, band.device))
+        scheme = torch.zeros(1, dtype=torch.long, device=band.device)
+        guess = best_on_grid(goal, scheme, complete, reference, search)
+    pose, score = refine_poses(goal, complete, reference, guess, 2 * max_shift_voxels + 1, FRAME_STEPS)
+    return pose, float(score[0])
+
+
+@dataclass(frozen=True)
+class NoiseAgreement:
+    """How well maps without anything in common agree once one is carried onto the other.
+
+    Attributes
+    ----------
+    score
+        The best correlation that `common_frame` gave.
+    correlation
+        (shells,) mean Fourier shell correlation inside the mask.
+    """
+
+    score: float
+    correlation: NDArray[np.float64]
+
+
+def noise_agreement(
+    half1: Tensor, half2: Tensor, mask: Tensor, band: Band, max_shift_voxels: float, seed: int
+) -> NoiseAgreement:
+    """Carry half-map 2 onto copies of half-map 1 with random phases, as one does onto half-map 1.
+
+    Of all rotations and shifts the best is taken, so that even noise agrees with noise to some degree; here
+    that degree is measured.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    scores, curves = [], []
+    for _ in range(NOISE_DRAWS):
+        random = randomise_phases(half1, 1, generator) * mask
+        frame, score = common_frame(random, half2 * mask, band, None, max_shift_voxels)
+        scores.append(score)
+        curves.append(fourier_shell_correlation(random, turned(half2 * mask, frame), 1.0).correlation)
+    return NoiseAgreement(max(scores), np.mean(curves, axis=0))
 
 
 def turned(volume: Tensor, pose: Poses) -> Tensor:

@@ -46,7 +46,7 @@ def particle_table(particles: pd.DataFrame, result: AlignmentResult) -> pd.DataF
 def fsc_blocks(result: AlignmentResult, symmetry: str) -> dict[str, pd.DataFrame | dict[str, object]]:
     """Return the blocks `general` and `fsc` of a cluster's FSC file.
 
-    A resolution that was not measured, or that is coarser than the first shell, is left out of `general`.
+    A resolution that was not measured, or not called, is left out of `general`.
     """
     general: dict[str, object] = {
         "cryopipeParticles": len(result.kept),

@@ -203,7 +203,7 @@ def _align(
     mask = sphere_mask(n, 0.4 * n, max(2.0, n / 10))
     goal, other = (low_pass(v, coarser, voxel_size) * mask for v in (goal, other))
     band = Band(n, math.ceil(n * voxel_size / coarser), goal.device)
-    frame = common_frame(goal, other, band, None, options.max_shift / voxel_size)
+    frame, _ = common_frame(goal, other, band, None, options.max_shift / voxel_size)
     return _Match(frame, _masked_correlation(goal, turned(other, frame), mask))
 
 

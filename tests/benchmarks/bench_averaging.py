@@ -88,7 +88,7 @@ def against_truth(result: AlignmentResult, truth: BoxSet, frame: Rotation) -> tu
     average, exact = torch.from_numpy(result.average), truth.truth.float()
     band = Band(BOX, 14, torch.device("cpu"))
     guess = Poses(torch.from_numpy(frame.as_matrix()).float()[None], torch.zeros(1, 3))
-    pose = common_frame(exact, average, band, guess, 4.0)
+    pose, _ = common_frame(exact, average, band, guess, 4.0)
     mask = sphere_mask(BOX, BOX * 0.36, 4)
     fsc = fourier_shell_correlation(turned(average, pose), exact, VOXEL, mask)
     return resolution_at(fsc, 0.5), resolution_at(fsc, 0.143)
