@@ -18,8 +18,9 @@ from cryopipe.volume.fsc import CorrectedFSC, corrected_fsc, resolution_at
 
 logger = logging.getLogger(__name__)
 
-BETTER_THAN_NOISE = 1.1
-"""The half-maps' correlation must exceed this multiple of the best that noise reached."""
+BETTER_THAN_NOISE = 1.3
+"""The half-maps' correlation must exceed this multiple of the best that noise reached; the halves of sets of
+pure noise came to 1.2 at most."""
 
 
 @dataclass(frozen=True)
