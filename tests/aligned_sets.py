@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from cryopipe.volume.geometry import angular_distance, random_rotations
+from cryopipe.volume.geometry import angular_distance, random_rotations, symmetry_rotations
 from cryopipe.volume.wedge import wedge_mask
 
 CHAIN = np.array(
@@ -58,23 +58,26 @@ def box_set(
     seed: int = 0,
     tilt_range: tuple[float, float] = (-60.0, 60.0),
     largest_shift: float = 1.2,
+    symmetry: str = "C1",
 ) -> BoxSet:
     """Make boxes; `noise` is a standard deviation, where the map's maximum is about 1."""
+    group = list(symmetry_rotations(symmetry))
     rng = np.random.default_rng(seed)
     rotations = random_rotations(count, rng)
     shifts = rng.uniform(-largest_shift, largest_shift, (count, 3))
     wedge = wedge_mask(box_size, tilt_range).numpy()
     boxes = np.empty((count, *(box_size,) * 3), dtype=np.float32)
     for i in range(count):
-        volume = chain_map(box_size, rotations[i], shifts[i])
+        volume = sum(chain_map(box_size, rotations[i] * element, shifts[i]) for element in group)
         volume = volume + rng.normal(0, noise, volume.shape)
         boxes[i] = np.fft.ifftn(np.fft.fftn(volume) * wedge).real
+    truth = torch.from_numpy(sum(chain_map(box_size, element) for element in group))
     return BoxSet(
         boxes,
         np.tile(tilt_range, (count, 1)),
         rotations,
         shifts,
-        torch.from_numpy(chain_map(box_size)),
+        truth,
     )
 
 

@@ -38,6 +38,7 @@ from cryopipe.volume.geometry import (
     random_rotations,
     rotation_from_relion_angles,
     rotation_grid,
+    symmetry_rotations,
 )
 from cryopipe.volume.rotate import rotate_volumes
 from cryopipe.volume.wedge import measured, wedge_mask
@@ -309,6 +310,19 @@ def test_no_resolution_is_called_in_pure_noise(seed: int) -> None:
     assert result.resolution_0143 == math.inf
     assert result.fsc.corrected.correlation[5:].max() < 0.143
     assert "cryopipeResolution0143" not in fsc_blocks(result, "C1")["general"]
+
+
+@pytest.mark.parametrize("symmetry", ["C3", "D2"])
+def test_an_imposed_symmetry_is_that_of_the_average(symmetry: str) -> None:
+    truth = box_set(30, noise=0.3, seed=5, symmetry=symmetry)
+    options = AveragingOptions(**{**vars(QUICK), "symmetry": symmetry})
+    result = align_cluster(truth.boxes, truth.tilt_ranges, VOXEL, options, seed=1)
+    average, mask = torch.from_numpy(result.average), torch.from_numpy(result.mask)
+    for element in symmetry_rotations(symmetry):
+        turned_average = rotate_volumes(average[None], matrices(element), None, "cubic")[0]
+        assert correlation(turned_average * mask, average * mask) > 0.98
+    pose, _ = common_frame(truth.truth.float(), average, Band(20, 7, CPU), None, 3.0)
+    assert correlation(turned(average, pose) * mask, truth.truth.float() * mask) > 0.9
 
 
 def test_boxes_that_do_not_belong_are_left_out(truth: BoxSet) -> None:

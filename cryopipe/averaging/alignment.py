@@ -14,17 +14,14 @@ from torch import Tensor
 
 from cryopipe.averaging.averages import fsc_weighted, wedge_compensated_average, wedge_compensated_sums
 from cryopipe.averaging.band import Band
-from cryopipe.averaging.frames import centre_of_density, common_frame, transform_poses, turned
+from cryopipe.averaging.frames import common_frame, transform_poses, turned
 from cryopipe.averaging.halfset import HalfSet
 from cryopipe.averaging.options import AveragingOptions
 from cryopipe.averaging.resolution import Resolution, measure_resolution
-from cryopipe.averaging.search import Grid, Poses, shift_grid
+from cryopipe.averaging.search import Grid, Poses
+from cryopipe.averaging.setting import Setting
 from cryopipe.averaging.spectra import Boxes, Spectra
-from cryopipe.averaging.start import StartData, best_start
-from cryopipe.volume.fourier import shift_volumes
 from cryopipe.volume.fsc import FSC, CorrectedFSC, fourier_shell_correlation, resolution_at
-from cryopipe.volume.geometry import rotation_grid, symmetry_rotations
-from cryopipe.volume.masks import sphere_mask
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +103,7 @@ def align_cluster(
     Poses, half-maps, average and resolution. Fewer than ten boxes are averaged without a resolution.
     """
     spectra = Spectra(boxes, tilt_ranges, device or torch.device("cpu"))
-    setting = _Setting(spectra, voxel_size, options)
+    setting = Setting(spectra, voxel_size, options)
     rng = np.random.default_rng(seed)
     half_sets = _half_sets(len(spectra), rng)
     halves = [
@@ -135,7 +132,7 @@ def refine(
         (n,) 1 or 2; kept.
     """
     spectra = Spectra(boxes, tilt_ranges, device or torch.device("cpu"))
-    setting = _Setting(spectra, voxel_size, options)
+    setting = Setting(spectra, voxel_size, options)
     matrices = torch.from_numpy(rotations.as_matrix()).to(setting.mask)
     poses = Poses(matrices, torch.from_numpy(np.asarray(shifts_voxels)).to(setting.mask))
     band = setting.band(setting.start_shells)
@@ -151,66 +148,6 @@ def refine(
     return _refine(setting, halves, np.asarray(half_sets), [], seed)
 
 
-class _Setting:
-    """What all steps of one alignment share."""
-
-    def __init__(self, spectra: Spectra, voxel_size: float, options: AveragingOptions) -> None:
-        self.spectra, self.voxel_size, self.options = spectra, voxel_size, options
-        n = spectra.box_size
-        self.extent = n * voxel_size
-        diameter = options.mask_diameter or 0.8 * self.extent
-        edge = max(2.0, n / 10)
-        self.mask = sphere_mask(n, min(diameter / voxel_size / 2, n / 2 - edge), edge, spectra.device)
-        self.max_shift_voxels = options.max_shift / voxel_size
-        self.symmetry = torch.from_numpy(symmetry_rotations(options.symmetry).as_matrix()).to(self.mask)
-        self.last_shell = int(self.extent / max(options.finest_resolution, 2 * voxel_size))
-        self.start_shells = self.shell_of(options.start_resolution)
-
-    def shell_of(self, resolution: float) -> int:
-        """Return the shell of a resolution, at least 4 and within the data's limit."""
-        return min(self.last_shell, max(4, math.ceil(self.extent / resolution)))
-
-    def band(self, shells: int) -> Band:
-        """Return the coefficients up to a shell."""
-        return Band(self.spectra.box_size, shells, self.spectra.device)
-
-    def no_prior(self, band: Band) -> Tensor:
-        """Return the noise-to-signal ratios that leave a map as it is."""
-        return torch.full((band.shells + 1,), 0.01, device=band.device)
-
-    def exhaustive_search(self, angle: float) -> Grid:
-        """Return all rotations at a covering radius, with all shifts two voxels apart."""
-        grid = rotation_grid(angle, self.options.symmetry)
-        shifts = shift_grid(self.max_shift_voxels, 2.0, self.spectra.device)
-        return Grid(torch.from_numpy(grid.as_matrix()).to(self.mask), shifts)
-
-    def half(self, indices: NDArray[np.intp], volume: Tensor, number: int) -> HalfSet:
-        """Return one half-set with its first map."""
-        # A little beyond the allowed shift, so that the edge of the search does not attract.
-        return HalfSet(
-            self.spectra, indices, volume, self.symmetry, 1.2 * self.max_shift_voxels + 0.5, f"half {number}"
-        )
-
-    def start_half(self, indices: NDArray[np.intp], number: int, rng: np.random.Generator) -> HalfSet:
-        """Return a half-set with the first map that its own boxes give."""
-        options = self.options
-        subset = np.sort(rng.permutation(indices)[: options.start_boxes])
-        data = StartData(
-            self.spectra, subset, self.band(self.start_shells), self.mask, self.voxel_size, options
-        )
-        volume = best_start(data, options, rng, f"half {number}").volume
-        centre = centre_of_density(volume * self.mask)
-        if options.symmetry.upper() not in ("C1",):
-            centre = centre * self._free_axes()
-        volume = shift_volumes(volume[None], -centre[None])[0] * self.mask
-        return self.half(indices, volume, number)
-
-    def _free_axes(self) -> Tensor:
-        """Return 1 for the axes along which the point group leaves the centre free: z for Cn, else none."""
-        along_z = 1.0 if self.options.symmetry.upper().startswith("C") else 0.0
-        return torch.tensor([0.0, 0.0, along_z], device=self.mask.device)
-
-
 def _half_sets(count: int, rng: np.random.Generator) -> NDArray[np.intp]:
     """Return 1 or 2 for every box, evenly and at random."""
     numbers = np.arange(count) % 2 + 1
@@ -218,7 +155,7 @@ def _half_sets(count: int, rng: np.random.Generator) -> NDArray[np.intp]:
 
 
 def _refine(
-    setting: _Setting,
+    setting: Setting,
     halves: list[HalfSet],
     half_sets: NDArray[np.intp],
     searches: list[Grid | None],
@@ -257,7 +194,7 @@ def _refine(
     return _finish(setting, halves, half_sets, frame, seed)
 
 
-def _agreement(setting: _Setting, band: Band, sums: list[Tensor], frame: Poses | None) -> tuple[Poses, FSC]:
+def _agreement(setting: Setting, band: Band, sums: list[Tensor], frame: Poses | None) -> tuple[Poses, FSC]:
     """Return the frame between the halves' maps and how far they agree in it; neither half learns of the other."""
     volumes = [band.volume_from_sums(s, setting.no_prior(band)) * setting.mask for s in sums]
     frame, _ = common_frame(volumes[0], volumes[1], band, frame, setting.max_shift_voxels)
@@ -276,7 +213,7 @@ def _noise_to_signal(fsc: FSC, band: Band) -> Tensor:
 
 
 def _finish(
-    setting: _Setting,
+    setting: Setting,
     halves: list[HalfSet],
     half_sets: NDArray[np.intp],
     frame: Poses | None,
@@ -303,7 +240,7 @@ def _finish(
 
 
 def _result(
-    setting: _Setting, halves: list[HalfSet], half_sets: NDArray[np.intp], average: Tensor,
+    setting: Setting, halves: list[HalfSet], half_sets: NDArray[np.intp], average: Tensor,
     half_maps: list[Tensor], measured: Resolution | None,
 ) -> AlignmentResult:  # fmt: skip
     count = len(half_sets)
