@@ -85,8 +85,9 @@ class HalfSet:
         )
         sums = band.empty_sums()
         counter = Progress(len(self.indices), "boxes", f"aligning {self.name}")
-        # Seven turned references of six floats per coefficient, and the products of the search.
-        for batch in batches(np.arange(len(self.indices)), len(band) * 400):
+        # Coefficients with six derivatives and their copies, and in a search the box at every shift.
+        each = len(band) * (400 + (0 if search is None else 16 * len(search.shifts_voxels)))
+        for batch in batches(np.arange(len(self.indices)), each):
             raw = self.spectra.coefficients(self.indices[batch], band, wedges)
             schemes = self.spectra.scheme_of_box[self.indices[batch]]
             scaled, measured = raw / reference.noise, wedges[schemes]
