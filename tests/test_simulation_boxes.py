@@ -11,8 +11,9 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from cryopipe.errors import SimulationError
-from cryopipe.simulation import EXAMPLES, BoxOptions, BoxSimulator, Phantom, phantom
+from cryopipe.simulation import EXAMPLES, AssemblySpec, BoxOptions, BoxSimulator, Phantom, phantom
 from cryopipe.simulation.optics import Optics, contrast_transfer, electron_wavelength, tilt_angles
+from cryopipe.simulation.rendering import random_matrices
 from cryopipe.simulation.transfer import box_transfer, mean_power
 from cryopipe.volume.fsc import fourier_shell_correlation
 from cryopipe.volume.rotate import rotate_volumes
@@ -145,17 +146,32 @@ def test_rotations_are_uniform(classes: list[Phantom]) -> None:
     assert np.abs(expected - np.arange(600) / 600).max() < 0.07
 
 
-def test_crowding_adds_neighbours_that_leave_the_centre_alone(classes: list[Phantom]) -> None:
+@pytest.mark.parametrize("crowding", [0.05, 0.2])
+def test_crowding_is_the_asked_volume_fraction(classes: list[Phantom], crowding: float) -> None:
+    simulator = BoxSimulator(classes, BoxOptions(snr=NO_NOISE, crowding=crowding), seed=2)
+    empty = torch.full((24,), 3)
+    scenes = simulator._scene(empty, torch.eye(3).expand(24, 3, 3), torch.zeros(24, 3))
+    assert float(scenes.mean()) == pytest.approx(crowding, rel=0.15)
+
+
+def test_neighbours_leave_the_particle_alone(classes: list[Phantom]) -> None:
     alone = BoxSimulator(classes, BoxOptions(snr=NO_NOISE), seed=2)
-    crowded = BoxSimulator(classes, BoxOptions(snr=NO_NOISE, crowding=0.15), seed=2)
+    crowded = BoxSimulator(classes, BoxOptions(snr=NO_NOISE, crowding=0.2), seed=2)
     labels = torch.zeros(12, dtype=torch.long)
-    turns = torch.eye(3).expand(12, 3, 3)
-    nowhere = torch.zeros(12, 3)
-    bare, full = alone._scene(labels, turns, nowhere), crowded._scene(labels, turns, nowhere)
-    assert full.mean() / full.max() > 2 * bare.mean() / full.max()
-    assert 0.08 < float(full.mean()) < 0.22
-    core = _sphere(48, torch.zeros(3), 0.5 * classes[0].radius / VOXEL_SIZE)
-    assert (full - bare)[:, core].abs().mean() < 0.03
+    turns = random_matrices(12, torch.Generator().manual_seed(3))
+    bare = alone._scene(labels, turns, torch.zeros(12, 3))
+    full = crowded._scene(labels, turns, torch.zeros(12, 3))
+    assert float(full.mean()) > float(bare.mean()) + 0.08
+    assert float((full - bare)[bare > 0.3].abs().max()) < 0.2
+    assert not torch.equal(full[0] - bare[0], full[1] - bare[1])
+
+
+def test_a_crowd_that_does_not_pack_is_refused() -> None:
+    ring = [phantom(AssemblySpec("shell", "O", 1.0e6, 8), VOXEL_SIZE, RESOLUTION)]
+    with pytest.raises(
+        SimulationError, match=r"crowding of 0\.35 does not fit: these species pack to 0\.[0-9]+; lower"
+    ):
+        BoxSimulator(ring, BoxOptions(crowding=0.35), neighbours=ring)
 
 
 def test_boxes_without_a_particle(classes: list[Phantom]) -> None:

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from cryopipe.errors import SimulationError
 from cryopipe.simulation.box_options import BoxOptions
-from cryopipe.simulation.neighbours import Neighbourhood
+from cryopipe.simulation.neighbours import Crowd
 from cryopipe.simulation.optics import Optics, tilt_angles
-from cryopipe.simulation.phantoms import Phantom
+from cryopipe.simulation.phantoms import Phantom, filler_phantoms
 from cryopipe.simulation.rendering import ParticleRenderer, paste, random_matrices
 from cryopipe.simulation.transfer import box_transfer
 
@@ -63,7 +63,7 @@ class BoxSimulator:
     seed
         Same seed and same calls, same boxes.
     neighbours
-        Species that crowd the particle; by default the classes themselves.
+        Species that crowd the particle; by default the classes themselves and as many small unknown proteins.
 
     Raises
     ------
@@ -88,10 +88,10 @@ class BoxSimulator:
         self._radii = torch.tensor([one.radius / self.voxel_size for one in self.classes], device=self.device)
         _check_fit(self.classes, options, self.voxel_size)
         self.context_size = 2 * round(0.75 * options.box_size)
-        self._neighbourhood = None
+        self._crowd = None
         if options.crowding > 0:
-            self._neighbourhood = Neighbourhood(
-                self.classes if neighbours is None else neighbours,
+            self._crowd = Crowd(
+                self._default_neighbours() if neighbours is None else neighbours,
                 self.context_size,
                 options.crowding,
                 self._generator,
@@ -141,6 +141,10 @@ class BoxSimulator:
         white = torch.randn(count, *(self.context_size,) * 3, generator=self._generator, device=self.device)
         return self._imaged(white, self._noise_gain[transfers])
 
+    def _default_neighbours(self) -> list[Phantom]:
+        fillers = filler_phantoms(self.voxel_size, self.classes[0].resolution)
+        return self.classes + fillers * max(1, round(len(self.classes) / len(fillers)))
+
     def _sample_batch(self, labels: Tensor) -> SimulatedBoxes:
         options = self.options
         rotations = random_matrices(len(labels), self._generator)
@@ -162,11 +166,9 @@ class BoxSimulator:
 
     def _scene(self, labels: Tensor, rotations: Tensor, shifts: Tensor) -> Tensor:
         """Return the specimen (n, z, y, x) around each particle, as large as the context."""
-        patch, margin = self._renderer.patch_size, 0
-        if self._neighbourhood is not None:
-            margin = self._neighbourhood.margin
+        patch = self._renderer.patch_size
         # The central patch may stick out of a small box's context; the canvas gives it room.
-        margin = max(margin, (patch - self.context_size) // 2 + self._room())
+        margin = max(0, (patch - self.context_size) // 2 + self._room())
         edge = self.context_size + 2 * margin
         canvas = torch.zeros(len(labels), edge, edge, edge, device=self.device)
         shifts_voxels = shifts / self.voxel_size
@@ -175,13 +177,11 @@ class BoxSimulator:
         patches = self._renderer.render(labels[filled], rotations[filled], (shifts_voxels - whole)[filled])
         corners = whole[filled].flip(1).long() + edge // 2 - patch // 2
         paste(canvas, patches, corners, filled, torch.arange(len(filled), device=self.device))
-        if self._neighbourhood is not None:
-            radii = torch.where(
-                labels < len(self.classes), self._radii[labels.clamp(max=len(self.classes) - 1)], 0
-            )
-            self._neighbourhood.fill(canvas, radii, shifts_voxels)
         inside = slice(margin, margin + self.context_size)
-        return canvas[:, inside, inside, inside]
+        scenes = canvas[:, inside, inside, inside]
+        if self._crowd is not None:
+            self._crowd.surround(scenes)
+        return scenes
 
     def _room(self) -> int:
         return math.ceil(self.options.displacement / self.voxel_size) + 1
@@ -235,13 +235,13 @@ class BoxSimulator:
         self._reference_variance = 0.0
         generator = torch.Generator(self.device).manual_seed(0)
         labels = torch.arange(len(self.classes), device=self.device)[:256].repeat_interleave(_REFERENCE_DRAWS)
-        crowd, self._neighbourhood = self._neighbourhood, None
+        crowd, self._crowd = self._crowd, None
         variances = []
         for part in labels.split(64):
             shifts = torch.zeros(len(part), 3, device=self.device)
             boxes = self.noise_free(part, random_matrices(len(part), generator), shifts)
             variances.append(self._signal_variance(boxes, part, shifts))
-        self._neighbourhood = crowd
+        self._crowd = crowd
         return float(torch.cat(variances).median())
 
 

@@ -2,97 +2,156 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from cryopipe.errors import SimulationError
 from cryopipe.simulation.assemblies import PROTEIN_DENSITY
+from cryopipe.simulation.packing import Packer, body_of
 from cryopipe.simulation.phantoms import Phantom
-from cryopipe.simulation.rendering import ParticleRenderer, paste, random_matrices
+from cryopipe.simulation.rendering import ParticleRenderer
+from cryopipe.volume.geometry import random_rotations
 
-_TOUCHING = 0.8
-"""Bodies are not spheres: neighbours come as near as this fraction of the sum of their bounding radii."""
-_DRAWN_PER_BOX = 3
+_OUTLINE = 0.3
+"""A neighbour goes where the central particle's density exceeds this and the neighbour's exceeds `_TRACE`."""
+_TRACE = 0.05
+_BATCH = 128
+_BULK = 0.6
+"""Share of the protein that is drawn from all species alike; the smallest fill the gaps up to the rest."""
 
 
-class Neighbourhood:
-    """Fill the surroundings of particles with other particles.
+class Crowd:
+    """A densely packed volume from which surroundings are cut.
 
-    For each batch some orientations of the species are drawn anew, a few per box, and shared among the
-    batch's boxes at random places: drawing every neighbour afresh would cost ten times the rest.
+    Neighbours are packed once, by their true shapes. Each box gets a random window in a random one of
+    the 24 orientations of a cube, from which whole neighbours that touch the box's own particle are
+    taken out: far cheaper than packing anew for each box, and as dense as a scene.
 
     Parameters
     ----------
     species
         What the neighbours are.
     context_size
-        Voxels; edge of the cube that is crowded.
+        Voxels; edge of the windows.
     crowding
         Volume fraction of protein to reach.
     generator
         Source of randomness; its device is where to compute.
+
+    Raises
+    ------
+    SimulationError
+        If the fraction cannot be reached with these species.
     """
 
     def __init__(
         self, species: Sequence[Phantom], context_size: int, crowding: float, generator: torch.Generator
     ) -> None:
-        self._renderer = ParticleRenderer(species, generator.device)
-        self._generator = generator
-        voxel_size = self._renderer.voxel_size
-        self._radii = torch.tensor([one.radius / voxel_size for one in species], device=generator.device)
-        self._volumes = torch.tensor(
-            [one.mass / PROTEIN_DENSITY / voxel_size**3 for one in species], device=generator.device
-        )
-        # Neighbours whose centre lies a little outside still reach in.
-        self._reach = int(self._radii.median())
-        self.margin = self._reach + self._renderer.patch_size // 2 + 1
-        self._wanted = crowding * (context_size + 2 * self._reach) ** 3
         self._context_size = context_size
-        typical = self._wanted / float(self._volumes.median())
-        self._candidates = int(min(400, max(24, 6 * typical)))
+        self._generator = generator
+        self._renderer = ParticleRenderer(species, generator.device)
+        self._species = list(species)
+        # Bodies lie inside the volume, so that its rim is emptier than the rest and is cut off at the end.
+        self._rim = self._renderer.patch_size // 4
+        edge = context_size + min(context_size, 64) + 2 * self._rim
+        seed = int(torch.randint(2**31, (1,), generator=generator, device=generator.device))
+        self._rng = np.random.default_rng(seed)
+        self._packer = Packer(np.zeros((edge,) * 3, dtype=bool), self._rng)
+        self._density = np.zeros((edge,) * 3, dtype=np.float32)
+        self._owner = np.zeros((edge,) * 3, dtype=np.int32)
+        self._strongest = np.full((edge,) * 3, _TRACE, dtype=np.float32)
+        self._count = 0
+        self._pack(crowding)
+        inside = (slice(self._rim, edge - self._rim),) * 3
+        self._crowd = torch.as_tensor(self._density[inside].copy(), device=generator.device)
+        self._owners = torch.as_tensor(self._owner[inside].astype(np.int64), device=generator.device)
+        self.protein_fraction = float(self._crowd.mean())
 
-    def fill(self, canvas: Tensor, radii_voxels: Tensor, shifts_voxels: Tensor) -> None:
-        """Add neighbours in place.
-
-        Parameters
-        ----------
-        canvas
-            (n, z, y, x) cubes, the context with at least `margin` voxels on each side.
-        radii_voxels
-            (n,) radius of the particle in the middle; 0 where there is none.
-        shifts_voxels
-            (n, 3) its displacement x, y, z from the canvas' centre.
-        """
-        count, edge = len(canvas), canvas.shape[-1]
-        device, generator = canvas.device, self._generator
-        species = torch.randint(
-            len(self._radii), (count * _DRAWN_PER_BOX,), generator=generator, device=device
+    def surround(self, scenes: Tensor) -> None:
+        """Add neighbours, in place, to scenes (n, z, y, x) that hold the central particle alone, or nothing."""
+        room = self._crowd.shape[0] - self._context_size + 1
+        draws = torch.randint(
+            room, (len(scenes), 3), generator=self._generator, device=self._generator.device
         )
-        turns = random_matrices(len(species), generator)
-        patches = self._renderer.render(species, turns, torch.zeros(len(species), 3, device=device))
-        choice = torch.randint(len(species), (count, self._candidates), generator=generator, device=device)
-        span = self._context_size + 2 * self._reach
-        places = torch.rand(count, self._candidates, 3, generator=generator, device=device) * span - span / 2
-        kept = self._accept(
-            places, self._radii[species[choice]], self._volumes[species[choice]], radii_voxels, shifts_voxels
+        turns = torch.randint(
+            len(_CUBE_ROTATIONS), (len(scenes),), generator=self._generator, device=self._generator.device
         )
-        owners, which = torch.nonzero(kept, as_tuple=True)
-        corners = places[owners, which].flip(1).round().long() + edge // 2 - self._renderer.patch_size // 2
-        paste(canvas, patches, corners, owners, choice[owners, which])
+        for scene, corner, turn in zip(scenes, draws.tolist(), turns.tolist(), strict=True):
+            window = tuple(slice(start, start + self._context_size) for start in corner)
+            order, flips = _CUBE_ROTATIONS[turn]
+            owners = self._owners[window].permute(order).flip(flips)
+            removed = torch.zeros(self._count + 1, dtype=torch.bool, device=scene.device)
+            removed[owners[scene > _OUTLINE]] = True
+            removed[0] = False
+            scene += self._crowd[window].permute(order).flip(flips) * ~removed[owners]
 
-    def _accept(
-        self, places: Tensor, radii: Tensor, volumes: Tensor, central_radii: Tensor, central_places: Tensor
-    ) -> Tensor:
-        """Return (n, candidates) which fit: one after the other, until the volume is reached."""
-        kept = torch.zeros(places.shape[:2], dtype=torch.bool, device=places.device)
-        clear = (places - central_places[:, None]).norm(dim=2) >= _TOUCHING * (radii + central_radii[:, None])
-        clear |= central_radii[:, None] == 0
-        clear_of_each_other = _TOUCHING * (radii[:, :, None] + radii[:, None])
-        near = torch.cdist(places, places) < clear_of_each_other
-        filled = torch.zeros(len(places), device=places.device)
-        for index in range(places.shape[1]):
-            fits = clear[:, index] & (filled < self._wanted) & ~(near[:, index] & kept).any(dim=1)
-            kept[:, index] = fits
-            filled = filled + fits * volumes[:, index]
-        return kept
+    def _pack(self, crowding: float) -> None:
+        """Place species drawn alike, the largest first, then the smallest ones until the fraction is reached."""
+        volumes = (
+            np.array([one.mass / PROTEIN_DENSITY for one in self._species]) / self._renderer.voxel_size**3
+        )
+        inner = (self._density.shape[0] - 2 * self._rim) ** 3
+        wanted = crowding * inner
+        drawn = self._rng.integers(
+            len(volumes), size=max(8, int(2 * crowding * self._density.size / volumes.mean()))
+        )
+        drawn = drawn[: np.searchsorted(np.cumsum(volumes[drawn]), _BULK * crowding * self._density.size) + 1]
+        filled = self._place(drawn[np.argsort(-volumes[drawn], kind="stable")], volumes, wanted)
+        small = np.argsort(volumes)[: max(1, len(volumes) // 3)]
+        while filled < wanted:
+            more = self._place(self._rng.choice(small, _BATCH), volumes, wanted - filled)
+            if more == 0:
+                raise SimulationError(
+                    f"crowding of {crowding:g} does not fit: these species pack to {filled / inner:.3f}",
+                    remedy="lower `crowding` or add smaller neighbours",
+                )
+            filled += more
+
+    def _place(self, kinds: NDArray[np.int64], volumes: NDArray[np.float64], wanted: float) -> float:
+        """Put particles of the given kinds where there is room, until `wanted` voxels inside the rim are filled; return how many."""
+        filled = 0.0
+        device = self._generator.device
+        for start in range(0, len(kinds), _BATCH):
+            batch = kinds[start : start + _BATCH]
+            matrices = torch.as_tensor(
+                random_rotations(len(batch), self._rng).as_matrix(), dtype=torch.float32
+            )
+            shifts = torch.as_tensor(self._rng.uniform(-0.5, 0.5, (len(batch), 3)), dtype=torch.float32)
+            patches = self._renderer.render(torch.as_tensor(batch), matrices.to(device), shifts.to(device))
+            for kind, patch in zip(batch, patches.cpu().numpy(), strict=True):
+                centre = self._packer.place(body_of(patch))
+                if centre is not None and filled < wanted:
+                    self._draw(patch, centre)
+                    within = ((centre >= self._rim) & (centre < self._density.shape[0] - self._rim)).all()
+                    filled += float(volumes[kind]) * bool(within)
+        return filled
+
+    def _draw(self, patch: NDArray[np.float32], centre: NDArray[np.int64]) -> None:
+        self._count += 1
+        low = centre - patch.shape[0] // 2
+        first, last = np.maximum(low, 0), np.minimum(low + patch.shape, self._density.shape)
+        target = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
+        part = patch[tuple(slice(a, b) for a, b in zip(first - low, last - low, strict=True))]
+        self._density[target] += part
+        stronger = part > self._strongest[target]
+        self._strongest[target][stronger] = part[stronger]
+        self._owner[target][stronger] = self._count
+
+
+def _cube_rotations() -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Return the 24 rotations of a cube as orders of axes and axes to flip; mirror images are left out."""
+    found = []
+    for order in itertools.permutations(range(3)):
+        parity = round(float(np.linalg.det(np.eye(3)[list(order)])))
+        for signs in itertools.product((1, -1), repeat=3):
+            if parity * signs[0] * signs[1] * signs[2] == 1:
+                found.append((order, tuple(axis for axis in range(3) if signs[axis] < 0)))
+    return found
+
+
+_CUBE_ROTATIONS = _cube_rotations()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+_BODY = 0.5
+"""A particle's body is where its density exceeds this: half of protein's, the surface. Bodies do not overlap."""
 _ROUNDS = 40
 _CANDIDATES = 256
 _PROBES = 40
@@ -59,6 +61,7 @@ class Packer:
         return None
 
 
-def free_fraction(taken: NDArray[np.bool_]) -> float:
-    """Return the fraction of voxels that are not taken."""
-    return 1.0 - float(np.count_nonzero(taken)) / taken.size
+def body_of(patch: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return the voxels (m, 3) z, y, x of the body about the patch's middle, at least one."""
+    inside = np.argwhere(patch > min(_BODY, 0.5 * float(patch.max())))
+    return np.asarray(inside - patch.shape[0] // 2, dtype=np.int64)

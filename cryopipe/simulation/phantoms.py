@@ -19,6 +19,8 @@ EXAMPLES = {
 }
 """Three bodies that tell apart at a glance, for the demo: compact and chiral, barrel, hollow shell."""
 
+_FILLERS = 8
+_FILLER_SEED = 1_000_000
 _BAND_EDGE = 0.85
 """From this fraction of the band limit on, amplitudes fall along a cosine and are 0 at the limit."""
 
@@ -174,3 +176,11 @@ def stock_phantoms(
                 remedy="allow a larger radius or ask for fewer",
             )
     return found
+
+
+def filler_phantoms(voxel_size: float, resolution: float) -> list[Phantom]:
+    """Return small globular proteins of 100 to 240 kDa, the unknown bulk of a crowded scene."""
+    return [
+        phantom(AssemblySpec("globular", "C1", float(mass), _FILLER_SEED + number), voxel_size, resolution)
+        for number, mass in enumerate(np.linspace(100e3, 240e3, _FILLERS))
+    ]

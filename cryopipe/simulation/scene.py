@@ -12,19 +12,16 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from cryopipe.errors import SimulationError
-from cryopipe.simulation.assemblies import PROTEIN_DENSITY, AssemblySpec
+from cryopipe.simulation.assemblies import PROTEIN_DENSITY
 from cryopipe.simulation.membranes import add_membranes, gold_bead
 from cryopipe.simulation.options import SimulationOptions
-from cryopipe.simulation.packing import Packer
-from cryopipe.simulation.phantoms import Phantom, phantom
+from cryopipe.simulation.packing import Packer, body_of
+from cryopipe.simulation.phantoms import Phantom, filler_phantoms
 from cryopipe.simulation.rendering import ParticleRenderer
 from cryopipe.volume.geometry import random_rotations
 
 logger = logging.getLogger(__name__)
 
-_BODY = 0.5
-"""A particle's body is where its density exceeds this: half of protein's, the surface. Bodies do not overlap."""
-_FILLERS = 8
 _FILLER_BATCH = 256
 _AVOGADRO_PER_MICROMOLE_LITRE = 6.02214076e-10
 """Molecules per cubic angstrom at 1 micromole per litre."""
@@ -154,7 +151,7 @@ class _SceneBuilder:
         renderer = ParticleRenderer([one], self.device)
         for number in range(copies):
             patch = self._render(renderer, 0, rotations[number], shifts[number])
-            body = _body(patch)
+            body = body_of(patch)
             centre = self.packer.place(body)
             if centre is None:
                 raise SimulationError(
@@ -171,24 +168,17 @@ class _SceneBuilder:
 
     def _add_filler(self) -> None:
         """Add small unknown proteins until the slab holds the wanted volume fraction of protein."""
-        fillers = [
-            phantom(
-                AssemblySpec("globular", "C1", mass, 1_000_000 + number),
-                self.options.voxel_size,
-                self.options.resolution,
-            )
-            for number, mass in enumerate(np.linspace(100e3, 240e3, _FILLERS))
-        ]
+        fillers = filler_phantoms(self.options.voxel_size, self.options.resolution)
         renderer = ParticleRenderer(fillers, self.device)
         while self._protein_fraction() < self.options.crowding:
-            kinds = torch.as_tensor(self.rng.integers(_FILLERS, size=_FILLER_BATCH))
+            kinds = torch.as_tensor(self.rng.integers(len(fillers), size=_FILLER_BATCH))
             turns = torch.as_tensor(
                 random_rotations(_FILLER_BATCH, self.rng).as_matrix(), dtype=torch.float32
             )
             shifts = torch.as_tensor(self.rng.uniform(-0.5, 0.5, (_FILLER_BATCH, 3)), dtype=torch.float32)
             patches = renderer.render(kinds, turns.to(self.device), shifts.to(self.device)).cpu().numpy()
             for kind, patch in zip(kinds.tolist(), patches, strict=True):
-                body = _body(patch)
+                body = body_of(patch)
                 centre = self.packer.place(body)
                 if centre is None:
                     raise SimulationError(
@@ -223,9 +213,3 @@ class _SceneBuilder:
         self.density[target] += patch[source]
         z, y, x = (centre + body).T
         self.labels[z, y, x] = label
-
-
-def _body(patch: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return the voxels (m, 3) z, y, x of the body about the patch's middle, at least one."""
-    inside = np.argwhere(patch > min(_BODY, 0.5 * float(patch.max())))
-    return np.asarray(inside - patch.shape[0] // 2, dtype=np.int64)
