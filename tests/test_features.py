@@ -1,5 +1,6 @@
 """Rotations, sources of boxes, networks, embeddings, and files of weights and features."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from cryopipe.features.box_source import BoxSource
 from cryopipe.features.embedding import embed_all, principal_components
 from cryopipe.features.networks.encoder import TransferEncoder, central_weight
 from cryopipe.features.networks.yopo import PUBLISHED_WIDTHS, Yopo, noisy_input
-from cryopipe.features.pretraining import HALF_TURNS, half_turned
+from cryopipe.features.pretraining import HALF_TURNS, PretrainingOptions, half_turned, pretrain
 from cryopipe.features.rotations import turned_copies, uniform_rotations
 from cryopipe.features.transfer import load_encoder, save_encoder
 from cryopipe.files.features import read_features, write_features
@@ -210,3 +211,16 @@ def test_features_files_round_trip_and_name_what_is_wrong(tmp_path: Path) -> Non
         read_features(tmp_path / "bad.npz")
     with pytest.raises(FileError, match="no such file; run learn_features"):
         read_features(tmp_path / "none.npz")
+
+
+def test_pretraining_learns_to_tell_phantoms_apart_and_repeats() -> None:
+    easy = PretrainingOptions(
+        classes=3, first_seed=1000, box_size=16, largest_radius=60.0, displacement=0.0, snr=(5.0, 5.0), boxes=192,
+        batch_size=16, tilt_limits=(60.0,), crowdings=(0.0,), learning_rate=5e-3, reuse=2,
+    )  # fmt: skip
+    encoder, history = pretrain([easy, replace(easy, boxes=160)], CPU, 1)
+    assert [row["stage"] for row in history] == [1, 2]
+    assert history[1]["accuracy"] > 0.5
+    again, _ = pretrain([easy, replace(easy, boxes=160)], CPU, 1)
+    for name, value in encoder.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name])

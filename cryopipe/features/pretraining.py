@@ -9,22 +9,22 @@ cap on the sphere: what later mixtures can find.
 from __future__ import annotations
 
 import itertools
-import logging
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cryopipe.features.devices import autocast
 from cryopipe.features.networks.encoder import VIEW, TransferEncoder
+from cryopipe.progress import Progress
 from cryopipe.simulation.boxes import BoxOptions, BoxSimulator
 from cryopipe.simulation.phantoms import stock_phantoms
 
-logger = logging.getLogger(__name__)
-
+REPORTED_STEPS = 50
 POOL_BATCHES = 12
 """Simulated batches that are kept to draw from."""
 HALF_TURNS: tuple[tuple[int, ...], ...] = ((), (-1, -2), (-1, -3), (-2, -3))
@@ -71,7 +71,7 @@ class PretrainingOptions:
         Factor on the cosines before the softmax.
     """
 
-    classes: int = 120
+    classes: int = 60
     first_seed: int = 1000
     largest_radius: float = 125.0
     voxel_size: float = 13.33
@@ -83,11 +83,20 @@ class PretrainingOptions:
     defocus: tuple[float, float] = (2.0, 6.0)
     displacement: float = 25.0
     empty_fraction: float = 0.1
-    boxes: int = 128_000
+    boxes: int = 51_200
     batch_size: int = 64
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
     reuse: int = 3
     scale: float = 16.0
+
+
+STAGES = (
+    PretrainingOptions(
+        boxes=20_000, learning_rate=2e-3, snr=(0.1, 2.0), tilt_limits=(60.0,), crowdings=(0.0,)
+    ),
+    PretrainingOptions(boxes=51_200, learning_rate=1e-3),
+)
+"""First lone particles at one tilt range, then everything: from the start on everything, training stood still."""
 
 
 class PretrainingRun:
@@ -192,14 +201,49 @@ class PretrainingRun:
         done = torch.tensor((self.step - warm) / max(1, self.steps - warm))
         return self.options.learning_rate * float(0.5 * (1 + torch.cos(torch.pi * done)))
 
-    def state(self) -> dict[str, Tensor]:
-        """Return all that is needed to go on: weights, class directions, the optimiser's moments, the step."""
-        tensors = {f"encoder.{name}": value for name, value in self.encoder.state_dict().items()}
-        tensors["directions"] = self.directions.detach()
-        tensors["step"] = torch.tensor(self.step)
-        for number, moments in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{number}.{name}": value for name, value in moments.items()}
-        return tensors
+    def start_from(self, other: PretrainingRun) -> None:
+        """Take over the weights of an earlier run with the same classes."""
+        self.encoder.load_state_dict(other.encoder.state_dict())
+        with torch.no_grad():
+            self.directions.copy_(other.directions)
+
+
+def pretrain(
+    stages: Sequence[PretrainingOptions], device: torch.device, seed: int
+) -> tuple[TransferEncoder, list[dict[str, float]]]:
+    """Train an encoder in stages, each from the weights of the one before.
+
+    Parameters
+    ----------
+    stages
+        The recipe; all have the same classes.
+    device
+        Where to compute.
+    seed
+        Same seed and device, same encoder.
+
+    Returns
+    -------
+    The encoder, and the history: one row per `REPORTED_STEPS` steps.
+    """
+    history: list[dict[str, float]] = []
+    run: PretrainingRun | None = None
+    for number, options in enumerate(stages):
+        previous, run = run, PretrainingRun(options, device, seed + number)
+        if previous is not None:
+            run.start_from(previous)
+        progress = Progress(run.steps, "steps", f"pretraining, stage {number + 1} of {len(stages)}")
+        figures: list[tuple[float, float]] = []
+        while run.step < run.steps:
+            figures.append(run.train_step())
+            progress.advance()
+            if len(figures) == REPORTED_STEPS or run.step == run.steps:
+                loss, share = np.mean(figures, axis=0)
+                history.append({"stage": number + 1, "step": run.step, "loss": loss, "accuracy": share})
+                figures = []
+    if run is None:
+        raise ValueError("pretraining needs at least one stage")
+    return run.encoder, history
 
 
 def half_turned(boxes: Tensor, axes: tuple[int, ...]) -> Tensor:
