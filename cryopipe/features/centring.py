@@ -2,8 +2,10 @@
 
 A picking filter answers to a blob. Hollow or crowded particles are found beside their centres, or twice. But what is
 common to all boxes tells where the centre is: the boxes' mean, averaged over all directions, is a radial profile; each
-box is shifted to where it correlates best with that profile, the mean is made anew from the shifted boxes, and so on.
-Nothing is rotated, so this costs a few Fourier transforms per box.
+box is shifted to where it most probably lies, the mean is made anew from the shifted boxes, and so on. The probability
+weighs the fit to the profile, in units of the noise, against how far picks usually are from their particles: in noisy
+boxes a profile fits somewhere by chance, and the pick is then the better guess. Nothing is rotated, so this costs a few
+Fourier transforms per box.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ REACH = 6
 """Boxes are shifted by up to their edge over this."""
 PROFILE_RADIUS = 4
 """The profile reaches to the boxes' edge over this."""
+EXPECTED_SHIFT = 1 / 32
+"""Standard deviation of picks about their particles' centres along each axis, as a fraction of the boxes' edge."""
 _AXES = (-3, -2, -1)
 _BATCH = 256
 
@@ -77,11 +81,11 @@ def find_centres(
     for kind in np.unique(kinds):
         members = np.flatnonzero(kinds == kind)
         chosen = np.sort(np.random.default_rng(seed).permutation(members)[:PROFILE_BOXES])
-        kernel = _common_kernel(torch.from_numpy(boxes[chosen]).to(device))
+        profile = _common_profile(torch.from_numpy(boxes[chosen]).to(device))
         for start in range(0, len(members), _BATCH):
             part = members[start : start + _BATCH]
             batch = torch.from_numpy(np.asarray(boxes[part], np.float32)).to(device)
-            shifts, scores = _best_shifts(torch.fft.rfftn(batch.clamp(-CLIP, CLIP), dim=_AXES), kernel)
+            shifts, scores = _best_shifts(torch.fft.rfftn(batch.clamp(-CLIP, CLIP), dim=_AXES), profile)
             centring.shifts_voxels[part] = shifts.flip(1).cpu().numpy()
             centring.scores[part] = scores.cpu().numpy()
             progress.advance(len(part))
@@ -127,17 +131,32 @@ def _overlap(shift: int, size: int) -> tuple[slice, slice]:
     )
 
 
-def _common_kernel(boxes: Tensor) -> Tensor:
-    """Return the conjugate transform of the common radial profile of `boxes` (n, z, y, x)."""
+@dataclass(frozen=True)
+class _Profile:
+    """What boxes are compared with.
+
+    `kernel` is the conjugate transform of the radial profile, scaled to length 1. `weight` turns correlations with
+    it into log-likelihoods: the profile's length over the variance of such correlations.
+    """
+
+    kernel: Tensor
+    weight: float
+
+
+def _common_profile(boxes: Tensor) -> _Profile:
+    """Return the radial profile that `boxes` (n, z, y, x) have in common."""
     size = boxes.shape[-1]
     transforms = torch.fft.rfftn(boxes.clamp(-CLIP, CLIP), dim=_AXES)
     shifts = torch.zeros(len(boxes), 3, dtype=torch.long, device=boxes.device)
-    kernel = torch.zeros_like(transforms[0])
+    profile = _Profile(torch.zeros_like(transforms[0]), 0.0)
     for _ in range(ITERATIONS):
-        mean = _shifted_mean(transforms, shifts, size)
-        kernel = torch.fft.rfftn(_radial_kernel(mean)).conj()
-        shifts, _ = _best_shifts(transforms, kernel)
-    return kernel
+        volume = _radial_volume(_shifted_mean(transforms, shifts, size))
+        length = float(volume.norm().clamp(min=1e-12))
+        kernel = torch.fft.rfftn(volume / length).conj()
+        correlation = torch.fft.irfftn(transforms * kernel, s=(size,) * 3, dim=_AXES)
+        profile = _Profile(kernel, length / max(float(correlation.var()), 1e-12))
+        shifts, _ = _best_shifts(transforms, profile)
+    return profile
 
 
 def _shifted_mean(transforms: Tensor, shifts: Tensor, size: int) -> Tensor:
@@ -151,8 +170,8 @@ def _shifted_mean(transforms: Tensor, shifts: Tensor, size: int) -> Tensor:
     return torch.fft.irfftn(mean, s=(size,) * 3)
 
 
-def _radial_kernel(mean: Tensor) -> Tensor:
-    """Return the mean's radial profile as a volume within a sphere: its sum is 0, its length 1."""
+def _radial_volume(mean: Tensor) -> Tensor:
+    """Return the mean's radial profile as a volume within a sphere; its sum is 0."""
     size = mean.shape[-1]
     axis = torch.arange(size, device=mean.device) - size // 2
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
@@ -164,19 +183,19 @@ def _radial_kernel(mean: Tensor) -> Tensor:
     fraction = (radius - inner).clamp(0, 1)
     volume = profile[inner] * (1 - fraction) + profile[inner + 1] * fraction
     ball = radius <= outermost
-    kernel = torch.where(ball, volume - volume[ball].mean(), 0.0)
-    return kernel / kernel.norm().clamp(min=1e-12)
+    return torch.where(ball, volume - volume[ball].mean(), 0.0)
 
 
-def _best_shifts(transforms: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
-    """Return shifts (n, 3) z, y, x of the highest correlation with the kernel within reach, and its height (n,)."""
+def _best_shifts(transforms: Tensor, profile: _Profile) -> tuple[Tensor, Tensor]:
+    """Return the most probable shifts (n, 3) z, y, x within reach, and the correlations there (n,)."""
     size = transforms.shape[-3]
     reach = size // REACH
-    correlation = torch.fft.irfftn(transforms * kernel, s=(size,) * 3, dim=_AXES)
+    correlation = torch.fft.irfftn(transforms * profile.kernel, s=(size,) * 3, dim=_AXES)
     axis = torch.arange(-reach, reach + 1, device=transforms.device)
     # Shift 0 is at index 0 of a correlation by Fourier transforms, and negative ones come from its end.
-    near = correlation[:, axis][:, :, axis][:, :, :, axis]
-    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
-    near = near.masked_fill(z.square() + y.square() + x.square() > reach**2, -torch.inf)
-    scores, best = near.flatten(1).max(dim=1)
-    return torch.stack([z.flatten()[best], y.flatten()[best], x.flatten()[best]], dim=1), scores
+    near = correlation[:, axis][:, :, axis][:, :, :, axis].flatten(1)
+    z, y, x = (grid.flatten() for grid in torch.meshgrid(axis, axis, axis, indexing="ij"))
+    square = (z.square() + y.square() + x.square()).float()
+    prior = (-0.5 * square / (EXPECTED_SHIFT * size) ** 2).masked_fill(square > reach**2, -torch.inf)
+    best = (profile.weight * near + prior).argmax(dim=1)
+    return torch.stack([z[best], y[best], x[best]], dim=1), near.gather(1, best[:, None])[:, 0]
