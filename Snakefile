@@ -23,15 +23,16 @@ include: "workflow/rules/reembed.smk"
 include: "workflow/rules/export.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/benchmarks.smk"
 
 
 rule all:
     default_target: True
-    message:
-        "All done."
     input:
         final_results,
+    message:
+        "All done."
 
 
 onsuccess:

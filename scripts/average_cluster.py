@@ -7,6 +7,7 @@ import numpy as np
 from cryopipe import columns
 from cryopipe.averaging import AveragingOptions, align_cluster, fsc_blocks, particle_table
 from cryopipe.averaging.spectra import ChosenBoxes
+from cryopipe.features.centring import CentredBoxes
 from cryopipe.files.boxes import BoxStack
 from cryopipe.files.mrc import write_volume
 from cryopipe.files.star import read_particles, write_particles, write_star
@@ -23,8 +24,12 @@ def main(job: Any) -> None:
     particles = particles[particles[columns.CLASS] == int(job.wildcards.cluster)]
     place = {name: i for i, name in enumerate(stack.names)}
     rows = np.array([place[name] for name in particles[columns.PARTICLE]])
+    # Alignment starts from where learning found the particles' centres, and its shifts add to those.
+    origins = particles[list(columns.ORIGINS)].to_numpy() if columns.ORIGINS[0] in particles else 0.0
+    shifts = np.zeros((len(stack), 3), np.int64)
+    shifts[rows] = np.rint(-origins / stack.voxel_size)
     result = align_cluster(
-        ChosenBoxes(stack, rows),
+        ChosenBoxes(CentredBoxes(stack, shifts), rows),
         stack.tilt_ranges[rows],
         stack.voxel_size,
         options,
@@ -35,7 +40,7 @@ def main(job: Any) -> None:
     for path, half_map in zip((job.output.half1, job.output.half2), result.half_maps, strict=True):
         write_volume(path, half_map, stack.voxel_size)
     write_star(job.output.fsc, fsc_blocks(result, options.symmetry))
-    write_particles(job.output.particles, particle_table(particles, result))
+    write_particles(job.output.particles, particle_table(particles, result, shifts[rows]))
 
 
 run(main, snakemake)

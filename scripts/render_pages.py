@@ -3,7 +3,10 @@
 from cryopipe.config import CHECKOUT
 from cryopipe.config_pages import render_config, render_options
 
-DEMO = {"evaluation": {"truth": "results/demo/{tomogram}_truth.star"}}
+DEMO = {
+    "subtomograms": {"box_size": 24},
+    "evaluation": {"truth": "results/demo/{tomogram}_truth.star"},
+}
 HEADING = """cryopipe: every option, with its default or the demo's value.
 Edit what you need; a missing line takes its default. The same text is in docs/options.md."""
 

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cryopipe import columns
 from cryopipe.averaging.alignment import AlignmentResult
@@ -15,7 +16,9 @@ NO_RESOLUTION = 999.0
 """What RELION writes for the resolution of shell 0, which is infinite."""
 
 
-def particle_table(particles: pd.DataFrame, result: AlignmentResult) -> pd.DataFrame:
+def particle_table(
+    particles: pd.DataFrame, result: AlignmentResult, centring_voxels: NDArray[np.int64] | None = None
+) -> pd.DataFrame:
     """Return the particles with their poses, half-sets and scores.
 
     Parameters
@@ -24,6 +27,8 @@ def particle_table(particles: pd.DataFrame, result: AlignmentResult) -> pd.DataF
         n rows in the order of the aligned boxes; their columns are kept.
     result
         The alignment.
+    centring_voxels
+        (n, 3) x, y, z: how far the boxes had been moved back before alignment; None if they had not.
 
     Returns
     -------
@@ -32,7 +37,8 @@ def particle_table(particles: pd.DataFrame, result: AlignmentResult) -> pd.DataF
     """
     angles = relion_angles(result.rotations)
     # 0 - x and not -x: a shift of nothing is 0, not -0.
-    origins = 0 - result.shifts_voxels * result.voxel_size
+    shifts = result.shifts_voxels + (0 if centring_voxels is None else centring_voxels)
+    origins = 0 - shifts * result.voxel_size
     new = {
         **dict(zip(columns.ANGLES, angles.T, strict=True)),
         **dict(zip(columns.ORIGINS, origins.T, strict=True)),

@@ -15,7 +15,8 @@ checkpoint cluster_features:
         "../../envs/torch.yaml"
     threads: 4
     resources:
-        mem_mb=lambda wildcards, input, attempt: attempt * (3000 + 20 * input_size_mb(wildcards, input)),
+        mem_mb=lambda wildcards, input, attempt: attempt
+        * (3000 + 20 * input_size_mb(wildcards, input)),
     params:
         options=config["clustering"],
         seed=config["seed"],

@@ -32,11 +32,6 @@ wildcard_constraints:
     cluster=r"\d\d+",
 
 
-def tomogram_path(wildcards):
-    """The user's file behind a tomogram's name."""
-    return TOMOGRAMS[wildcards.tomogram].path
-
-
 def files_to_check(wildcards):
     """A tomogram and its mask, as far as they are there or will be made: a missing one is the check's to tell.
 

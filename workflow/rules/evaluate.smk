@@ -9,15 +9,20 @@ EVALUATION = (
 )
 
 
-def truth_files(wildcards):
-    """The truth of every tomogram; one file may hold all."""
-    pattern = config["evaluation"]["truth"]
-    return sorted({pattern.replace("{tomogram}", name) for name in TOMOGRAMS})
+# The truth of every tomogram; one file may hold all.
+TRUTH = sorted(
+    {
+        (config["evaluation"]["truth"] or "").replace("{tomogram}", name)
+        for name in TOMOGRAMS
+    }
+    if EVALUATION
+    else []
+)
 
 
 rule evaluate:
     input:
-        truth=truth_files if EVALUATION else [],
+        truth=TRUTH,
         picks=of_tomograms("results/picks/{tomogram}.star"),
         particles="results/clusters/particles.star",
         averages=of_clusters("results/averages/cluster_{cluster}.mrc"),

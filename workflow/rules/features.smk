@@ -14,7 +14,8 @@ rule learn_features:
         "../../envs/torch.yaml"
     threads: 8
     resources:
-        mem_mb=lambda wildcards, attempt: attempt * (4000 + 1000 * int(config["memory_gb"])),
+        mem_mb=lambda wildcards, attempt: attempt
+        * (4000 + 1000 * int(config["memory_gb"])),
     params:
         options=config["features"],
         device=config["device"],
