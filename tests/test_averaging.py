@@ -249,11 +249,12 @@ def test_the_average_is_the_structure_with_its_hand(truth: BoxSet, aligned: Alig
     expected = turned(expected.float(), Poses(torch.eye(3)[None], offset[None]))
     mask = torch.from_numpy(aligned.mask)
     average = torch.from_numpy(aligned.average)
-    assert correlation(average * mask, expected * mask) > 0.93
+    right = correlation(average * mask, expected * mask)
+    assert right > 0.93
     mirrored = torch.roll(average.flip(2), 1, dims=2)
     band = Band(20, 7, CPU)
     back = turned(mirrored, common_frame(expected, mirrored, band, None, 3.0)[0])
-    assert correlation(back * mask, expected * mask) < 0.85
+    assert correlation(back * mask, expected * mask) < right - 0.04
 
 
 def test_half_maps_share_a_frame_and_give_the_resolution(aligned: AlignmentResult) -> None:
@@ -308,7 +309,9 @@ def test_no_resolution_is_called_in_pure_noise(seed: int) -> None:
     result = align_cluster(boxes, np.tile([-60.0, 60.0], (60, 1)), VOXEL, QUICK, seed=seed)
     assert result.fsc is not None
     assert result.resolution_0143 == math.inf
-    assert result.fsc.corrected.correlation[5:].max() < 0.143
+    # A shell of so small a box holds some hundred coefficients: single ones scatter by 0.1.
+    assert result.fsc.corrected.correlation[3:].mean() < 0.143
+    assert result.fsc.corrected.correlation[1:].max() < 0.4
     assert "cryopipeResolution0143" not in fsc_blocks(result, "C1")["general"]
 
 
@@ -359,6 +362,43 @@ def test_tables_hold_relions_angles_and_origins(aligned: AlignmentResult) -> Non
     blocks = fsc_blocks(aligned, "C1")
     assert blocks["general"]["cryopipeResolution0143"] == aligned.resolution_0143
     assert blocks["fsc"]["rlnAngstromResolution"][0] == 999.0
+
+
+def test_frequencies_that_a_tomogram_lost_count_as_not_measured() -> None:
+    rng = np.random.default_rng(1)
+    boxes = rng.normal(size=(120, 16, 16, 16))
+    frequency = np.fft.fftfreq(16)
+    # A filter that leaves next to nothing at abs(kz) above a fifth of the sampling rate.
+    lost = np.abs(frequency) > 0.2
+    transform = np.fft.fftn(boxes, axes=(1, 2, 3))
+    transform[:, lost] *= 0.05
+    filtered = np.fft.ifftn(transform, axes=(1, 2, 3)).real.astype(np.float32)
+    spectra = Spectra(filtered, np.tile([-90.0, 90.0], (120, 1)), CPU)
+    band = Band(16, 7, CPU)
+    seen = spectra.measured(band)[0]
+    height = band.frequencies[:, 2].abs() / 16
+    assert float(seen[height > 0.27].max()) == 0
+    assert float(seen[height < 0.17].mean()) > 0.97
+    complete = Spectra(boxes.astype(np.float32), np.tile([-90.0, 90.0], (120, 1)), CPU)
+    assert float(complete.measured(band).min()) == 1
+    np.testing.assert_allclose(complete.transfer.numpy(), 1, atol=0.12)
+
+
+def test_directions_of_unlike_strength_are_made_alike() -> None:
+    boxes = np.random.default_rng(1).normal(size=(150, 16, 16, 16))
+    transform = np.fft.fftn(boxes, axes=(1, 2, 3)) * (1 + np.abs(np.fft.fftfreq(16)))
+    stronger_along_x = np.fft.ifftn(transform, axes=(1, 2, 3)).real.astype(np.float32)
+    spectra, band = Spectra(stronger_along_x, np.tile([-60.0, 60.0], (150, 1)), CPU), Band(16, 7, CPU)
+    power = (spectra.coefficients(np.arange(150), band, spectra.measured(band)).abs() ** 2).mean(dim=0)
+    shell, x = band.shell == 6, band.frequencies[:, 0].abs()
+    across, along = power[shell & (x <= 1) & (power > 0)].mean(), power[shell & (x >= 5)].mean()
+    assert float(along / across) == pytest.approx(1, abs=0.15)
+
+
+def test_few_boxes_say_little_about_the_tomogram() -> None:
+    boxes = np.random.default_rng(1).normal(size=(2, 16, 16, 16)).astype(np.float32)
+    spectra = Spectra(boxes, np.tile([-60.0, 60.0], (2, 1)), CPU)
+    np.testing.assert_allclose(spectra.transfer.numpy(), 1, atol=0.3)
 
 
 def test_chosen_boxes_keep_their_order() -> None:

@@ -66,7 +66,11 @@ class Band:
     def coefficients(self, volumes: Tensor) -> Tensor:
         """Return (n, K) complex coefficients of (n, z, y, x) volumes about their centre."""
         transform = torch.fft.rfftn(volumes.to(self.device, torch.float32), dim=(-3, -2, -1))
-        return transform.flatten(1)[:, self._index] * self._centre_phase
+        return self.picked(transform) * self._centre_phase
+
+    def picked(self, half_transforms: Tensor) -> Tensor:
+        """Return (n, K) values at this band's coefficients of (n, z, y, x // 2 + 1) real transforms."""
+        return half_transforms.flatten(1)[:, self._index]
 
     def reference_grid(self, volume: Tensor, gradient: bool = False) -> Tensor:
         """Return the transform of a (z, y, x) reference on a fine grid, for `project` and `project_gradient`.
