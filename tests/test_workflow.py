@@ -77,6 +77,7 @@ CASES: dict[str, tuple[list[str], dict[str, Any], dict[str, int]]] = {
         {**ONCE, **per_tomogram(1)},
     ),
     "subtomograms for RELION": (["a"], {"export": {"subtomograms": True}}, {**ONCE, **per_tomogram(1)}),
+    "averages at full resolution": (["a"], {"averaging": {"voxel_size": 5.0}}, {**ONCE, **per_tomogram(1)}),
     "skipping bad tomograms": (["a", "b"], {"bad_tomograms": "skip"}, {**ONCE, **per_tomogram(2)}),
 }
 

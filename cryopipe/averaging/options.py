@@ -9,6 +9,8 @@ from dataclasses import dataclass
 class AveragingOptions:
     """How a cluster's boxes are aligned and averaged. Lengths in angstrom, angles in degrees."""
 
+    voxel_size: float | None = None
+    """Voxel size of the boxes that are averaged, cut anew; None for those that features were learned from."""
     symmetry: str = "C1"
     """Point group that is imposed: C1, C2, ..., D2, ..., T or O."""
     mask_diameter: float | None = None

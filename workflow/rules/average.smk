@@ -2,7 +2,7 @@
 rule average_cluster:
     input:
         particles="results/clusters/particles.star",
-        boxes=of_tomograms("results/subtomograms/{tomogram}.h5"),
+        boxes=of_tomograms(AVERAGED_BOXES),
     output:
         average="results/averages/cluster_{cluster}.mrc",
         half1="results/averages/cluster_{cluster}_half1.mrc",

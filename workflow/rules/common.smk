@@ -27,6 +27,14 @@ except CryopipeError as error:
 TWINS = cryopipe.tomograms.find_twins(TOMOGRAMS)
 
 
+# The boxes to average are those of learning, or finer ones that are cut anew about the same particles.
+AVERAGED_BOXES = (
+    "results/averaging_boxes/{tomogram}.h5"
+    if config["averaging"]["voxel_size"]
+    else "results/subtomograms/{tomogram}.h5"
+)
+
+
 wildcard_constraints:
     tomogram="[A-Za-z0-9][A-Za-z0-9_-]*",
     cluster=r"\d\d+",
@@ -95,3 +103,10 @@ def print_failure(log_file):
         "Mend the cause and give the same command again: finished work is kept.",
         file=sys.stderr,
     )
+
+
+def averaging_box_options(wildcards):
+    """How the boxes to average are cut: at their own voxel size, as wide as those for learning."""
+    learned, voxel_size = config["subtomograms"], config["averaging"]["voxel_size"]
+    edge = learned["box_size"] * learned["voxel_size"] / voxel_size
+    return {"box_size": 2 * round(edge / 2), "voxel_size": voxel_size, "border": "fill"}

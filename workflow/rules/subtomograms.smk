@@ -25,3 +25,25 @@ rule extract_subtomograms:
         "Cutting the boxes of {wildcards.tomogram}."
     script:
         "../../scripts/extract_subtomograms.py"
+
+
+# The same particles at the voxel size of the averages; only where averaging: voxel_size is set.
+use rule extract_subtomograms as extract_for_averaging with:
+    input:
+        particles="results/subtomograms/{tomogram}.star",
+        tomogram=files_to_check,
+    output:
+        boxes=temp("results/averaging_boxes/{tomogram}.h5"),
+        particles="results/averaging_boxes/{tomogram}.star",
+    log:
+        "logs/extract_for_averaging/{tomogram}.log",
+    benchmark:
+        "benchmarks/extract_for_averaging/{tomogram}.tsv"
+    params:
+        tomogram=lambda wildcards: vars(TOMOGRAMS[wildcards.tomogram]),
+        options=averaging_box_options,
+        seed=config["seed"],
+        device=config["device"],
+        memory_gb=config["memory_gb"],
+    message:
+        "Cutting the boxes of {wildcards.tomogram} at the voxel size of the averages."
