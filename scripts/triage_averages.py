@@ -2,10 +2,9 @@
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from snakemake.script import snakemake
 
 from cryopipe.averaging import AveragingOptions
 from cryopipe.averaging.triage import ClusterMaps, find_mergers, merged_particles, triage
@@ -33,6 +32,10 @@ def read_known(directory: str) -> dict[str, tuple[np.ndarray, float]]:
         path.stem: (np.array(open_volume(path), np.float32), read_header(path).voxel_size_xyz[0])
         for path in paths
     }
+
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
 
 
 def main(job: Any) -> None:

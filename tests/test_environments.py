@@ -78,3 +78,10 @@ def test_an_environment_built_from_its_file_alone_imports_its_scripts(environmen
                       for name in imports_of(CHECKOUT / script)})  # fmt: skip
     check = f"import sys; sys.path.insert(0, {str(CHECKOUT)!r}); import {', '.join(modules)}"
     subprocess.run([str(prefix / "bin" / "python"), "-I", "-c", check], check=True)
+
+
+def test_scripts_import_the_workflow_object_for_type_checks_only() -> None:
+    for _, _, script in scripted():
+        text = (CHECKOUT / script).read_text()
+        assert "if TYPE_CHECKING:\n    from snakemake.iocontainers import snakemake\n" in text, script
+        assert text.count("import snakemake") == 1, script
