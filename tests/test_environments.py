@@ -70,7 +70,9 @@ def imports_of(script: Path) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("environment", sorted({environment for _, environment, _ in scripted()}))
-def test_an_environment_built_from_its_file_alone_imports_its_scripts(environment: str, tmp_path: Path) -> None:
+def test_an_environment_built_from_its_file_alone_imports_its_scripts(
+    environment: str, tmp_path: Path
+) -> None:
     prefix = tmp_path / "environment"
     command = [str(STANDIN), "env", "create", "--file", str(CHECKOUT / environment), "--prefix", str(prefix)]
     variables = {**os.environ, "STANDIN_CONSTRAINTS": str(CHECKOUT / "constraints.txt")}
