@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
 
 def main(job: Any) -> None:
-    options, stack = AveragingOptions(**job.params.options), BoxStack(job.input.boxes)
+    stack = BoxStack(job.input.boxes)
     particles = read_particles(job.input.particles)
     particles = particles[particles[columns.CLASS] == int(job.wildcards.cluster)]
     place = {name: i for i, name in enumerate(stack.names)}
     rows = np.array([place[name] for name in particles[columns.PARTICLE]])
+    options = AveragingOptions(**job.params.options).for_particles(particles[columns.DIAMETER].median())
     # Alignment starts from where learning found the particles' centres, and its shifts add to those.
     origins = particles[list(columns.ORIGINS)].to_numpy() if columns.ORIGINS[0] in particles else 0.0
     shifts = np.zeros((len(stack), 3), np.int64)

@@ -225,6 +225,9 @@ def _finish(
         if frame is None:
             frame, _ = common_frame(halves[0].volume, halves[1].volume, coarse, None, reach)
         halves[1].set_poses(transform_poses(halves[1].poses, frame))
+    centred = _centred_frame(setting, halves)
+    for half in halves:
+        half.set_poses(transform_poses(half.poses, centred))
     complete = setting.band(setting.spectra.box_size)
     sums = [wedge_compensated_sums(half, complete) for half in halves]
     half_maps = [wedge_compensated_average(s, complete) for s in sums]
@@ -237,6 +240,20 @@ def _finish(
         )
         average = fsc_weighted(average, measured.fsc.corrected)
     return _result(setting, halves, half_sets, average, half_maps, measured)
+
+
+def _centred_frame(setting: Setting, halves: list[HalfSet]) -> Poses:
+    """Return the frame whose centre is where the boxes' centres lie on average.
+
+    Alignment leaves the average's centre open: with a neighbour in the mask it ends somewhere between the two. The
+    centres of the boxes err to all sides of the particle's, so that their mean tells it.
+    """
+    back = [half.poses.matrices.transpose(1, 2) @ half.poses.shifts_voxels[:, :, None] for half in halves]
+    kept = torch.cat([half.kept for half in halves])
+    places = torch.cat(back)[..., 0]
+    chosen = places[kept] if bool(kept.any()) else places
+    shift = chosen.mean(dim=0, keepdim=True) * setting.free_axes().to(places)
+    return Poses(torch.eye(3, device=places.device, dtype=places.dtype)[None], shift)
 
 
 def _result(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+MASK_MARGIN = 1.5
+"""Diameter of the mask over that of the picking filter."""
 
 
 @dataclass(frozen=True)
@@ -14,7 +17,8 @@ class AveragingOptions:
     symmetry: str = "C1"
     """Point group that is imposed: C1, C2, ..., D2, ..., T or O."""
     mask_diameter: float | None = None
-    """Diameter of the soft mask about the average; None for four fifths of the box."""
+    """Diameter of the soft mask about the average; None for one and a half times the picked diameter, at most four
+    fifths of the box."""
     max_shift: float = 40.0
     """Farthest that a particle's centre may lie from its pick."""
     starts: int = 3
@@ -41,3 +45,7 @@ class AveragingOptions:
     """Whether offered mergers are applied."""
     known_maps: str = ""
     """Directory of known maps (MRC) that the averages are compared with; empty for none."""
+
+    def for_particles(self, diameter: float) -> AveragingOptions:
+        """Return the options with a mask for particles picked at `diameter` (angstrom), unless one was asked for."""
+        return self if self.mask_diameter else replace(self, mask_diameter=MASK_MARGIN * diameter)

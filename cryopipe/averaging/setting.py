@@ -79,13 +79,13 @@ class Setting:
             self.spectra, subset, self.band(self.start_shells), self.mask, self.voxel_size, options
         )
         volume = best_start(data, options, rng, f"half {number}").volume
-        centre = centre_of_density(volume * self.mask)
-        if options.symmetry.upper() not in ("C1",):
-            centre = centre * self._free_axes()
+        centre = centre_of_density(volume * self.mask) * self.free_axes()
         volume = shift_volumes(volume[None], -centre[None])[0] * self.mask
         return self.half(indices, volume, number)
 
-    def _free_axes(self) -> Tensor:
-        """Return 1 for the axes along which the point group leaves the centre free: z for Cn, else none."""
-        along_z = 1.0 if self.options.symmetry.upper().startswith("C") else 0.0
-        return torch.tensor([0.0, 0.0, along_z], device=self.mask.device)
+    def free_axes(self) -> Tensor:
+        """Return 1 for the axes x, y, z along which the point group leaves the centre free, else 0."""
+        group = self.options.symmetry.upper()
+        across = 1.0 if group == "C1" else 0.0
+        along = 1.0 if group.startswith("C") else 0.0
+        return torch.tensor([across, across, along], device=self.mask.device)
