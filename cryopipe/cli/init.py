@@ -45,6 +45,13 @@ module cryopipe:
 
 
 use rule * from cryopipe
+
+
+onsuccess:
+    from pathlib import Path
+
+    summary = Path("results/report/summary.txt")
+    print(summary.read_text(encoding="utf-8") if summary.is_file() else "Done.")
 """
 
 
