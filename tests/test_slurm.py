@@ -12,10 +12,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from cryopipe.config import CHECKOUT
+from cryopipe.files.mrc import write_volume
 
 START = CHECKOUT.parent / "shared" / "slurm" / "start_slurm.sh"
 TINY = {
@@ -59,6 +61,7 @@ def run_on_slurm(folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def write_tiny_demo(folder: Path, config: dict[str, object]) -> None:
+    """Put a demo of one small tomogram in the place of what `folder` is configured for."""
     (folder / "config").mkdir(exist_ok=True)
     (folder / "config" / "config.yaml").write_text(yaml.safe_dump({**config, **TINY}))
     (folder / "config" / "tomograms.tsv").write_text("tomogram\tpath\ndemo_01\tresults/demo/demo_01.mrc\n")
@@ -77,7 +80,8 @@ def test_the_demo_from_the_checkout(slurm: None, tmp_path: Path) -> None:
 def test_a_dataset_directory(slurm: None, tmp_path: Path) -> None:
     dataset = tmp_path / "my dataset"
     tomogram = tmp_path / "a.mrc"
-    tomogram.write_bytes(b"")
+    noise = np.random.default_rng(0).normal(size=(16, 32, 32)).astype(np.float32)
+    write_volume(tomogram, noise, 10.0)
     command = [
         sys.executable,
         "-c",
@@ -86,7 +90,7 @@ def test_a_dataset_directory(slurm: None, tmp_path: Path) -> None:
         str(dataset),
         str(tomogram),
     ]
-    subprocess.run(command, check=False, capture_output=True)
+    subprocess.run(command, check=True, capture_output=True)
     write_tiny_demo(dataset, {})
     result = run_on_slurm(dataset)
     assert result.returncode == 0, result.stderr[-3000:]
