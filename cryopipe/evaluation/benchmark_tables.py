@@ -34,6 +34,10 @@ page. Rows marked *published* are the papers' figures, on the papers' own struct
 mean ± standard deviation over the seeds, on the classes that each section names. Those are stand-ins, and the
 papers do not define their SNR: the rows show the order of magnitude, not who is ahead by a hundredth. What is
 simulated, and what is not, says [the page on simulation](simulation.md).
+
+The transfer encoder was trained on none of the maps 1bxn, 3j9i, 4cr2, 4v4r and 4v94, but which of its checkpoints ships
+was decided with them in view: rows on these maps flatter it. On procedural phantoms it does much worse;
+[its card](../resources/transfer_encoder.md) has both.
 """
 
 
