@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,13 @@ def run(work: Callable[[Any], None], job: Any) -> None:
         The workflow's description of the job: `.input`, `.output`, `.params`, `.wildcards`, `.threads`, `.log`.
     """
     log = Path(str(job.log[0]))
-    log.parent.mkdir(parents=True, exist_ok=True)
-    log.write_text("")
-    start_logging(log)
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text("")
+        start_logging(log)
+    except OSError as error:
+        remedy = "make room on that disk, or see to it that you may write there, and run again"
+        sys.exit(f"Error: {one_line(str(log))}: cannot be written ({error.strerror}); {remedy}")
     limit_threads(int(job.threads))
     try:
         work(job)
@@ -43,6 +48,7 @@ def start_logging(log: Path | None = None) -> None:
     if log is not None:
         handlers.append(logging.FileHandler(log, encoding="utf-8"))
         handlers[-1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.raiseExceptions = False  # a full disk ends the work with one line, not with one per message
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers, force=True)
     logging.captureWarnings(True)
 
@@ -50,7 +56,7 @@ def start_logging(log: Path | None = None) -> None:
 def report(error: Exception, log: Path | None) -> int:
     """Say on standard error what went wrong, in one line, keep the traceback in `log`; return the exit status."""
     if log is not None:
-        with log.open("a", encoding="utf-8") as stream:
+        with suppress(OSError), log.open("a", encoding="utf-8") as stream:  # the disk may be full
             traceback.print_exception(error, file=stream)
     print(f"Error: {_describe(error, log)}", file=sys.stderr)
     return 1

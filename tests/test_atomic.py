@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from cryopipe.errors import FileError
+from cryopipe.files import atomic
 from cryopipe.files.atomic import atomic_path, write_text
 
 
@@ -101,3 +105,37 @@ def test_long_names_fit(tmp_path: Path) -> None:
 def test_text_keeps_its_line_ends_and_letters(tmp_path: Path) -> None:
     write_text(tmp_path / "x.txt", "Å\nµ\n")
     assert (tmp_path / "x.txt").read_bytes() == "Å\nµ\n".encode()
+
+
+def leave_behind(folder: Path) -> Path:
+    """Kill another process in the middle of its writing and return the file that it left."""
+    program = """
+import os, signal, sys
+from pathlib import Path
+from cryopipe.files.atomic import atomic_path
+with atomic_path(Path(sys.argv[1]) / "table.tsv") as temporary:
+    temporary.write_text("half of")
+    print(temporary, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    ran = subprocess.run([sys.executable, "-c", program, folder], capture_output=True, text=True, check=False)
+    assert ran.returncode == -signal.SIGKILL
+    return Path(ran.stdout.strip())
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    left = leave_behind(tmp_path)
+    assert left.read_text() == "half of"
+    write_text(tmp_path / "other.tsv", "whole")
+    assert os.listdir(tmp_path) == ["other.tsv"]
+
+
+def test_files_of_processes_that_live_or_may_live_stay(tmp_path: Path) -> None:
+    own = f".table-{atomic._home()}-{os.getpid()}-00000000.tsv"
+    elsewhere = ".table-00000000-1-00000000.tsv"
+    forgotten = ".table-00000000-2-00000000.tsv"
+    for name in (own, elsewhere, forgotten, ".hidden.tsv"):
+        (tmp_path / name).write_text("half of")
+    os.utime(tmp_path / forgotten, (0, 0))
+    write_text(tmp_path / "table.tsv", "whole")
+    assert sorted(os.listdir(tmp_path)) == sorted([own, elsewhere, ".hidden.tsv", "table.tsv"])

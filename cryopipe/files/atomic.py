@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import errno
+import functools
+import hashlib
 import os
+import platform
+import re
 import secrets
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cryopipe.errors import FileError
@@ -14,6 +19,7 @@ from cryopipe.errors import FileError
 _REMEDIES = {
     errno.ENOSPC: "free some space on that disk and run again",
     errno.EDQUOT: "your disk quota is used up; free some space and run again",
+    errno.EFBIG: "larger than a file may be here (`ulimit -f`); raise that limit and run again",
     errno.EROFS: "that disk is read-only; choose another directory",
     errno.ENOTDIR: "a directory in its path is a file; choose another directory",
     errno.EEXIST: "a directory in its path is a file; choose another directory",
@@ -22,6 +28,10 @@ _REMEDIES = {
     errno.EACCES: "you may not write there; change the permissions or choose another directory",
 }
 
+_TEMPORARY = re.compile(r"\..*-(?P<home>[0-9a-f]{8})-(?P<process>[0-9]+)-[0-9a-f]{8}(\.[^.]*)?", re.DOTALL)
+_ABANDONED_SECONDS = 86_400.0
+"""A temporary file of another computer counts as left over once nobody wrote to it for so long."""
+
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -29,7 +39,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     The temporary file lies in the same directory and has the same suffix, so that libraries which go by
     suffixes do the same as for `path`. When the block ends, the file is flushed to disk and renamed; when
-    the block raises, the file is removed and whatever stood at `path` before stays as it was.
+    the block raises, the file is removed and whatever stood at `path` before stays as it was. What a process that
+    was killed left behind in that directory is removed, too.
 
     Parameters
     ----------
@@ -47,9 +58,11 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     # 40 letters of the stem keep the temporary name below the 255 bytes that file systems allow
-    temporary = target.with_name(f".{target.stem[:40]}-{secrets.token_hex(6)}{target.suffix}")
+    owner = f"{_home()}-{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = target.with_name(f".{target.stem[:40]}-{owner}{target.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_left_overs(target.parent)
         try:
             yield temporary
             _flush_to_disk(temporary)
@@ -82,3 +95,36 @@ def _flush_to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@functools.cache
+def _home() -> str:
+    """Name what process numbers are unique in: this computer, or the container on it."""
+    try:
+        namespace = os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        namespace = 0
+    return hashlib.sha256(f"{platform.node()} {namespace}".encode()).hexdigest()[:8]
+
+
+@functools.cache
+def _remove_left_overs(folder: Path) -> None:
+    """Remove the temporary files of processes that were killed; one look per process and folder is enough."""
+    for path in folder.iterdir():
+        found = _TEMPORARY.fullmatch(path.name)
+        if found is None:
+            continue
+        with suppress(OSError):  # another job may remove it at the same time
+            abandoned = time.time() - path.stat().st_mtime > _ABANDONED_SECONDS
+            if abandoned or (found["home"] == _home() and not _is_alive(int(found["process"]))):
+                path.unlink()
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cryopipe.errors import DataError, FileError
 from cryopipe.files.atomic import atomic_path
+from cryopipe.files.hdf5 import PatientFile
 
 OPEN_FILES = 128
 """Files that one stack keeps open at a time; systems often allow a process no more than 1024."""
@@ -67,8 +68,9 @@ class BoxWriter:
     def __enter__(self) -> Self:
         with ExitStack() as resources:
             temporary = resources.enter_context(atomic_path(self.path))
-            # No lock: the temporary name is ours alone, and many cluster file systems have no locks.
-            file = resources.enter_context(h5py.File(temporary, "w", locking=False))
+            self._stream = resources.enter_context(PatientFile(temporary))
+            resources.callback(self._stream.raise_failure)
+            file = resources.enter_context(h5py.File(self._stream, "w"))
             file.attrs.update(self._attributes)
             shape = (self.box_size,) * 3
             self._boxes = file.create_dataset(
@@ -90,6 +92,8 @@ class BoxWriter:
         ------
         DataError
             If a box holds NaN, an infinite value, or one that half precision cannot hold.
+        OSError
+            If the disk is full; it becomes a `FileError` where the context ends.
         ValueError
             If shapes or lengths do not agree.
         """
@@ -114,6 +118,7 @@ class BoxWriter:
         if len(names):
             self._boxes[start:] = half
             self._names[start:] = list(names)
+        self._stream.raise_failure()
 
 
 @dataclass(frozen=True)
