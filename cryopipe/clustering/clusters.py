@@ -11,10 +11,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import chi2
 
+from cryopipe.clustering.calibration import agreement_temperature, calibrated_posteriors
+from cryopipe.clustering.dimensions import leading_components
 from cryopipe.clustering.options import ClusteringOptions
 from cryopipe.clustering.selection import choose_count, fit_candidates
 from cryopipe.columns import NOISE_CLASS
-from cryopipe.features.embedding import principal_components
 from cryopipe.features.mixtures import Mixture
 
 logger = logging.getLogger(__name__)
@@ -32,14 +33,17 @@ class Clusters:
     labels
         (n,) 1..K, the largest cluster first; `NOISE_CLASS` for particles that fit none.
     posteriors
-        (n,) probability of the most probable cluster, also for noise.
+        (n,) probability of the most probable cluster, also for noise; see `calibration`.
     selection
         One row per number of clusters considered: clusters, bic, icl, stability.
+    temperature
+        By which the posteriors were made less sure; 1 where they were not.
     """
 
     labels: NDArray[np.int64]
     posteriors: NDArray[np.float64]
     selection: pd.DataFrame
+    temperature: float = 1.0
 
     def table(self) -> pd.DataFrame:
         """Return one row per cluster, noise last: cluster, particles, mean_posterior."""
@@ -74,11 +78,13 @@ def find_clusters(features: ArrayLike, options: ClusteringOptions, seed: int) ->
         logger.warning("%d particles are too few to tell kinds apart: one cluster", count)
         selection = pd.DataFrame({"clusters": [], "bic": [], "icl": [], "stability": []})
         return Clusters(np.ones(count, np.int64), np.ones(count), selection)
-    points = principal_components(values, options.principal_components).apply(values)
-    candidates = fit_candidates(points, options, torch.Generator().manual_seed(seed))
+    points = leading_components(values, options.principal_components)
+    generator = torch.Generator().manual_seed(seed)
+    candidates = fit_candidates(points, options, generator)
     chosen = choose_count(candidates, options.criterion, options.minimum_stability)
     mixture = candidates[chosen].mixture
-    posteriors, labels = mixture.posteriors(points).max(dim=1)
+    temperature = agreement_temperature(mixture, points, generator)
+    posteriors, labels = calibrated_posteriors(mixture, points, temperature).max(dim=1)
     noise = (posteriors < options.minimum_posterior) | outliers(
         mixture, points, labels, options.outlier_probability
     )
@@ -90,9 +96,10 @@ def find_clusters(features: ArrayLike, options: ClusteringOptions, seed: int) ->
         ]
     )
     logger.info(
-        "%d clusters, %d of %d particles fit none", numbers.max(initial=0), np.sum(numbers == 0), count
-    )
-    return Clusters(numbers, posteriors.numpy(), selection)
+        "%d clusters in %d dimensions, %d of %d particles fit none; temperature of the posteriors %.2f",
+        numbers.max(initial=0), points.shape[1], np.sum(numbers == 0), count, temperature,
+    )  # fmt: skip
+    return Clusters(numbers, posteriors.numpy(), selection, temperature)
 
 
 def outliers(

@@ -15,10 +15,11 @@ class ClusteringOptions:
     clusters
         (lowest, highest) number of clusters to consider.
     criterion
-        What decides on their number: "bic", or "icl", BIC plus the uncertainty of the assignment, which
-        does not split one kind into overlapping Gaussians.
+        What decides on their number: "icl", BIC plus the uncertainty of the assignment, which does not split one
+        kind into overlapping Gaussians, or "bic", the published one, which does so the more, the more particles
+        there are.
     principal_components
-        Dimensions in which the mixtures are fitted.
+        Most dimensions in which the mixtures are fitted, see `dimensions`.
     starts
         Random starts per number of clusters.
     minimum_stability
@@ -34,8 +35,8 @@ class ClusteringOptions:
         the one that fits best are noise; 0 keeps all.
     """
 
-    clusters: Sequence[int] = (2, 20)
-    criterion: str = "bic"
+    clusters: Sequence[int] = (1, 20)
+    criterion: str = "icl"
     principal_components: int = 16
     starts: int = 10
     minimum_stability: float = 0.5

@@ -60,4 +60,4 @@ def cluster_particles(
         **{columns.CLASS: labels, columns.POSTERIOR: posteriors},
         **dict(zip(columns.ORIGINS, -np.asarray(shifts, float).T, strict=True)),
     )
-    return table, Clusters(labels, posteriors, found.selection)
+    return table, Clusters(labels, posteriors, found.selection, found.temperature)

@@ -9,11 +9,11 @@ from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
 from cryopipe.clustering.options import ClusteringOptions
-from cryopipe.features.mixtures import Mixture, feasible_counts, fit_mixture
+from cryopipe.features.mixtures import SEARCH_POINTS, Mixture, feasible_counts, fit_mixture
 
 HALVINGS = 3
 """Times that the particles are divided into halves for the stability."""
-FEWEST_PER_CLUSTER = 10
+FEWEST_PER_CLUSTER = 5
 """Half-sets with fewer particles per cluster say nothing about stability."""
 
 
@@ -43,6 +43,9 @@ def fit_candidates(
 ) -> dict[int, Candidate]:
     """Fit a mixture for every number of clusters that the options allow and the particles can carry.
 
+    Of more than `SEARCH_POINTS` particles, so many drawn at random decide, and the mixtures are theirs: a hundred
+    thousand would take many times as long and tell the same clusters apart, but for ones of a few hundred members.
+
     Parameters
     ----------
     points
@@ -52,6 +55,9 @@ def fit_candidates(
     generator
         Source of randomness, on the CPU.
     """
+    if len(points) > SEARCH_POINTS:
+        drawn = torch.randperm(len(points), generator=generator)[:SEARCH_POINTS].sort().values
+        points = points[drawn.to(points.device)]
     counts = feasible_counts(range(options.clusters[0], options.clusters[1] + 1), len(points))
     found = {}
     for count in counts:
@@ -81,8 +87,11 @@ def half_set_stability(points: Tensor, count: int, generator: torch.Generator) -
 
 
 def choose_count(candidates: dict[int, Candidate], criterion: str, minimum_stability: float) -> int:
-    """Return the number of clusters: the best by the criterion among the stable ones, or among all if none is."""
+    """Return the number of clusters: the best by the criterion among the stable ones, or among all if none is.
+
+    Where the particles are too few to measure the stability, a number of clusters does not count as stable.
+    """
     stable = {
-        count: one for count, one in candidates.items() if not one.stability < minimum_stability
+        count: one for count, one in candidates.items() if one.stability >= minimum_stability
     } or candidates
     return min(stable, key=lambda count: getattr(stable[count], criterion))

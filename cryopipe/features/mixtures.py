@@ -159,6 +159,11 @@ def fit_mixture(points: Tensor, count: int, starts: int, generator: torch.Genera
     return _maximise(points, _batched(_member(short, best)), LONG_ITERATIONS)[0]
 
 
+def refine_mixture(points: Tensor, start: Mixture) -> Mixture:
+    """Return the mixture to which expectation-maximisation on `points` (n, d) takes `start`."""
+    return _maximise(points.double(), _batched(start), LONG_ITERATIONS)[0]
+
+
 def mixture_from_labels(points: Tensor, labels: Tensor, count: int | None = None) -> Mixture:
     """Return the mixture whose components are the Gaussians of the labelled groups.
 
