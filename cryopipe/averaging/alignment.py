@@ -163,8 +163,12 @@ def _refine(
 ) -> AlignmentResult:
     """Refine both halves, from band to finer band, and bring them to one frame at the end.
 
-    The rounds try the poses of `searches` in turn, and after these only what lies near the present poses.
+    The rounds try the poses of `searches` in turn, and after these only what lies near the present poses. Of large
+    halves a part goes through the rounds, and its map then gives all boxes their poses.
     """
+    rng = np.random.default_rng(seed)
+    wholes = halves
+    halves = [whole.part(setting.options.refinement_boxes, rng) for whole in wholes]
     band, frame, resolution = setting.band(setting.start_shells), None, math.inf
     measurable = len(halves) == 2 and len(half_sets) >= FEWEST_FOR_FSC
     for number in range(setting.options.refinement_iterations):
@@ -191,7 +195,13 @@ def _refine(
         if settled and number >= len(searches) + 1:
             break
         band = finer
-    return _finish(setting, halves, half_sets, frame, seed)
+    for whole, part in zip(wholes, halves, strict=True):
+        if part is not whole:
+            search = searches[0] if searches else None
+            middle = setting.band(min(band.shells, setting.start_shells + BAND_MARGIN))
+            whole.follow(part, search, middle, band, ROUNDS)
+            whole.leave_out(setting.options.outlier_deviations)
+    return _finish(setting, wholes, half_sets, frame, seed)
 
 
 def _agreement(setting: Setting, band: Band, sums: list[Tensor], frame: Poses | None) -> tuple[Poses, FSC]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,6 +14,8 @@ from cryopipe.averaging.search import Grid, Poses, Reference, best_on_grid, refi
 from cryopipe.averaging.spectra import Spectra, batches
 from cryopipe.averaging.start import add_symmetric, noise_from_power
 from cryopipe.progress import Progress
+
+logger = logging.getLogger(__name__)
 
 _NOISE_SAMPLE = 100
 """Boxes that the noise is estimated from."""
@@ -63,6 +67,17 @@ class HalfSet:
         """Begin from known poses."""
         self.poses, self._has_poses = poses, True
 
+    def part(self, count: int, rng: np.random.Generator) -> HalfSet:
+        """Return a half-set of at most `count` of these boxes, drawn at random, with their map and poses."""
+        if count >= len(self.indices):
+            return self
+        drawn = np.sort(rng.permutation(len(self.indices))[:count])
+        half = HalfSet(
+            self.spectra, self.indices[drawn], self.volume, self.symmetry, self.max_shift_voxels, self.name
+        )
+        half.poses, half._has_poses = self.poses.chosen(torch.from_numpy(drawn)), self._has_poses
+        return half
+
     def improve(self, band: Band, search: Grid | None, rounds: int) -> Tensor:
         """Bring every box to its likeliest pose and sum the boxes in the map's frame.
 
@@ -100,6 +115,28 @@ class HalfSet:
             counter.advance(len(batch))
         self._has_poses = True
         return sums
+
+    def follow(self, part: HalfSet, search: Grid | None, coarse: Band, fine: Band, rounds: int) -> None:
+        """Take over the map of a refined part and bring every box to its likeliest pose in it.
+
+        Parameters
+        ----------
+        part
+            What `part` returned, refined.
+        search
+            Rotations and shifts to try in the band `coarse`; None where the present poses are good already.
+        coarse, fine
+            The coefficients compared in the search and after it.
+        rounds
+            Steps of local refinement at most.
+        """
+        logger.info(
+            "%s: %d boxes follow the %d that were refined", self.name, len(self.indices), len(part.indices)
+        )
+        self.volume = part.volume
+        if search is not None:
+            self.improve(coarse, search, rounds)
+        self.improve(fine, None, rounds)
 
     def _best(
         self,

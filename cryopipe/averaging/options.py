@@ -33,6 +33,8 @@ class AveragingOptions:
     """Covering radius of the search over all orientations."""
     refinement_iterations: int = 8
     """Rounds of local refinement at most."""
+    refinement_boxes: int = 2500
+    """Boxes per half-set that are refined round by round at most; the refined map then gives the others their poses."""
     finest_resolution: float = 0.0
     """Band limit of the data; no frequency beyond it is used. 0 for Nyquist."""
     outlier_deviations: float = 3.0
