@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,3 +116,17 @@ def test_progress_is_logged_after_each_interval(caplog: pytest.LogCaptureFixture
     assert [message.split(",")[0] for message in caplog.messages] == [
         f"picking a: {done} of 4 blocks" for done in (1, 2, 3, 4)
     ]
+
+
+def test_the_log_ends_with_what_the_job_cost(job: Any) -> None:
+    held: list[bytes] = []
+
+    def work(job: Any) -> None:
+        held.append(b"x" * 300_000_000)
+        held.clear()
+
+    run(work, job)
+    last = job.log[0].read_text().splitlines()[-1]
+    found = re.search(r"done: ([\d.]+) s of processor time, at most (\d+) MB of memory$", last)
+    assert found is not None
+    assert int(found[2]) > 300  # held no more when the job ended
