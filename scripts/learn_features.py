@@ -1,9 +1,11 @@
 """Learn features from all boxes and embed every box."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cryopipe.features import FeatureOptions, create_learner, learn_features
+from cryopipe.features.distributed import is_first, relaunched, team
 from cryopipe.files.boxes import BoxStack
 from cryopipe.files.features import write_features
 from cryopipe.files.tables import write_table
@@ -15,21 +17,22 @@ if TYPE_CHECKING:
 
 
 def main(job: Any) -> None:
-    options = FeatureOptions(**job.params.options)
-    boxes = BoxStack(job.input.boxes)
-    learner = create_learner(
-        options.learner, options, choose_device(job.params.device), job.params.seed, job.params.memory_gb
-    )
-    learned = learn_features(learner, boxes, options, Path(job.params.checkpoint))
-    write_features(
-        job.output.features,
-        boxes.names,
-        learned.features,
-        shifts=learned.centring.shifts_voxels * boxes.voxel_size,
-        centring_scores=learned.centring.scores,
-    )
-    write_table(job.output.history, learned.history)
-    learner.save(job.output.model)
+    if relaunched(int(job.resources.get("gpu", 1)), sys.argv[0]):
+        return
+    options, boxes = FeatureOptions(**job.params.options), BoxStack(job.input.boxes)
+    with team(choose_device(job.params.device)) as device:
+        learner = create_learner(options.learner, options, device, job.params.seed, job.params.memory_gb)
+        learned = learn_features(learner, boxes, options, Path(job.params.checkpoint))
+        if is_first():
+            write_features(
+                job.output.features,
+                boxes.names,
+                learned.features,
+                shifts=learned.centring.shifts_voxels * boxes.voxel_size,
+                centring_scores=learned.centring.scores,
+            )
+            write_table(job.output.history, learned.history)
+            learner.save(job.output.model)
 
 
 run(main, snakemake)

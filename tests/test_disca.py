@@ -18,7 +18,7 @@ from cryopipe.features import FeatureOptions, create_learner
 from cryopipe.features import disca as disca_module
 from cryopipe.features.box_source import BoxSource
 from cryopipe.features.disca import Disca
-from cryopipe.features.mixtures import fit_mixture
+from cryopipe.features.mixtures import Mixture, fit_mixture
 from cryopipe.features.training import (
     MOST_BAD_STEPS,
     categorical_hinge,
@@ -29,6 +29,7 @@ from cryopipe.features.training import (
     smoothed_targets,
     train_epoch,
 )
+from cryopipe.files.weights import load_weights
 
 CPU = torch.device("cpu")
 TINY = FeatureOptions(
@@ -156,6 +157,18 @@ def test_killed_process_is_taken_up(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.load(embedded), np.load(whole))
 
 
+def test_labels_of_the_kept_iteration_follow_from_its_mixture(tmp_path: Path) -> None:
+    boxes, _ = two_kinds(40)
+    disca = learner()
+    disca.fit(boxes, tmp_path / "checkpoint.safetensors")
+    tensors = load_weights(tmp_path / "checkpoint.safetensors")[0]
+    assert {"labels", "head.weight", "best.mean", "optimiser.rates"} < set(tensors)
+    assert any(name.startswith("optimiser.0.") for name in tensors)
+    mixture = Mixture(*(tensors[f"best.mixture.{name}"] for name in ("weights", "means", "covariances")))
+    points = torch.from_numpy(disca.embed(boxes)).double()
+    assert torch.equal(mixture.posteriors(points).argmax(dim=1), tensors["best.labels"])
+
+
 def test_checkpoint_of_another_training_is_not_taken_up(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -184,10 +197,11 @@ def test_step_without_finite_loss_changes_nothing_but_the_rate() -> None:
     network = torch.nn.Linear(2, 1)
     optimiser = torch.optim.NAdam(network.parameters(), lr=0.1)
     before = network.weight.detach().clone()
-    assert not guarded_step(network(torch.tensor([float("nan"), 1.0])).sum(), network, optimiser)
+    assert guarded_step(network(torch.tensor([float("nan"), 1.0])).sum(), network, optimiser) is None
     assert torch.equal(network.weight, before)
     assert optimiser.param_groups[0]["lr"] == 0.05
-    assert guarded_step(network(torch.ones(2)).sum(), network, optimiser)
+    loss = network(torch.ones(2)).sum()
+    assert guarded_step(loss, network, optimiser) == pytest.approx(float(loss.detach()))
     assert not torch.equal(network.weight, before)
 
 

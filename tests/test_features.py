@@ -1,6 +1,5 @@
 """Rotations, sources of boxes, networks, embeddings, and files of weights and features."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +11,11 @@ from scipy.stats import kstest
 from cryopipe.errors import ConfigError, FileError
 from cryopipe.features import FeatureOptions, create_learner
 from cryopipe.features.box_source import BoxSource
+from cryopipe.features.distributed import Draws
 from cryopipe.features.embedding import embed_all, principal_components
 from cryopipe.features.networks.encoder import TransferEncoder, central_weight
 from cryopipe.features.networks.yopo import PUBLISHED_WIDTHS, Yopo, noisy_input
-from cryopipe.features.pretraining import HALF_TURNS, PretrainingOptions, half_turned, pretrain
+from cryopipe.features.pretraining_boxes import HALF_TURNS, half_turned
 from cryopipe.features.rotations import turned_copies, uniform_rotations
 from cryopipe.features.transfer import load_encoder, save_encoder
 from cryopipe.files.features import read_features, write_features
@@ -41,7 +41,7 @@ def asymmetric(size: int) -> torch.Tensor:
 
 
 def test_rotations_are_uniform() -> None:
-    matrices = uniform_rotations(4000, generator()).numpy()
+    matrices = uniform_rotations(Draws(generator(), 4000)).numpy()
     np.testing.assert_allclose(np.linalg.det(matrices), 1, atol=1e-5)
     turned = Rotation.from_matrix(matrices)
     # The angle of a uniform rotation has the distribution function (a - sin a) / pi.
@@ -55,18 +55,18 @@ def test_rotations_are_uniform() -> None:
 
 def test_turned_copies_turn_like_every_other_rotation() -> None:
     body = asymmetric(20)[None].repeat(3, 1, 1, 1)
-    matrices = uniform_rotations(3, generator(1))
+    matrices = uniform_rotations(Draws(generator(1), 3))
     axis = torch.arange(20) - 10
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
     inside = x**2 + y**2 + z**2 < 9**2
-    copies = turned_copies(body, matrices, generator())
+    copies = turned_copies(body, matrices, Draws(generator(), 3))
     expected = rotate_volumes(body, matrices)
     torch.testing.assert_close(copies[:, inside], expected[:, inside], atol=1e-4, rtol=0)
 
 
 def test_corners_are_filled_with_noise() -> None:
     quarter = torch.from_numpy(Rotation.from_euler("z", 45, degrees=True).as_matrix()).float()[None]
-    copy = turned_copies(torch.full((1, 24, 24, 24), 7.0), quarter, generator())[0]
+    copy = turned_copies(torch.full((1, 24, 24, 24), 7.0), quarter, Draws(generator(), 1))[0]
     corner = copy[:, :3, :3]
     assert abs(float(corner.mean())) < 0.3
     assert float(corner.std()) == pytest.approx(1, abs=0.2)
@@ -74,7 +74,7 @@ def test_corners_are_filled_with_noise() -> None:
 
 
 def test_noise_layer_silences_half_and_multiplies() -> None:
-    noisy = noisy_input(torch.ones(40, 16, 16, 16), generator())
+    noisy = noisy_input(torch.ones(40, 16, 16, 16), Draws(generator(), 40))
     silent = noisy == 0
     assert float(silent.float().mean()) == pytest.approx(0.5, abs=0.01)
     assert float(noisy[~silent].mean()) == pytest.approx(1, abs=0.02)
@@ -211,16 +211,3 @@ def test_features_files_round_trip_and_name_what_is_wrong(tmp_path: Path) -> Non
         read_features(tmp_path / "bad.npz")
     with pytest.raises(FileError, match="no such file; run learn_features"):
         read_features(tmp_path / "none.npz")
-
-
-def test_pretraining_learns_to_tell_phantoms_apart_and_repeats() -> None:
-    easy = PretrainingOptions(
-        classes=3, first_seed=1000, box_size=16, largest_radius=60.0, displacement=0.0, snr=(5.0, 5.0), boxes=192,
-        batch_size=16, tilt_limits=(60.0,), crowdings=(0.0,), learning_rate=5e-3, reuse=2,
-    )  # fmt: skip
-    encoder, history = pretrain([easy, replace(easy, boxes=160)], CPU, 1)
-    assert [row["stage"] for row in history] == [1, 2]
-    assert history[1]["accuracy"] > 0.5
-    again, _ = pretrain([easy, replace(easy, boxes=160)], CPU, 1)
-    for name, value in encoder.state_dict().items():
-        assert torch.equal(value, again.state_dict()[name])

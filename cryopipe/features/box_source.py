@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 RESIDENT_SHARE = 0.5
 """Part of the memory ceiling that boxes may take; the network's maps need the rest."""
-_READ_AT_ONCE = 1024
+_VOXELS_AT_ONCE = 4_000_000
 
 
 class Boxes(Protocol):
@@ -36,7 +37,7 @@ class Boxes(Protocol):
 
 
 class BoxSource:
-    """Hand out batches of boxes on the device, in single precision.
+    """Hand out batches of boxes on the device, in single precision, rounded to half precision.
 
     Parameters
     ----------
@@ -46,24 +47,29 @@ class BoxSource:
         Where the batches are wanted.
     memory_gb
         Ceiling of memory, gigabytes. If the boxes in half precision take less than `RESIDENT_SHARE` of it,
-        they are read once and stay on the device.
+        they are read once and stay on the device. Otherwise every batch is read when it is due, its boxes in
+        the order in which they lie in the files, while the one before is computed on. Either way the batches
+        hold the same numbers.
     """
 
     def __init__(self, boxes: Boxes, device: torch.device, memory_gb: float) -> None:
         self.device = device
+        self.memory_gb = memory_gb
         self.count = len(boxes)
         self._boxes = boxes
-        self.box_voxels = int(np.prod(boxes.shape[1:]))
+        self.box_shape = tuple(boxes.shape[1:])
+        self.box_voxels = int(np.prod(self.box_shape))
         size = 2.0 * self.count * self.box_voxels
         self.resident: Tensor | None = None
         if size <= RESIDENT_SHARE * memory_gb * 1e9:
             self.resident = torch.empty(tuple(boxes.shape), dtype=torch.float16, device=device)
-            for start in range(0, self.count, _READ_AT_ONCE):
-                part = slice(start, start + _READ_AT_ONCE)
+            at_once = max(1, _VOXELS_AT_ONCE // max(1, self.box_voxels))
+            for start in range(0, self.count, at_once):
+                part = slice(start, start + at_once)
                 self.resident[part] = torch.from_numpy(np.asarray(boxes[part], np.float32)).to(device)
         else:
             logger.info(
-                "%s boxes take %.1f GB in half precision, more than half of memory_gb: they are read as needed",
+                "%s boxes take %.2g GB in half precision, more than half of memory_gb: they are read as needed",
                 f"{self.count:,}",
                 size / 1e9,
             )
@@ -72,9 +78,17 @@ class BoxSource:
         """Return the boxes at `indices` (m,) as a tensor (m, z, y, x) on the device."""
         if self.resident is not None:
             return self.resident[indices.to(self.device)].float()
-        return torch.from_numpy(np.asarray(self._boxes[indices.cpu().numpy()], np.float32)).to(self.device)
+        boxes = torch.from_numpy(np.asarray(self._boxes[indices.cpu().numpy()], np.float32))
+        return boxes.half().to(self.device).float()
 
-    def batches(self, order: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (indices, boxes) over `order` (m,) in turn; the last batch may be smaller."""
-        for indices in order.split(batch_size):
-            yield indices, self.batch(indices)
+    def batches(self, parts: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Yield the boxes at each of `parts`, indices (m,), in turn."""
+        if self.resident is not None or not parts:
+            yield from map(self.batch, parts)
+            return
+        with ThreadPoolExecutor(1, thread_name_prefix="read ahead") as reader:
+            coming = reader.submit(self.batch, parts[0])
+            for following in parts[1:]:
+                boxes, coming = coming.result(), reader.submit(self.batch, following)
+                yield boxes
+            yield coming.result()

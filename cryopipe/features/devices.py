@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 import torch
+from torch import nn
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
@@ -23,6 +25,17 @@ def autocast(device: torch.device) -> AbstractContextManager[object]:
     return contextlib.nullcontext()
 
 
-def memory_format(device: torch.device) -> torch.memory_format:
-    """Return the layout of volumes that convolutions prefer: channels last on a GPU, as they are on a CPU."""
-    return torch.channels_last_3d if device.type == "cuda" else torch.contiguous_format
+def lay_out(network: nn.Module, device: torch.device) -> torch.memory_format:
+    """Bring the weights of `network` into the layout in which its convolutions are fastest; return it, for the volumes.
+
+    On a GPU channels come last. On a processor this is faster where all its `widths` are multiples of
+    the 16 numbers that are multiplied at a time, and slower where they are not.
+    """
+    widths: Sequence[int] = next(
+        (vars(part)["widths"] for part in network.modules() if "widths" in vars(part)), (1,)
+    )
+    layout = torch.contiguous_format
+    if device.type == "cuda" or all(width % 16 == 0 for width in widths):
+        layout = torch.channels_last_3d
+    network.to(memory_format=layout)  # type: ignore[call-overload]
+    return layout

@@ -12,7 +12,10 @@ import hashlib
 import logging
 import os
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,20 +25,21 @@ from torch import Tensor, nn
 
 from cryopipe.errors import FileError
 from cryopipe.features.box_source import Boxes, BoxSource
+from cryopipe.features.compilation import compiled, pays
 from cryopipe.features.disca_state import Best, DiscaState, read_checkpoint, write_checkpoint
-from cryopipe.features.embedding import embed_all, principal_components
+from cryopipe.features.disca_steps import clustered, fitted_head
+from cryopipe.features.distributed import is_first, normalise_together, shared
+from cryopipe.features.embedding import Projection, embed_all, principal_components
 from cryopipe.features.learner import Learner
-from cryopipe.features.matching import agreement, match_labels
-from cryopipe.features.mixtures import choose_mixture
+from cryopipe.features.matching import agreement
+from cryopipe.features.mixtures import Mixture
 from cryopipe.features.model import DiscaModel, build_model, load_model, save_model
 from cryopipe.features.networks.yopo import noisy_input
-from cryopipe.features.separation import separation_index
-from cryopipe.features.training import LOSSES, guarded_step, smoothed_targets, train_epoch
+from cryopipe.features.training import LOSSES, smoothed_targets, train_epoch
 
 logger = logging.getLogger(__name__)
+Forward = Callable[[Tensor], Tensor]
 
-HEAD_EPOCHS = 10
-HEAD_LEARNING_RATE = 1e-3
 FEWEST_BOXES = 10
 """With fewer boxes there is nothing to cluster: the network is left as it is."""
 
@@ -45,28 +49,37 @@ class Disca(Learner):
 
     model: DiscaModel | None = None
 
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._work: dict[str, tuple[int, float]] = {}
+
     def fit(self, boxes: Boxes, checkpoint: Path | None = None) -> pd.DataFrame:
         """Train; see `Learner.fit` and the module's text."""
         source = BoxSource(boxes, self.device, self.memory_gb)
         model = self.model or build_model(self.options, self.device, self.seed)
         self.model = model
+        normalise_together(model.network)
         if not self.options.train or source.count < FEWEST_BOXES:
             if self.options.train:
                 logger.warning("%d boxes are too few to learn from: nothing is trained", source.count)
             if model.projection is None and source.count:
                 features = embed_all(model.network, source, "embedding boxes")
-                model.projection = principal_components(features, self.options.principal_components)
+                made = principal_components(features, self.options.principal_components)
+                model.projection = Projection(*shared(lambda: [made.mean, made.axes], self.device))
             return pd.DataFrame({"iteration": pd.Series(dtype=int)})
-        fingerprint = self._fingerprint(boxes)
+        fingerprint = self._fingerprint(boxes, model.network)
         state = self._start(model, fingerprint, checkpoint)
+        forward = self._compiled(state, source)
         while not state.finished:
-            self._iterate(state, source)
-            if checkpoint is not None:
+            self._iterate(state, source, forward)
+            if checkpoint is not None and is_first():
                 write_checkpoint(checkpoint, state, fingerprint)
         best = state.kept()
         model.network.load_state_dict(best.network)
         model.projection = best.projection
-        logger.info("kept iteration %d: %d clusters", best.iteration, len(np.unique(best.labels)))
+        logger.info("kept iteration %d: %d clusters", best.iteration, best.mixture.count)
+        for what, (count, seconds) in self._work.items():
+            logger.info("%s: %s boxes at %.3g boxes/s", what, f"{count:,}", count / max(seconds, 1e-9))
         return pd.DataFrame(state.history)
 
     def embed(self, boxes: Boxes) -> NDArray[np.float32]:
@@ -100,26 +113,40 @@ class Disca(Learner):
                 logger.warning("%s: training starts anew", error)
         return state
 
-    def _fingerprint(self, boxes: Boxes) -> str:
+    def _fingerprint(self, boxes: Boxes, network: nn.Module) -> str:
         """Return a text that differs between trainings which must not take up one another's checkpoints."""
         count = len(boxes)
-        some = np.asarray(boxes[np.unique([0, count // 2, count - 1])], np.float32)
-        content = hashlib.sha256(some.tobytes()).hexdigest()
-        return f"{self.options} seed={self.seed} boxes={count} {content}"
+        content = hashlib.sha256(
+            np.asarray(boxes[np.unique([0, count // 2, count - 1])], np.float32).tobytes()
+        )
+        for value in network.state_dict().values():
+            content.update(value.cpu().contiguous().numpy().tobytes())
+        return f"{self.options} seed={self.seed} boxes={count} {content.hexdigest()}"
 
-    def _iterate(self, state: DiscaState, source: BoxSource) -> None:
+    def _compiled(self, state: DiscaState, source: BoxSource) -> Forward | None:
+        """Return the network compiled, where what is left of the training is worth it."""
+        left = source.count * self.options.copies * (self.options.iterations - state.iteration)
+        if state.finished or not pays(self.device, left):
+            return None
+        return compiled(state.network, (self.options.batch_size, 1, *source.box_shape), self.device)
+
+    def _iterate(self, state: DiscaState, source: BoxSource, forward: Forward | None) -> None:
         """Cluster the present features, keep them if they are the best so far, and train towards them."""
         options, started = self.options, time.monotonic()
         what = f"iteration {state.iteration + 1} of {options.iterations}"
-        features = embed_all(state.network, source, f"{what}: embedding")
+        with self._timed("embedding", source.count):
+            features = embed_all(state.network, source, f"{what}: embedding")
         labels, row = self._cluster(state, features)
         last = state.iteration == options.iterations or row["agreement"] >= options.stop_agreement
         row |= {"loss": float("nan"), "bad_steps": 0, "learning_rate": state.learning_rate}
         if not last:
             count = int(labels.max()) + 1
             if state.head is None or state.head.out_features != count:
-                state.replace_head(fitted_head(features, labels, count, self._random(state, 1)))
-            row |= self._train(state, source, labels, count, what)
+                generator = self._random(state, 1)
+                weight, bias = shared(lambda: fitted_head(features, labels, count, generator), self.device)
+                state.replace_head(weight, bias)
+            with self._timed("training", source.count * options.copies):
+                row |= self._train(state, source, labels, count, what, forward)
         state.labels = labels
         state.iteration += 1
         state.finished = last
@@ -128,38 +155,38 @@ class Disca(Learner):
         logger.info("%s: %s", what, ", ".join(f"{name} {value:.4g}" for name, value in row.items()))
 
     def _cluster(self, state: DiscaState, features: Tensor) -> tuple[NDArray[np.int64], dict[str, float]]:
-        """Return labels (n,) of `features` (n, width) and the iteration's row of the history so far."""
+        """Return labels (n,) of `features` (n, width) and the iteration's row of the history so far.
+
+        The first process clusters, and the others are told.
+        """
         options = self.options
-        projection = principal_components(features, options.principal_components)
-        points = projection.apply(features)
-        inherited = None if state.labels is None else torch.from_numpy(state.labels)
-        generator = torch.Generator().manual_seed(1000 * self.seed + 100_003 * state.iteration)
-        mixture, scores = choose_mixture(
-            points, options.candidates, options.mixture_starts, generator, inherited
-        )
-        found = mixture.posteriors(points.double()).argmax(dim=1)
-        labels = found.unique(return_inverse=True)[1].cpu().numpy()
-        same = 0.0
-        if state.labels is not None:
-            labels = match_labels(labels, state.labels)
-            same = agreement(labels, state.labels)
-        separation = separation_index(points, torch.from_numpy(labels).to(points.device))
+        seed = 1000 * self.seed + 100_003 * state.iteration
+        found = shared(lambda: clustered(features, options, state.labels, seed), self.device)
+        labels = found[0].cpu().numpy()
+        bic, separation = found[1].tolist()
         if state.best is None or separation < state.best.separation:
-            state.best = Best(state.iteration, separation, clone(state.network), projection, labels)
-        clusters = int(labels.max()) + 1
+            projection, mixture = Projection(*found[2:4]), Mixture(*found[4:7])
+            state.best = Best(state.iteration, separation, clone(state.network), projection, labels, mixture)
         return labels, {
             "iteration": state.iteration,
-            "clusters": clusters,
-            "bic": min(scores.values()),
+            "clusters": int(labels.max()) + 1,
+            "bic": bic,
             "separation": separation,
-            "agreement": same,
+            "agreement": 0.0 if state.labels is None else agreement(labels, state.labels),
         }
 
     def _train(
-        self, state: DiscaState, source: BoxSource, labels: NDArray[np.int64], count: int, what: str
+        self,
+        state: DiscaState,
+        source: BoxSource,
+        labels: NDArray[np.int64],
+        count: int,
+        what: str,
+        forward: Forward | None,
     ) -> dict[str, float]:
         """Train for one epoch per copy towards `labels`; return the row's figures."""
-        options = self.options
+        options, classifier = self.options, state.classifier()
+        head = classifier[1]
         state.smoothing *= options.smoothing_decay
         targets = smoothed_targets(torch.from_numpy(labels).to(source.device), count, state.smoothing)
         for group in state.optimiser.param_groups:
@@ -168,7 +195,7 @@ class Disca(Learner):
         used, losses, bad = state.learning_rate, [], 0
         for copy in range(options.copies):
             report = train_epoch(
-                state.classifier(),
+                classifier,
                 state.optimiser,
                 source,
                 targets,
@@ -177,11 +204,20 @@ class Disca(Learner):
                 self._random(state, 2 + copy),
                 noise,
                 f"{what}: training",
+                None if forward is None else lambda volumes: head(forward(volumes)),
             )
             losses.append(report.loss)
             bad += report.bad_steps
         state.learning_rate = state.optimiser.param_groups[0]["lr"] * options.learning_rate_decay
         return {"loss": float(np.mean(losses)), "bad_steps": bad, "learning_rate": used}
+
+    @contextmanager
+    def _timed(self, what: str, boxes: int) -> Iterator[None]:
+        """Add the block's time to that of work of the same name."""
+        started = time.monotonic()
+        yield
+        count, seconds = self._work.get(what, (0, 0.0))
+        self._work[what] = (count + boxes, seconds + time.monotonic() - started)
 
     def _random(self, state: DiscaState, purpose: int) -> torch.Generator:
         """Return the source of randomness for one purpose in one iteration.
@@ -196,20 +232,3 @@ class Disca(Learner):
 def clone(network: nn.Module) -> dict[str, Tensor]:
     """Return a copy of a network's weights and statistics."""
     return {name: value.detach().clone() for name, value in network.state_dict().items()}
-
-
-def fitted_head(
-    features: Tensor, labels: NDArray[np.int64], count: int, generator: torch.Generator
-) -> nn.Linear:
-    """Return a last layer for `count` clusters, trained on features (n, width) as they are."""
-    head = nn.Linear(features.shape[1], count, device=features.device)
-    nn.init.zeros_(head.weight)
-    nn.init.zeros_(head.bias)
-    optimiser = torch.optim.NAdam(head.parameters(), lr=HEAD_LEARNING_RATE)
-    targets = torch.from_numpy(labels).to(features.device)
-    for _ in range(HEAD_EPOCHS):
-        order = torch.randperm(len(features), generator=generator, device=features.device)
-        for part in order.split(64):
-            loss = nn.functional.cross_entropy(head(features[part]), targets[part])
-            guarded_step(loss, head, optimiser)
-    return head

@@ -1,7 +1,7 @@
 """The state of a DISCA training between two iterations, and its checkpoint on disk.
 
-The mixture is not among it: it is made from the features in every iteration, and what the next one inherits of it
-are the labels. Nor are random numbers: they follow from the seed and the iteration.
+Random numbers are not among it: they follow from the seed and the iteration. Of the mixture the next iteration inherits
+the labels, since the features have changed by then.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from cryopipe.errors import FileError
 from cryopipe.features.embedding import Projection
+from cryopipe.features.mixtures import Mixture
 from cryopipe.features.training import optimiser_tensors, restore_optimiser
 from cryopipe.files.weights import load_weights, save_weights
 
@@ -38,6 +39,8 @@ class Best:
         To the principal components that were clustered.
     labels
         (n,) clusters 0..K-1.
+    mixture
+        Of the principal components; component k is cluster k.
     """
 
     iteration: int
@@ -45,6 +48,7 @@ class Best:
     network: dict[str, Tensor]
     projection: Projection
     labels: NDArray[np.int64]
+    mixture: Mixture
 
 
 @dataclass
@@ -96,20 +100,24 @@ class DiscaState:
             raise ValueError("no iteration was done yet")
         return self.best
 
-    def classifier(self) -> nn.Module:
+    def classifier(self) -> nn.Sequential:
         """Return network and last layer as one: boxes -> logits."""
         if self.head is None:
             raise ValueError("nothing was clustered yet, so there is no last layer")
         return nn.Sequential(self.network, self.head)
 
-    def replace_head(self, head: nn.Linear) -> None:
-        """Put a new last layer in the old one's place, in the optimiser as well; the network's moments stay."""
+    def replace_head(self, weight: Tensor, bias: Tensor) -> None:
+        """Put a last layer with `weight` (K, width) and `bias` (K,) in the old one's place, in the optimiser as well.
+
+        The network's moments stay.
+        """
         if self.head is not None:
             for parameter in self.head.parameters():
                 self.optimiser.state.pop(parameter, None)
             del self.optimiser.param_groups[1]
-        self.head = head
-        self.optimiser.add_param_group({"params": list(head.parameters())})
+        self.head = nn.Linear(weight.shape[1], weight.shape[0], device=weight.device)
+        self.head.load_state_dict({"weight": weight, "bias": bias})
+        self.optimiser.add_param_group({"params": list(self.head.parameters())})
 
 
 def write_checkpoint(path: str | os.PathLike[str], state: DiscaState, fingerprint: str) -> None:
@@ -123,6 +131,7 @@ def write_checkpoint(path: str | os.PathLike[str], state: DiscaState, fingerprin
     tensors |= {"best.mean": best.projection.mean, "best.axes": best.projection.axes}
     if state.labels is not None:
         tensors["labels"] = torch.from_numpy(state.labels)
+    tensors |= {f"best.mixture.{name}": value for name, value in vars(best.mixture).items()}
     tensors["best.labels"] = torch.from_numpy(best.labels)
     numbers = {
         "iteration": state.iteration,
@@ -153,9 +162,7 @@ def read_checkpoint(path: str | os.PathLike[str], state: DiscaState, fingerprint
     state.network.load_state_dict(_under(tensors, "network."))
     head = _under(tensors, "head.")
     if head:
-        layer = nn.Linear(head["weight"].shape[1], head["weight"].shape[0], device=device)
-        layer.load_state_dict(head)
-        state.replace_head(layer)
+        state.replace_head(**head)
     restore_optimiser(state.optimiser, _under(tensors, "optimiser."))
     state.labels = tensors["labels"].cpu().numpy()
     state.iteration, state.finished = numbers["iteration"], numbers["finished"]
@@ -167,6 +174,7 @@ def read_checkpoint(path: str | os.PathLike[str], state: DiscaState, fingerprint
         _under(tensors, "best.network."),
         Projection(tensors["best.mean"], tensors["best.axes"]),
         tensors["best.labels"].cpu().numpy(),
+        Mixture(**_under(tensors, "best.mixture.")),
     )
 
 

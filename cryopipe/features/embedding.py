@@ -7,16 +7,24 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from cryopipe.features.box_source import BoxSource
-from cryopipe.features.devices import autocast, memory_format
+from cryopipe.errors import LearningError
+from cryopipe.features.box_source import RESIDENT_SHARE, BoxSource
+from cryopipe.features.devices import autocast, lay_out
+from cryopipe.features.distributed import gathered, share
 from cryopipe.progress import Progress
 
 VOXELS_AT_ONCE = 1_000_000
 """Voxels of the boxes that go through a network at once, on a processor; a GPU takes 32 times as many."""
+_MAPS = 4
+"""Maps of the first layer's size that are held at a time."""
+_ROWS = 50_000
+"""Features that are turned to double precision at a time."""
 
 
 def embed_all(network: nn.Module, source: BoxSource, what: str) -> Tensor:
     """Return the features (n, width) of all boxes, in single precision on the device.
+
+    Each process of a team embeds its share, and all get all features.
 
     Parameters
     ----------
@@ -26,17 +34,42 @@ def embed_all(network: nn.Module, source: BoxSource, what: str) -> Tensor:
         The boxes.
     what
         For the progress message.
+
+    Raises
+    ------
+    LearningError
+        If features are not finite.
     """
     network.eval()
-    batch = max(1, VOXELS_AT_ONCE * (32 if source.device.type == "cuda" else 1) // source.box_voxels)
-    progress = Progress(source.count, "boxes", what)
-    parts = []
+    layout = lay_out(network, source.device)
+    own = torch.arange(source.count)[share(source.count)]
+    parts = own.split(_boxes_at_once(network, source))
+    progress = Progress(len(own), "boxes", what)
+    features = torch.zeros(len(own), 1, device=source.device)
+    done = 0
     with torch.no_grad(), autocast(source.device):
-        for indices, boxes in source.batches(torch.arange(source.count), batch):
-            volumes = boxes[:, None].contiguous(memory_format=memory_format(source.device))
-            parts.append(network(volumes).float())
-            progress.advance(len(indices))
-    return torch.cat(parts) if parts else torch.zeros(0, 1, device=source.device)
+        for boxes in source.batches(parts if len(own) else ()):
+            found = network(boxes[:, None].contiguous(memory_format=layout)).float()
+            if not done:
+                features = found.new_empty(len(own), found.shape[1])
+            features[done : done + len(found)] = found
+            done += len(found)
+            progress.advance(len(found))
+    features = gathered(features, source.count)
+    if not bool(torch.isfinite(features).all()):
+        raise LearningError(
+            "some features are not finite numbers",
+            remedy="run check_tomograms for NaN in the tomograms, and train again if features.weights is set",
+        )
+    return features
+
+
+def _boxes_at_once(network: nn.Module, source: BoxSource) -> int:
+    """Return how many boxes go through the network at once: their maps fit into what the boxes leave of the ceiling."""
+    bytes_per_voxel = _MAPS * 4 * max(getattr(network, "widths", (16,))[0], 1)
+    fitting = (1 - RESIDENT_SHARE) * source.memory_gb * 1e9 / bytes_per_voxel
+    most = VOXELS_AT_ONCE * (32 if source.device.type == "cuda" else 1)
+    return max(1, int(min(fitting, most)) // source.box_voxels)
 
 
 @dataclass(frozen=True)
@@ -67,9 +100,11 @@ def principal_components(features: Tensor, count: int) -> Projection:
     """
     particles, width = features.shape
     dimensions = max(1, min(count, width, particles // 10))
-    values = features.double()
-    mean = values.mean(dim=0)
-    covariance = (values - mean).T @ (values - mean) / max(1, particles - 1)
+    mean = features.mean(dim=0, dtype=torch.float64)
+    covariance = torch.zeros(width, width, dtype=torch.float64, device=features.device)
+    for part in features.split(_ROWS):
+        offsets = part.double() - mean
+        covariance += offsets.T @ offsets / max(1, particles - 1)
     variances, axes = torch.linalg.eigh(covariance)
     axes = axes[:, -dimensions:].flip(1)
     # An eigenvector's sign is arbitrary; the largest entry is made positive so that results repeat.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cryopipe.features.box_source import Boxes
 from cryopipe.features.centring import CentredBoxes, Centring, find_centres
+from cryopipe.features.distributed import shared
 from cryopipe.features.embedding import principal_components
 from cryopipe.features.learner import Learner
 from cryopipe.features.mixtures import choose_mixture
@@ -63,10 +64,19 @@ def learn_features(
     features = learner.embed(boxes)
     if not options.centre or not len(boxes):
         return LearnedFeatures(features, Centring.none(len(boxes)), history)
-    kinds = _rough_kinds(features, options, learner.seed)
-    centring = find_centres(boxes, learner.device, learner.seed, kinds)
+    found = shared(lambda: _found_centres(learner, boxes, features, options), learner.device)
+    centring = Centring(*(values.cpu().numpy() for values in found))
     centred = CentredBoxes(boxes, centring.shifts_voxels)
     return LearnedFeatures(learner.embed(centred), centring, history)
+
+
+def _found_centres(
+    learner: Learner, boxes: Boxes, features: NDArray[np.float32], options: FeatureOptions
+) -> list[torch.Tensor]:
+    """Return shifts and scores of a `Centring`."""
+    kinds = _rough_kinds(features, options, learner.seed)
+    centring = find_centres(boxes, learner.device, learner.seed, kinds)
+    return [torch.from_numpy(centring.shifts_voxels), torch.from_numpy(centring.scores)]
 
 
 def _rough_kinds(features: NDArray[np.float32], options: FeatureOptions, seed: int) -> NDArray[np.int64]:

@@ -6,13 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cryopipe.features.distributed import Draws
 
-def uniform_rotations(count: int, generator: torch.Generator) -> Tensor:
-    """Return (count, 3, 3) rotation matrices, uniform on SO(3), on the generator's device.
+
+def uniform_rotations(draws: Draws) -> Tensor:
+    """Return rotation matrices (n, 3, 3), uniform on SO(3), one for each box of a process's share.
 
     They come from uniform unit quaternions; uniform Euler angles would not be uniform rotations.
     """
-    quaternions = torch.randn(count, 4, generator=generator, device=generator.device)
+    quaternions = draws.normal(4)
     w, x, y, z = F.normalize(quaternions, dim=1).unbind(dim=1)
     rows = [
         torch.stack([1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)], dim=1),
@@ -22,17 +24,17 @@ def uniform_rotations(count: int, generator: torch.Generator) -> Tensor:
     return torch.stack(rows, dim=1)
 
 
-def turned_copies(boxes: Tensor, matrices: Tensor, generator: torch.Generator) -> Tensor:
+def turned_copies(boxes: Tensor, matrices: Tensor, draws: Draws) -> Tensor:
     """Turn boxes about their centres and fill the corners that come in from outside with noise.
 
     Parameters
     ----------
     boxes
-        (n, z, y, x), mean 0 and standard deviation 1, on the generator's device.
+        (n, z, y, x), mean 0 and standard deviation 1, on the device of `draws`.
     matrices
         (n, 3, 3) active rotations on xyz column vectors, about voxel size // 2.
-    generator
-        Source of the noise, N(0, 1).
+    draws
+        Source of the noise, N(0, 1), for n boxes.
 
     Returns
     -------
@@ -49,5 +51,5 @@ def turned_copies(boxes: Tensor, matrices: Tensor, generator: torch.Generator) -
         :, 0
     ]
     outside = (grid.abs() > 1).any(dim=-1)
-    noise = torch.randn(turned.shape, generator=generator, device=boxes.device, dtype=boxes.dtype)
+    noise = draws.normal(*turned.shape[1:]).to(boxes.dtype)
     return torch.where(outside, noise, turned)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from cryopipe.errors import LearningError
 from cryopipe.features.box_source import BoxSource
-from cryopipe.features.devices import autocast, memory_format
+from cryopipe.features.devices import autocast, lay_out
+from cryopipe.features.distributed import Draws, processes, share, sum_in_place
 from cryopipe.features.rotations import turned_copies, uniform_rotations
 from cryopipe.progress import Progress
 
@@ -65,27 +66,44 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def guarded_step(loss: Tensor, network: nn.Module, optimiser: torch.optim.Optimizer) -> bool:
-    """Take one step down the gradient of `loss`, unless it or the gradient is not finite; say whether.
+def guarded_step(
+    loss: Tensor, network: nn.Module, optimiser: torch.optim.Optimizer, together: bool = False
+) -> float | None:
+    """Take one step down the gradient of `loss`, unless it or the gradient is not finite.
 
-    After a bad step the learning rate is halved, and the weights are as before.
+    Parameters
+    ----------
+    loss
+        Of this process's boxes.
+    network
+        Where the gradient goes.
+    optimiser
+        Over its parameters. After a bad step its learning rates are halved, and the weights are as before.
+    together
+        Whether all processes take this step, down the sum of their losses.
+
+    Returns
+    -------
+    The loss, or None after a bad step.
     """
     optimiser.zero_grad(set_to_none=True)
-    good = bool(torch.isfinite(loss))
-    if good:
-        loss.backward()
-        gradients = [p.grad for p in network.parameters() if p.grad is not None]
-        good = all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
-    if good:
+    loss.backward()
+    gradients = [p.grad for p in network.parameters() if p.grad is not None]
+    total = loss.detach().clone()
+    if together:
+        sum_in_place([*gradients, total])
+    # One look at the device: the sum is finite only if every term is.
+    norms = torch.stack([total.abs(), *torch._foreach_norm(gradients)])
+    if bool(torch.isfinite(norms).all()):
         optimiser.step()
-        return True
+        return float(total)
     optimiser.zero_grad(set_to_none=True)
     for group in optimiser.param_groups:
         group["lr"] /= 2
     logger.warning(
         "a step gave no finite number: left out, learning rate now %.3g", optimiser.param_groups[0]["lr"]
     )
-    return False
+    return None
 
 
 def train_epoch(
@@ -96,10 +114,11 @@ def train_epoch(
     loss_function: Callable[[Tensor, Tensor], Tensor],
     batch_size: int,
     generator: torch.Generator,
-    prepare: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+    prepare: Callable[[Tensor, Draws], Tensor] | None = None,
     what: str = "training",
+    forward: Callable[[Tensor], Tensor] | None = None,
 ) -> EpochReport:
-    """Show every box once, randomly turned, in random order.
+    """Show every box once, randomly turned, in random order; a team's processes share out every batch.
 
     Parameters
     ----------
@@ -116,11 +135,13 @@ def train_epoch(
     batch_size
         Boxes per step.
     generator
-        Source of order, rotations and noise, on the device.
+        Source of order, rotations and noise, on the device; in the same state in all processes.
     prepare
         What to do to the turned boxes before the network sees them, such as adding noise.
     what
         For the progress message.
+    forward
+        What to call for a batch of the full size in the network's place: the network, compiled.
 
     Raises
     ------
@@ -128,21 +149,28 @@ def train_epoch(
         After `MOST_BAD_STEPS` bad steps in a row.
     """
     network.train()
+    layout = lay_out(network, source.device)
     order = torch.randperm(source.count, generator=generator, device=source.device)
+    batches = _batches(order, batch_size, fewest=max(2, processes()))
+    own = [indices[share(len(indices))] for indices in batches]
     progress = Progress(source.count, "boxes", what)
     losses: list[float] = []
     bad = in_a_row = 0
-    for indices in _batches_of_two_or_more(order, batch_size):
-        boxes = source.batch(indices)
-        boxes = turned_copies(boxes, uniform_rotations(len(boxes), generator), generator)
+    for whole, indices, boxes in zip(batches, own, source.batches(own), strict=True):
+        draws = Draws(generator, len(whole))
+        turned = turned_copies(boxes, uniform_rotations(draws), draws)
         if prepare is not None:
-            boxes = prepare(boxes, generator)
+            turned = prepare(turned, draws)
+        volumes = turned[:, None].contiguous(memory_format=layout)
         statistics = {name: buffer.clone() for name, buffer in network.named_buffers()}
+        apply = forward if forward is not None and len(volumes) == batch_size else network
         with autocast(source.device):
-            logits = network(boxes[:, None].contiguous(memory_format=memory_format(source.device)))
-        loss = loss_function(logits.float(), targets[indices])
-        if guarded_step(loss, network, optimiser):
-            losses.append(loss.item())
+            logits = apply(volumes)
+        # The batch's loss is the mean over its boxes, wherever they are.
+        loss = loss_function(logits.float(), targets[indices]) * (len(indices) / len(whole))
+        value = guarded_step(loss, network, optimiser, together=True)
+        if value is not None:
+            losses.append(value)
             in_a_row = 0
         else:
             # The forward pass has already put what was not finite into the running statistics.
@@ -154,14 +182,17 @@ def train_epoch(
                 f"{in_a_row} training steps in a row gave no finite number",
                 remedy="lower features.learning_rate, and run check_tomograms for NaN in the tomograms",
             )
-        progress.advance(len(indices))
+        progress.advance(len(whole))
     return EpochReport(sum(losses) / len(losses) if losses else float("nan"), bad)
 
 
-def _batches_of_two_or_more(order: Tensor, batch_size: int) -> list[Tensor]:
-    """Return batches of `order`; a last box that is alone joins the batch before: one box has no variance."""
-    batches = list(order.split(max(2, batch_size)))
-    if len(batches) > 1 and len(batches[-1]) == 1:
+def _batches(order: Tensor, batch_size: int, fewest: int) -> list[Tensor]:
+    """Return batches of `order`; a last one of fewer than `fewest` joins the one before.
+
+    One box has no variance, and every process needs one.
+    """
+    batches = list(order.split(max(fewest, batch_size)))
+    if len(batches) > 1 and len(batches[-1]) < fewest:
         last = batches.pop()
         batches[-1] = torch.cat([batches[-1], last])
     return batches

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from cryopipe.errors import ConfigError
+from cryopipe.features.distributed import Draws
 
 PUBLISHED_WIDTHS = (64, 80, 96, 112, 128, 144, 160, 176, 192, 208)
 SILENCED = 0.5
@@ -62,12 +63,12 @@ class Yopo(nn.Module):
         return self.head(torch.cat(maxima, dim=1).float())
 
 
-def noisy_input(boxes: Tensor, generator: torch.Generator) -> Tensor:
-    """Return what DISCA's noise layer makes of `boxes` in training, for any shape.
+def noisy_input(boxes: Tensor, draws: Draws) -> Tensor:
+    """Return what DISCA's noise layer makes of `boxes` (n, ...) in training.
 
     Half of the nodes are silenced, and every node is multiplied by Gaussian noise of mean 1 and standard deviation
     1, as the paper writes it.
     """
-    kept = torch.rand(boxes.shape, generator=generator, device=boxes.device) >= SILENCED
-    factor = 1 + torch.randn(boxes.shape, generator=generator, device=boxes.device)
+    kept = draws.uniform(*boxes.shape[1:]) >= SILENCED
+    factor = 1 + draws.normal(*boxes.shape[1:])
     return boxes * kept * factor

@@ -1,0 +1,70 @@
+"""What an iteration of DISCA makes of the features: clusters, and a last layer that knows them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cryopipe.features.embedding import principal_components
+from cryopipe.features.matching import match_labels
+from cryopipe.features.mixtures import choose_mixture
+from cryopipe.features.options import FeatureOptions
+from cryopipe.features.separation import separation_index
+from cryopipe.features.training import guarded_step
+
+HEAD_EPOCHS = 10
+HEAD_LEARNING_RATE = 1e-3
+HEAD_BATCH = 64
+HEAD_STEPS = 5000
+"""For many boxes the head's batches are larger, so that it is done after about this many steps."""
+
+
+def clustered(
+    features: Tensor, options: FeatureOptions, previous: NDArray[np.int64] | None, seed: int
+) -> list[Tensor]:
+    """Cluster features (n, width) on their principal components.
+
+    `previous` labels (n,) compete as a start, and the clusters take over their numbers.
+
+    Returns
+    -------
+    Labels (n,) 0..K-1; BIC and separation (2,); the projection's mean and axes; weights, means and covariances
+    of the mixture, component k of which is cluster k.
+    """
+    projection = principal_components(features, options.principal_components)
+    points = projection.apply(features)
+    inherited = None if previous is None else torch.from_numpy(previous)
+    generator = torch.Generator().manual_seed(seed)
+    mixture, scores = choose_mixture(points, options.candidates, options.mixture_starts, generator, inherited)
+    components = mixture.posteriors(points.double()).argmax(dim=1)
+    names = components.unique(return_inverse=True)[1].cpu().numpy()
+    if previous is not None:
+        names = match_labels(names, previous)
+    labels = torch.from_numpy(names).to(points.device)
+    # A component that is nobody's most probable one is no cluster, and leaves the mixture.
+    order = torch.stack([components[labels == name][0] for name in range(int(labels.max()) + 1)])
+    weights = mixture.weights[order] / mixture.weights[order].sum()
+    figures = torch.tensor([min(scores.values()), separation_index(points, labels)], dtype=torch.float64)
+    return [
+        labels, figures, projection.mean, projection.axes, weights, mixture.means[order], mixture.covariances[order],
+    ]  # fmt: skip
+
+
+def fitted_head(
+    features: Tensor, labels: NDArray[np.int64], count: int, generator: torch.Generator
+) -> list[Tensor]:
+    """Return weight (count, width) and bias (count,) of a last layer that is trained on features (n, width) as they are."""
+    head = nn.Linear(features.shape[1], count, device=features.device)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    optimiser = torch.optim.NAdam(head.parameters(), lr=HEAD_LEARNING_RATE)
+    targets = torch.from_numpy(labels).to(features.device)
+    batch = max(HEAD_BATCH, HEAD_EPOCHS * len(features) // HEAD_STEPS)
+    for _ in range(HEAD_EPOCHS):
+        order = torch.randperm(len(features), generator=generator, device=features.device)
+        for part in order.split(batch):
+            loss = nn.functional.cross_entropy(head(features[part]), targets[part])
+            guarded_step(loss, head, optimiser)
+    return [head.weight.detach(), head.bias.detach()]

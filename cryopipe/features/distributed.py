@@ -1,0 +1,229 @@
+"""Several processes, one per GPU, that learn as one.
+
+Every process holds the same network and draws the same random numbers. Of each batch it turns and trains on its own
+share; gradients are summed over the processes, and batches are normalised by the statistics of all shares together, so
+the network learns what one process would teach it, up to rounding. Boxes to embed are shared out in the same way. What
+is not worth sharing out (mixtures, files) the first process does alone and tells the others.
+
+Without `team` there is one process, and everything here is the identity.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cryopipe.errors import ConfigError, LearningError
+
+PATIENCE = timedelta(hours=12)
+"""How long processes wait for one another: the first one clusters and writes while the others wait."""
+
+
+def processes() -> int:
+    """Return how many processes learn together."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def is_first() -> bool:
+    """Return whether this is the process that clusters and writes files."""
+    return processes() == 1 or dist.get_rank() == 0
+
+
+def share(count: int) -> slice:
+    """Return this process's share of `count` things; the shares follow one another and differ by one at most."""
+    number, all_of_them = (0, 1) if processes() == 1 else (dist.get_rank(), dist.get_world_size())
+    return slice(count * number // all_of_them, count * (number + 1) // all_of_them)
+
+
+def relaunched(count: int, script: str) -> bool:
+    """Run `script` anew in `count` processes by torch's launcher, unless there is nothing to launch; say whether.
+
+    It returns False in the processes that were launched: there the script goes on.
+
+    Raises
+    ------
+    LearningError
+        If one of the processes failed; the launcher has then ended the others.
+    """
+    if count < 2 or "LOCAL_RANK" in os.environ:
+        return False
+    logging.getLogger(__name__).info("learning in %d processes", count)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+    if subprocess.run([*launcher, script]).returncode:
+        raise LearningError(f"one of {count} processes failed", remedy="see its message above")
+    return True
+
+
+@contextmanager
+def team(device: torch.device) -> Iterator[torch.device]:
+    """Join the processes that torch's launcher started beside this one; yield the device to compute on.
+
+    Each takes the GPU of its own number. All but the first keep silent. Unlaunched processes stay alone.
+    """
+    if "LOCAL_RANK" not in os.environ:
+        yield device
+        return
+    number = int(os.environ["LOCAL_RANK"])
+    if device.type == "cuda":
+        if number >= torch.cuda.device_count():
+            raise ConfigError(
+                f"{os.environ['LOCAL_WORLD_SIZE']} GPUs were asked for, {torch.cuda.device_count()} are to be seen",
+                remedy="correct gpu of learn_features in the profile's set-resources",
+            )
+        device = torch.device("cuda", number)
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    if number:
+        logging.disable(logging.INFO)
+    try:
+        yield device
+    finally:
+        dist.destroy_process_group()
+
+
+def shared(make: Callable[[], Sequence[Tensor]], device: torch.device) -> list[Tensor]:
+    """Return the tensors that `make` returns in the first process, in all of them, on `device`."""
+    if processes() == 1:
+        return list(make())
+    found = [tensor.to(device).contiguous() for tensor in make()] if is_first() else []
+    head = _told(json.dumps([(list(t.shape), str(t.dtype).removeprefix("torch.")) for t in found]), device)
+    for number, (shape, kind) in enumerate(json.loads(head)):
+        if not is_first():
+            found.append(torch.empty(shape, dtype=getattr(torch, kind), device=device))
+        dist.broadcast(found[number], src=0)
+    return found
+
+
+def _told(text: str, device: torch.device) -> str:
+    """Return the first process's `text` in all processes."""
+    length = torch.tensor([len(text.encode())], device=device)
+    dist.broadcast(length, src=0)
+    letters = torch.zeros(int(length), dtype=torch.uint8, device=device)
+    if is_first():
+        letters.copy_(torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8))
+    dist.broadcast(letters, src=0)
+    return bytes(letters.cpu().numpy()).decode()
+
+
+def gathered(part: Tensor, count: int) -> Tensor:
+    """Return the rows of all processes' `part` (m, width), each its `share` of `count`, in order: (count, width)."""
+    if processes() == 1:
+        return part
+    width = torch.tensor([part.shape[1] if len(part) else 0], device=part.device)
+    dist.all_reduce(width, dist.ReduceOp.MAX)
+    largest = -(-count // processes())
+    own = part.new_zeros(largest, int(width))
+    own[: len(part)] = part
+    parts = [torch.empty_like(own) for _ in range(processes())]
+    dist.all_gather(parts, own)
+    edges = [count * number // processes() for number in range(processes() + 1)]
+    sizes = [end - start for start, end in itertools.pairwise(edges)]
+    return torch.cat([some[:size] for some, size in zip(parts, sizes, strict=True)])
+
+
+def sum_in_place(tensors: Sequence[Tensor]) -> None:
+    """Replace tensors of one type by their sums over all processes."""
+    if processes() > 1 and tensors:
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        dist.all_reduce(flat)
+        for tensor, summed in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+            tensor.copy_(summed.view(tensor.shape))
+
+
+class Draws:
+    """Random numbers for this process's share of a batch: the ones that one process alone would draw for it.
+
+    Parameters
+    ----------
+    generator
+        In the same state in all processes.
+    count
+        Size of the whole batch.
+    """
+
+    def __init__(self, generator: torch.Generator, count: int) -> None:
+        self._generator, self._count, self._share = generator, count, share(count)
+
+    def normal(self, *shape: int) -> Tensor:
+        """Return (m, *shape) numbers of the normal distribution, m the share's size."""
+        size = (self._count, *shape)
+        return torch.randn(size, generator=self._generator, device=self._generator.device)[self._share]
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Return (m, *shape) numbers that are uniform on 0..1."""
+        size = (self._count, *shape)
+        return torch.rand(size, generator=self._generator, device=self._generator.device)[self._share]
+
+
+def normalise_together(network: nn.Module) -> None:
+    """Let the batch normalisations of `network` use all processes' shares; weights and names stay."""
+    if processes() == 1:
+        return
+    for name, child in network.named_children():
+        if isinstance(child, nn.BatchNorm1d | nn.BatchNorm3d):
+            together = _SharedBatchNorm(child.num_features, child.eps, child.momentum, child.affine)
+            together.weight, together.bias = child.weight, child.bias
+            together.running_mean, together.running_var = child.running_mean, child.running_var
+            together.num_batches_tracked = child.num_batches_tracked
+            setattr(network, name, together)
+        else:
+            normalise_together(child)
+
+
+class _SharedBatchNorm(nn.SyncBatchNorm):
+    """torch's own on GPUs; torch has none for processors, so there the sums are gathered here."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return normalised `values` (n, channels, ...)."""
+        if values.is_cuda:
+            return super().forward(values)
+        mean, variance = self.running_mean, self.running_var
+        assert mean is not None
+        assert variance is not None
+        if self.training:
+            axes = [axis for axis in range(values.ndim) if axis != 1]
+            numbers = values.float()
+            count = numbers.new_tensor([numbers.numel() / numbers.shape[1]])
+            sums = torch.cat([numbers.sum(dim=axes), count])
+            total = _Sum.apply(sums)
+            batch_mean = total[:-1] / total[-1]
+            offsets = numbers - batch_mean.view(1, -1, *[1] * (values.ndim - 2))
+            batch_variance = _Sum.apply(offsets.square().sum(dim=axes)) / total[-1]
+            with torch.no_grad():
+                unbiased = batch_variance * total[-1] / (total[-1] - 1)
+                mean.lerp_(batch_mean, float(self.momentum or 0.1))
+                variance.lerp_(unbiased, float(self.momentum or 0.1))
+            view = (1, -1, *[1] * (values.ndim - 2))
+            normal = offsets * (batch_variance + self.eps).rsqrt().view(view)
+            if self.weight is not None:
+                normal = normal * self.weight.view(view) + self.bias.view(view)
+            return normal.to(values.dtype)
+        return F.batch_norm(values, mean, variance, self.weight, self.bias, False, 0.0, self.eps)
+
+
+class _Sum(torch.autograd.Function):
+    """The sum of a tensor over all processes; so is its gradient."""
+
+    @staticmethod
+    def forward(context: object, values: Tensor) -> Tensor:
+        total = values.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(context: object, gradient: Tensor) -> Tensor:
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total

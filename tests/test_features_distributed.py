@@ -1,0 +1,103 @@
+"""Two processes learn what one learns, embed the same, and write once; the launcher goes on and fails as it should."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_disca import CPU
+
+from cryopipe.errors import LearningError
+from cryopipe.features.distributed import (
+    Draws,
+    gathered,
+    is_first,
+    processes,
+    relaunched,
+    share,
+    shared,
+    team,
+)
+
+PROGRAM = """
+import sys, torch, numpy as np
+sys.path.insert(0, {tests!r})
+from dataclasses import replace
+from pathlib import Path
+from test_disca import TINY, learner, two_kinds
+from cryopipe.features import devices, learn_features
+from cryopipe.features.distributed import is_first, processes, relaunched, team
+out = Path({out!r})
+torch.set_num_threads(1)
+# In single precision, so that what differs is the order of sums alone.
+devices.has_fast_bfloat16 = lambda device: False
+if not relaunched({count}, sys.argv[0]):
+    with team(torch.device("cpu")):
+        assert processes() == {count}
+        options = replace(TINY, batch_size=15, iterations=2)
+        disca = learner(options)
+        learned = learn_features(disca, two_kinds(41)[0], options, out / "checkpoint.safetensors")
+        if is_first():
+            np.savez(out / "features.npz", features=learned.features, shifts=learned.centring.shifts_voxels,
+                     history=learned.history.drop(columns="seconds").to_numpy())
+            disca.save(out / "model.safetensors")
+"""
+
+
+def learned_by(count: int, directory: Path) -> dict[str, np.ndarray]:
+    """Features and history of a training in `count` processes, from a program that launches itself."""
+    directory.mkdir()
+    script = directory / "learn.py"
+    script.write_text(PROGRAM.format(tests=str(Path(__file__).parent), out=str(directory), count=count))
+    subprocess.run([sys.executable, str(script)], check=True, timeout=300)
+    with np.load(directory / "features.npz") as arrays:
+        return dict(arrays)
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
+    one, two = learned_by(1, tmp_path / "one"), learned_by(2, tmp_path / "two")
+    np.testing.assert_array_equal(two["shifts"], one["shifts"])
+    # iteration, clusters, bic, separation, agreement (equal labels), loss, bad_steps, learning_rate
+    np.testing.assert_allclose(two["history"], one["history"], rtol=1e-3)
+    np.testing.assert_array_equal(two["history"][:, [0, 1, 4, 6]], one["history"][:, [0, 1, 4, 6]])
+    np.testing.assert_allclose(two["features"], one["features"], atol=1e-3)
+
+
+def test_a_failed_process_fails_the_whole(tmp_path: Path) -> None:
+    script = tmp_path / "fails.py"
+    script.write_text("import os, sys\nsys.exit(int(os.environ['LOCAL_RANK']))\n")
+    with pytest.raises(LearningError, match="one of 2 processes failed; see its message above"):
+        relaunched(2, str(script))
+
+
+def test_alone_nothing_is_launched_or_shared(tmp_path: Path) -> None:
+    assert not relaunched(1, str(tmp_path / "none.py"))
+    with team(CPU) as device:
+        assert (device, processes(), is_first(), share(7)) == (CPU, 1, True, slice(0, 7))
+    values = torch.arange(3.0)
+    assert shared(lambda: [values], CPU)[0] is values
+    assert gathered(values[:, None], 3).shape == (3, 1)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5, 41])
+@pytest.mark.parametrize("number_of_processes", [2, 3, 8])
+def test_shares_cover_all_and_draw_what_one_would(
+    count: int, number_of_processes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Draws(torch.Generator().manual_seed(3), count)
+    expected = [whole.normal(2), whole.uniform(4)]
+    parts = []
+    for rank in range(number_of_processes):
+        monkeypatch.setattr("cryopipe.features.distributed.processes", lambda: number_of_processes)
+        monkeypatch.setattr("torch.distributed.get_rank", lambda rank=rank: rank)
+        monkeypatch.setattr("torch.distributed.get_world_size", lambda: number_of_processes)
+        draws = Draws(torch.Generator().manual_seed(3), count)
+        parts.append([draws.normal(2), draws.uniform(4)])
+        monkeypatch.undo()
+    for kind in (0, 1):
+        assert torch.equal(torch.cat([part[kind] for part in parts]), expected[kind])
+    sizes = [len(part[0]) for part in parts]
+    assert max(sizes) - min(sizes) <= 1
