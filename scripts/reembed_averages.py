@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 def main(job: Any) -> None:
     tomogram, options = Tomogram(**job.params.tomogram), ReembeddingOptions(**job.params.options)
+    shown = tomogram.path
     if (read_table(job.input.check)["status"] == "bad").any():
+        shown = job.output.density  # it may be the name that is bad
         logging.warning("%s cannot be used, see %s: its volumes are empty", tomogram.name, job.input.check)
         shape, voxel_size = (1, 1, 1), tomogram.voxel_size or 1.0
     else:
@@ -46,7 +48,7 @@ def main(job: Any) -> None:
     numbers, counts = np.unique(placed.placements["cluster"], return_counts=True)
     write_chimerax_script(
         job.output.script,
-        tomogram.path,
+        shown,
         job.output.density,
         job.output.labels,
         voxel_size,

@@ -20,7 +20,7 @@ from cryopipe.files.mrc import write_volume
 
 HEADER = "tomogram\tpath\tvoxel_size\ttilt_min\ttilt_max\tcontrast\tmask\n"
 CONFIG, TABLE, MRC, MASK = "config/config.yaml", "config/tomograms.tsv", "a.mrc", "mask.mrc"
-STRANGE = 'it\'s {c} "é" $(touch pwned) #1.mrc'
+STRANGE = "it's {c} é $(touch pwned) #1.mrc"
 Damage = Callable[[Path], object]
 
 

@@ -13,7 +13,8 @@ import pandas as pd
 
 from cryopipe.check.finding import Finding
 from cryopipe.check.volume import check_mask, check_volume
-from cryopipe.errors import FileError, one_line
+from cryopipe.errors import DataError, FileError, one_line
+from cryopipe.files.chimerax import quoted, relative_name
 from cryopipe.files.mrc import MrcHeader, open_volume, read_header
 from cryopipe.tomograms import Tomogram
 
@@ -79,6 +80,7 @@ def check_tomogram(tomogram: Tomogram, twins: Sequence[str] = ()) -> TomogramChe
     if twins:
         problem = f"the same file as tomogram {', '.join(twins)}: its particles would count twice"
         findings.append(Finding("bad", problem, "keep one line of the tomogram table"))
+    findings += _check_path(tomogram.path)
     try:
         header = read_header(tomogram.path)
     except FileError as error:
@@ -91,6 +93,15 @@ def check_tomogram(tomogram: Tomogram, twins: Sequence[str] = ()) -> TomogramChe
     if tomogram.mask is not None:
         findings += _check_mask_file(tomogram.mask, header.shape_zyx)
     return TomogramCheck(tomogram, header, voxel_size, tuple(findings))
+
+
+def _check_path(path: str) -> list[Finding]:
+    """Refuse now what the script of the re-embedded averages, hours later, could not name."""
+    try:
+        quoted(relative_name(path, "."))
+    except DataError as error:
+        return [Finding("bad", error.problem, error.remedy or "")]
+    return []
 
 
 def check_header(header: MrcHeader, voxel_size: float | None) -> list[Finding]:

@@ -61,9 +61,15 @@ def quoted(text: str) -> str:
     if not text.isprintable() or "\\" in text or ("'" in text and '"' in text):
         raise DataError(
             f"{text!r} cannot be named in a ChimeraX script",
-            remedy="rename it without backslashes, control characters and mixed quotes",
+            remedy="rename it without backslashes, control characters and mixed quotes, or link to it",
         )
     return f"'{text}'" if '"' in text else f'"{text}"'
+
+
+def relative_name(file: str | os.PathLike[str], folder: str | os.PathLike[str]) -> str:
+    """Return how `file` is found from `folder`; a link keeps its own name, those above it are followed."""
+    path = Path(file)
+    return os.path.relpath(path.parent.resolve() / path.name, Path(folder).resolve())
 
 
 def write_chimerax_script(
@@ -99,7 +105,7 @@ def write_chimerax_script(
     lines = ["# written by cryopipe: a tomogram and the averages placed in it", "close session"]
     files = {TOMOGRAM_MODEL: tomogram, DENSITY_MODEL: density, LABELS_MODEL: labels}
     for model, file in files.items():
-        name = os.path.relpath(Path(file).resolve(), folder)
+        name = relative_name(file, folder)
         lines.append(f"open {quoted(name)} id {model}")
         lines.append(f"volume #{model} voxelSize {voxel_size:.6g} originIndex 0,0,0 step 1")
     lines += [

@@ -43,14 +43,15 @@ wildcard_constraints:
 def files_to_check(wildcards):
     """A tomogram and its mask, as far as they are there or will be made: a missing one is the check's to tell.
 
-    Paths with braces are left to the jobs, too: here they would be taken for wildcards.
+    Paths with braces or angle brackets are left to the jobs, too: here they would be taken for wildcards or
+    path variables.
     """
     tomogram = TOMOGRAMS[wildcards.tomogram]
     return [
         path
         for path in (tomogram.path, tomogram.mask)
         if path
-        and "{" not in path
+        and not set(path) & set("{}<>")
         and (path.startswith("results/") or Path(path).is_file())
     ]
 
@@ -78,6 +79,12 @@ def of_clusters(pattern):
 def of_tomograms(pattern):
     """One file per tomogram."""
     return expand(pattern, tomogram=TOMOGRAMS)
+
+
+def given_weights(wildcards):
+    """The file of weights that learning starts from, where the configuration names one."""
+    weights = config["features"]["weights"]
+    return [] if weights in (None, "random") else [weights]
 
 
 def final_results(wildcards):
