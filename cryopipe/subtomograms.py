@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cryopipe.errors import DataError
+from cryopipe.files.opening import release_pages
 from cryopipe.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -124,6 +125,7 @@ def extract_subtomograms(
         boxes = _rescaled(
             _cut(volume, centres[batch], half, name), centres[batch], scale, options.box_size, device
         )
+        release_pages(volume)
         if contrast != "bright":
             boxes = -boxes
         for box, particle in zip(boxes, batch, strict=True):

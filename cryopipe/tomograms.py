@@ -73,13 +73,15 @@ def read_tomogram_table(
     """
     rows, problems = _read_rows(Path(path))
     tomograms: dict[str, Tomogram] = {}
+    taken: set[str] = set()
     for line, row in rows:
         tomogram, mistakes = _parse_row(row, tilt_range, contrast)
-        if tomogram is not None and tomogram.name.lower() in (name.lower() for name in tomograms):
+        if tomogram is not None and tomogram.name.lower() in taken:
             mistakes.append(f"tomogram {tomogram.name!r} stands in the table twice; rename one")
         problems += [f"line {line}: {mistake}" for mistake in mistakes]
         if tomogram is not None:
             tomograms.setdefault(tomogram.name, tomogram)
+            taken.add(tomogram.name.lower())
     if not rows and not problems:
         problems.append("no tomograms; add one line per tomogram below the header")
     if problems:

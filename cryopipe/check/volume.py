@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from cryopipe.check.finding import Finding
+from cryopipe.files.opening import release_pages
 from cryopipe.progress import Progress
 
 SLAB_VOXELS = 16 * 2**20
@@ -49,6 +50,7 @@ def check_volume(
     for start in range(0, volume.shape[0], thickness):
         slab = np.asarray(volume[start : start + thickness])
         scan.add(slab, start)
+        release_pages(volume)
         progress.advance(len(slab))
     if scan.broken:
         at = ", ".join(str(index) for index in scan.first_broken)

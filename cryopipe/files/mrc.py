@@ -209,6 +209,16 @@ def write_volume(path: str | os.PathLike[str], volume: np.ndarray, voxel_size: f
         stream.write(header.tobytes())
 
 
+def header_block(shape_zyx: tuple[int, ...], dtype: np.dtype, voxel_size: float) -> bytes:
+    """Return the 1024 bytes that head a volume of this shape and stored type, for who writes the voxels otherwise.
+
+    They state no statistics of the voxels: maximum below minimum, as the format has it.
+    """
+    header = _new_header(shape_zyx, _mode_for(dtype), voxel_size)
+    header["dmin"], header["dmax"], header["dmean"], header["rms"] = 0, -1, -2, -1
+    return header.tobytes()
+
+
 def _read_block(path: Path) -> tuple[bytes, int]:
     try:
         with path.open("rb") as stream:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,3 +58,14 @@ def open_tomogram(tomogram: Tomogram) -> OpenTomogram:
             remedy="give a mask of the tomogram's shape",
         )
     return OpenTomogram(open_volume(tomogram.path), voxel_size, mask)
+
+
+def release_pages(volume: NDArray[Any]) -> None:
+    """Give back the memory that holds a memory map's pages; the system's cache of the file is not touched.
+
+    What has been read through a map counts as the process's memory until then, up to the whole file. An array that
+    is no map, or part of one, is left alone.
+    """
+    pages = getattr(volume, "_mmap", None)
+    if pages is not None and hasattr(mmap, "MADV_DONTNEED"):
+        pages.madvise(mmap.MADV_DONTNEED)

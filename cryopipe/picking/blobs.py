@@ -13,7 +13,6 @@ its faces the volume continues as its mirror image, as in scipy.ndimage's mode "
 from __future__ import annotations
 
 import math
-import mmap
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cryopipe.errors import DataError
+from cryopipe.files.opening import release_pages
 from cryopipe.picking.parallel import Ranges, chunks, in_parallel, share, workers_on
 from cryopipe.picking.peaks import REACH
 from cryopipe.progress import Progress
@@ -147,7 +147,7 @@ class Source:
             if len(index) != values.shape[axis] or index[0] != low or (np.diff(index) < 0).any():
                 values = np.take(values, index - low, axis=axis)
         block = torch.from_numpy(values.astype(np.float32)).to(self.device)
-        _release(self.volume)
+        release_pages(self.volume)
         if self.volume.dtype.kind == "f" and not bool(torch.isfinite(block).all()):
             raise DataError(
                 "holds NaN or infinite values",
@@ -299,13 +299,6 @@ def _reflect(start: int, stop: int, count: int) -> NDArray[np.int64]:
     """Indices of a row of `count` voxels that continues as its mirror image: ... 1 0 | 0 1 ... n-1 | n-1 ..."""
     index = np.arange(start, stop) % (2 * count)
     return np.where(index < count, index, 2 * count - 1 - index)
-
-
-def _release(volume: NDArray[Any]) -> None:
-    """Give back the memory that holds a memory map's pages; the system's cache of the file is not touched."""
-    pages = getattr(volume, "_mmap", None)
-    if pages is not None and hasattr(mmap, "MADV_DONTNEED"):
-        pages.madvise(mmap.MADV_DONTNEED)
 
 
 def _grown(ranges: Ranges, by: int) -> Ranges:

@@ -1,0 +1,211 @@
+"""Datasets of any size in no time: tomograms of pasted particles, and huge ones that are mostly holes.
+
+Neither stands for a real tomogram; both cost a run of the workflow what real ones of their size cost.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from numpy.typing import DTypeLike, NDArray
+
+from cryopipe.files.atomic import write_text
+from cryopipe.files.mrc import header_block, write_volume
+from cryopipe.progress import Progress
+from cryopipe.simulation.phantoms import stock_phantoms
+from cryopipe.simulation.rendering import ParticleRenderer, paste, random_matrices
+from cryopipe.volume.wedge import wedge_mask
+
+VOXEL_SIZE = 13.33
+"""Angstrom."""
+RESOLUTION = 30.0
+PER_TOMOGRAM = 1000
+"""Particles."""
+SPACING = 20
+"""Voxels between neighbouring sites of the lattice that particles stand on."""
+JITTER = 2
+"""Voxels that a particle may stand beside its site, along every axis."""
+LAYERS = 6
+"""Sites along z."""
+KINDS = 4
+LARGEST_RADIUS = 120.0
+"""Angstrom; of the particles that are pasted."""
+TILT_RANGE = (-60.0, 60.0)
+NOISE = 3.0
+"""Standard deviation of the noise over that of the particles."""
+_LEVELS = 20.0
+_PATCH = (64, 256)
+"""Voxels along z and y of what a volume of holes does hold, from its middle on; along x it holds all."""
+
+
+class PastedTomograms:
+    """Tomograms of particles that stand on a jittered lattice in noise, with the missing wedge of a tilt series.
+
+    Parameters
+    ----------
+    seed
+        Same seed and number, same tomogram.
+    """
+
+    def __init__(self, seed: int = 1) -> None:
+        self._seed = seed
+        phantoms = stock_phantoms(KINDS, VOXEL_SIZE, RESOLUTION, 1, LARGEST_RADIUS)
+        self._renderer = ParticleRenderer(phantoms)
+
+    def volume(self, particles: int, number: int) -> NDArray[np.int8]:
+        """Return tomogram `number` with so many particles: (z, y, x), particles dark, as bytes."""
+        generator = torch.Generator().manual_seed(1000 * self._seed + number)
+        edge = math.ceil(math.sqrt(particles / LAYERS))
+        sites = torch.cartesian_prod(torch.arange(LAYERS), torch.arange(edge), torch.arange(edge))
+        sites = sites[torch.randperm(len(sites), generator=generator)[:particles]]
+        jitter = torch.randint(-JITTER, JITTER + 1, sites.shape, generator=generator)
+        patch = self._renderer.patch_size
+        margin = JITTER + max(0, patch - SPACING)
+        scene = torch.zeros(1, *(SPACING * count + 2 * margin for count in (LAYERS, edge, edge)))
+        patches = self._renderer.render(
+            torch.randint(KINDS, (particles,), generator=generator),
+            random_matrices(particles, generator),
+            torch.zeros(particles, 3),
+        )
+        corners = SPACING * sites + jitter + margin
+        paste(scene, patches, corners, torch.zeros(particles, dtype=torch.long), torch.arange(particles))
+        noisy = scene[0] / patches.std() + NOISE * torch.randn(scene.shape[1:], generator=generator)
+        mask = wedge_mask(tuple(noisy.shape), TILT_RANGE)[..., : noisy.shape[2] // 2 + 1]
+        filtered = torch.fft.irfftn(torch.fft.rfftn(noisy) * mask, s=noisy.shape)
+        levels = -_LEVELS * (filtered - filtered.mean()) / filtered.std()
+        return levels.clamp(-127, 127).round().to(torch.int8).numpy()
+
+
+def write_hollow_volume(path: Path, shape_zyx: tuple[int, int, int], dtype: DTypeLike, seed: int = 1) -> None:
+    """Write an MRC file of any size that takes little room on disk: a slab of noise and balls amid holes.
+
+    File systems store no holes; whoever reads them gets zeros, at the cost of reading voxels.
+
+    Parameters
+    ----------
+    path
+        The file.
+    shape_zyx
+        Voxels.
+    dtype
+        int8, int16 or float32.
+    seed
+        Of the noise.
+    """
+    kind = np.dtype(dtype)
+    depth, height = (min(size, most) for size, most in zip(shape_zyx, _PATCH, strict=False))
+    rng = np.random.default_rng(seed)
+    slab = rng.normal(0, _LEVELS, (depth, height, shape_zyx[2])).astype(np.float32)
+    middle, radius = depth // 2, 9
+    z, y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1, -radius : radius + 1]
+    ball = 1.5 * _LEVELS * (z**2 + y**2 + x**2 <= radius**2)
+    for row in range(2 * radius, height - 2 * radius, 3 * radius):
+        for column in range(2 * radius, shape_zyx[2] - 2 * radius, 3 * radius):
+            z0, y0, x0 = (place - radius for place in (middle, row, column))
+            edge = 2 * radius + 1
+            slab[z0 : z0 + edge, y0 : y0 + edge, x0 : x0 + edge] -= ball
+    limit = np.iinfo(kind).max if kind.kind == "i" else np.inf
+    values = np.clip(slab, -limit, limit).astype(kind)
+    first = [(size - held) // 2 for size, held in zip(shape_zyx, slab.shape, strict=True)]
+    with path.open("wb") as stream:
+        header = header_block(shape_zyx, kind, VOXEL_SIZE)
+        stream.write(header)
+        # A thread of noise through all planes, or most of them would hold one value, which the check refuses.
+        rows = math.ceil(shape_zyx[1] / shape_zyx[0])
+        for number in range(shape_zyx[0]):
+            row = (
+                min(number * rows, shape_zyx[1] - rows) if rows > 1 else number * shape_zyx[1] // shape_zyx[0]
+            )
+            stream.seek(len(header) + (number * shape_zyx[1] + row) * shape_zyx[2] * kind.itemsize)
+            stream.write(values[0, :rows].tobytes())
+        for number, section in enumerate(values, first[0]):
+            stream.seek(len(header) + (number * shape_zyx[1] + first[1]) * shape_zyx[2] * kind.itemsize)
+            stream.write(section.tobytes())
+        stream.truncate(len(header) + math.prod(shape_zyx) * kind.itemsize)
+
+
+@dataclass(frozen=True)
+class MadeDataset:
+    """A dataset in a folder of its own, ready for the workflow.
+
+    Attributes
+    ----------
+    name
+        particles_N, voxels_XxYxZ_TYPE or tomograms_N.
+    folder
+        Holds config/ and tomograms/.
+    tomograms
+        How many there are.
+    megavoxels
+        Of all tomograms together.
+    """
+
+    name: str
+    folder: Path
+    tomograms: int
+    megavoxels: float
+
+    @property
+    def empty(self) -> bool:
+        """Whether the tomograms are files without content, which can be planned with but not worked on."""
+        return self.name.startswith("tomograms_")
+
+
+def make_dataset(name: str, folder: Path) -> MadeDataset:
+    """Write a dataset's tomograms, their table and the configuration.
+
+    Parameters
+    ----------
+    name
+        particles_N: N particles, a thousand to a tomogram. voxels_XxYxZ_TYPE: one tomogram that is mostly holes.
+        tomograms_N: N files without content.
+    folder
+        Where to; made if need be.
+    """
+    kind, *words = name.split("_")
+    places = folder / "tomograms"
+    places.mkdir(parents=True, exist_ok=True)
+    averaging: dict[str, object] = {}
+    if kind == "particles":
+        tomograms, voxels = math.ceil(int(words[0]) / PER_TOMOGRAM), 0
+        maker = PastedTomograms()
+        counter = Progress(tomograms, "tomograms", "pasting")
+        for number in range(tomograms):
+            volume = maker.volume(min(PER_TOMOGRAM, int(words[0])), number)
+            write_volume(places / f"{_tomogram(number)}.mrc", volume, VOXEL_SIZE)
+            voxels += volume.size
+            counter.advance()
+    elif kind == "voxels":
+        x, y, z = (int(size) for size in words[0].split("x"))
+        tomograms, voxels = 1, x * y * z
+        write_hollow_volume(places / f"{_tomogram(0)}.mrc", (z, y, x), words[1])
+        # The averages are not the point here.
+        averaging = {"starts": 1, "start_iterations": 2, "refinement_iterations": 1}
+    else:
+        tomograms, voxels = int(words[0]), 0
+        for number in range(tomograms):
+            (places / f"{_tomogram(number)}.mrc").touch()
+    _write_setting(folder, tomograms, averaging)
+    return MadeDataset(name, folder, tomograms, voxels / 1e6)
+
+
+def _tomogram(number: int) -> str:
+    return f"tomogram_{number + 1:04d}"
+
+
+def _write_setting(folder: Path, tomograms: int, averaging: Mapping[str, object]) -> None:
+    rows = [f"{_tomogram(number)}\ttomograms/{_tomogram(number)}.mrc" for number in range(tomograms)]
+    setting = {
+        "tomograms": "config/tomograms.tsv",
+        "pick": {"diameters": [200], "max_particles": PER_TOMOGRAM},
+        "averaging": averaging,
+        "evaluation": {"truth": None},
+    }
+    write_text(folder / "config" / "tomograms.tsv", "\n".join(["tomogram\tpath", *rows, ""]))
+    write_text(folder / "config" / "config.yaml", yaml.safe_dump(setting, sort_keys=False))

@@ -1,0 +1,26 @@
+"""Write what jobs cost into docs/scale.md, with a picture of their memory."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cryopipe.evaluation.costs import scale_section, update_page
+from cryopipe.files.atomic import atomic_path, write_text
+from cryopipe.files.tables import read_table
+from cryopipe.job import run
+from cryopipe.report.costs import memory_picture
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def main(job: Any) -> None:
+    tables = {Path(path).stem: read_table(path) for path in job.input}
+    section, page = job.params.section, Path(job.params.page)
+    if section == "bounds":
+        with atomic_path(job.params.picture) as temporary:
+            memory_picture(tables).save(temporary, "PNG")
+    old = page.read_text(encoding="utf-8") if page.is_file() else ""
+    write_text(page, update_page(old, section, scale_section(section, tables)))
+
+
+run(main, snakemake)

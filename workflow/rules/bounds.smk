@@ -1,0 +1,52 @@
+# What jobs cost by the size of their input: made-up datasets go through this very workflow, in a folder each.
+MEASURED = {
+    "bounds": [
+        *expand("particles_{count}", count=[1000, 4000, 16000]),
+        *expand("voxels_{size}", size=["256x256x128_int8", "500x750x250_int8"]),
+        *expand("voxels_1000x1500x500_{type}", type=["int8", "int16", "float32"]),
+    ],
+    "scale": ["particles_100000"],
+    "tomograms": ["tomograms_100", "tomograms_1000"],
+}
+
+
+rule measure_costs:
+    output:
+        "results/benchmarks/costs/{dataset}.tsv",
+    log:
+        "logs/measure_costs/{dataset}.log",
+    benchmark:
+        "benchmarks/measure_costs/{dataset}.tsv"
+    wildcard_constraints:
+        dataset="(particles|voxels|tomograms)_[0-9a-z_]+",
+    conda:
+        "../../envs/torch.yaml"
+    threads: workflow.cores or 1
+    params:
+        snakemake=[sys.executable, "-m", "snakemake"],
+        snakefile=str(Path(workflow.basedir) / "Snakefile"),
+    message:
+        "Running the dataset {wildcards.dataset} through the workflow."
+    script:
+        "../../scripts/measure_costs.py"
+
+
+for name, datasets in MEASURED.items():
+
+    rule:
+        name:
+            f"benchmark_{name}"
+        input:
+            expand("results/benchmarks/costs/{dataset}.tsv", dataset=datasets),
+        log:
+            f"logs/benchmark_{name}.log",
+        conda:
+            "../../envs/report.yaml"
+        params:
+            section=name,
+            page="docs/scale.md",
+            picture="docs/images/scale.png",
+        message:
+            "Writing what jobs cost into docs/scale.md."
+        script:
+            "../../scripts/scale_page.py"
