@@ -142,6 +142,14 @@ def test_separation_equals_its_definition() -> None:
     assert separation_index(points, torch.from_numpy(labels)) == pytest.approx(np.mean(worst), rel=1e-9)
 
 
+def test_tiny_clusters_do_not_pass_for_well_separated_ones() -> None:
+    points, labels = planted(2, 60, 4, seed=3)
+    stray = torch.from_numpy(labels)
+    honest = separation_index(points, stray)
+    stray[:2], stray[-1] = 2, 3
+    assert separation_index(points, stray) > honest
+
+
 def test_separation_of_lone_members_and_single_clusters() -> None:
     points = torch.randn(9, 2, generator=generator())
     assert np.isfinite(separation_index(points, torch.tensor([0] * 8 + [1])))

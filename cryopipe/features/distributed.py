@@ -59,7 +59,6 @@ def relaunched(count: int, script: str) -> bool:
     """
     if count < 2 or "LOCAL_RANK" in os.environ:
         return False
-    logging.getLogger(__name__).info("learning in %d processes", count)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
     if subprocess.run([*launcher, script]).returncode:
         raise LearningError(f"one of {count} processes failed", remedy="see its message above")
@@ -87,6 +86,7 @@ def team(device: torch.device) -> Iterator[torch.device]:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     if number:
         logging.disable(logging.INFO)
+    logging.getLogger(__name__).info("learning in %d processes", processes())
     try:
         yield device
     finally:

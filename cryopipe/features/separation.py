@@ -20,7 +20,9 @@ def separation_index(points: Tensor, labels: Tensor) -> float:
     points
         (n, d) features.
     labels
-        (n,) integers. Clusters of one member count with their regularised covariance.
+        (n,) integers. Clusters of no more members than dimensions have no covariance of their own; with the
+        regularised one they would seem to lie infinitely far from all others. The mean one of all clusters
+        stands in.
 
     Returns
     -------
@@ -30,7 +32,10 @@ def separation_index(points: Tensor, labels: Tensor) -> float:
     mixture = mixture_from_labels(points, numbers)
     if mixture.count < 2:
         return float("inf")
-    precisions = torch.cholesky_inverse(torch.linalg.cholesky(mixture.covariances))
+    usual = torch.einsum("k,kde->de", mixture.weights, mixture.covariances)
+    tiny = torch.bincount(numbers) <= points.shape[1]
+    covariances = torch.where(tiny[:, None, None], usual, mixture.covariances)
+    precisions = torch.cholesky_inverse(torch.linalg.cholesky(covariances))
     scatter = torch.stack(
         [
             _mahalanobis(points[numbers == number].double() - mixture.means[number], precision).mean()

@@ -1,7 +1,9 @@
 # One job learns from the boxes of all tomograms: what tells particles apart is learned from all of them.
+# In as many processes as it is given GPUs (`gpu` in the profile).
 rule learn_features:
     input:
         boxes=of_tomograms("results/subtomograms/{tomogram}.h5"),
+        weights=given_weights,
     output:
         model="results/features/model.safetensors",
         features="results/features/features.npz",

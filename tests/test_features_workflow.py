@@ -1,0 +1,64 @@
+"""The rule learn_features: in several processes, and with a model that another dataset trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_disca import CPU, learner, two_kinds
+from test_workflow import make_dataset, snakemake
+
+from cryopipe.files.boxes import BoxWriter
+from cryopipe.files.features import read_features
+
+FEATURES = "results/features/features.npz"
+TRAINED: dict[str, Any] = {
+    "learner": "disca", "network": "yopo", "widths": [8, 8], "feature_width": 16, "clusters": [2, 3],
+    "iterations": 1, "learning_rate": 1e-3, "mixture_starts": 2, "centre": False,
+}  # fmt: skip
+
+
+def dataset(folder: Path, features: dict[str, Any], boxes: np.ndarray) -> Path:
+    """A dataset whose boxes are cut already."""
+    folder.mkdir()
+    make_dataset(folder, ["a"], {"features": features, "device": "cpu"})
+    (folder / "results" / "subtomograms").mkdir(parents=True)
+    with BoxWriter(folder / "results/subtomograms/a.h5", 12, 10.0, (-60, 60), "a") as writer:
+        writer.append(boxes, [f"a/{number}" for number in range(len(boxes))])
+    return folder
+
+
+def learn(folder: Path, *arguments: str) -> str:
+    """Run the one rule; return its log."""
+    result = snakemake(folder, *arguments, "--allowed-rules", "learn_features", "--", FEATURES)
+    assert result.returncode == 0, result.stderr
+    return (folder / "logs" / "learn_features.log").read_text()
+
+
+@pytest.mark.slow
+def test_model_of_one_dataset_is_applied_to_another(tmp_path: Path) -> None:
+    boxes, _ = two_kinds(60)
+    first = dataset(tmp_path / "first", TRAINED, boxes[:40])
+    log = learn(first, "--set-resources", "learn_features:gpu=2")
+    assert "learning in 2 processes" in log
+    assert log.count("kept iteration") == 1
+
+    applied = {"learner": "disca", "weights": "../first/results/features/model.safetensors", "train": False}
+    second = dataset(tmp_path / "second", {**applied, "centre": False}, boxes[40:])
+    assert "kept iteration" not in learn(second)
+    names, features, _ = read_features(second / FEATURES)
+    assert names == [f"a/{number}" for number in range(20)]
+    trained = learner()
+    trained.load(first / "results/features/model.safetensors")
+    np.testing.assert_allclose(features, trained.embed(boxes[40:]), atol=2e-2)
+    assert trained.device == CPU
+
+
+def test_missing_weights_are_named_before_anything_runs(tmp_path: Path) -> None:
+    folder = dataset(tmp_path / "new", {"weights": "../old/model.safetensors"}, two_kinds(4)[0])
+    result = snakemake(folder, "--dry-run", "--allowed-rules", "learn_features", "--", FEATURES)
+    assert result.returncode == 1
+    assert "Missing input files for rule learn_features" in result.stderr
+    assert "../old/model.safetensors" in result.stderr
