@@ -31,7 +31,7 @@ def main(job: Any) -> None:
     else:
         opened = open_tomogram(tomogram)
         shape, voxel_size = opened.volume.shape, opened.voxel_size
-    tables = [read_particles(path) for path in job.input.particles]
+    tables = [read_particles(path, tomogram.name) for path in job.input.particles]
     chosen = choose_particles(tables, tomogram.name, options)
     templates = {}
     for path in job.input.averages:

@@ -40,6 +40,26 @@ def test_round_trip_keeps_text_and_numbers(tmp_path: Path) -> None:
     assert read[COORDINATES[0]].dtype == np.float64
 
 
+@pytest.mark.parametrize(
+    ("name", "rows"), [("007", [0]), ("data_2", [1]), ("nan", [2]), ("in", []), ("07", [])]
+)
+def test_the_particles_of_one_tomogram(tmp_path: Path, name: str, rows: list[int]) -> None:
+    write_particles(tmp_path / "p.star", particles(), optics=pd.DataFrame({"rlnOpticsGroup": [1]}))
+    read = read_particles(tmp_path / "p.star", name)
+    assert list(read.columns) == list(particles().columns)
+    assert read[TOMOGRAM].tolist() == particles()[TOMOGRAM].iloc[rows].tolist()
+    assert read["rlnComment"].tolist() == particles()["rlnComment"].iloc[rows].tolist()
+
+
+def test_rows_of_other_tomograms_are_not_even_looked_at(tmp_path: Path) -> None:
+    write_particles(tmp_path / "p.star", particles())
+    text = (tmp_path / "p.star").read_text().replace("007 ", "other far too many values for a row ")
+    (tmp_path / "p.star").write_text(text)
+    assert len(read_particles(tmp_path / "p.star", "nan")) == 1
+    with pytest.raises(FileError, match="values for 6 columns"):
+        read_particles(tmp_path / "p.star")
+
+
 def test_the_file_is_plain(tmp_path: Path) -> None:
     table = pd.DataFrame({"rlnTomoName": ["a"], "rlnCoordinateX": [2.25], "rlnRandomSubset": [1]})
     write_particles(tmp_path / "p.star", table, optics=pd.DataFrame({"rlnOpticsGroup": [1]}))

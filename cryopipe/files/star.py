@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cryopipe.columns import TEXT_COLUMNS
+from cryopipe.columns import TEXT_COLUMNS, TOMOGRAM
 from cryopipe.errors import DataError, FileError
 from cryopipe.files.atomic import write_text
 
@@ -32,6 +32,7 @@ _TOKEN = re.compile(
 )
 _INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]{0,17})")
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_NO_ROW = ("_", "data_", "loop_")
 _RESERVED = re.compile(r"(data_|loop_|save_|global_|stop_|_|;|\#|'|\"|\$|\[)", re.IGNORECASE)
 
 
@@ -54,9 +55,14 @@ def read_star(path: str | os.PathLike[str]) -> dict[str, pd.DataFrame]:
     FileError
         If the file is missing, is not a STAR file, or a line has fewer or more values than its loop has columns.
     """
-    path = Path(path)
+    return _read_blocks(Path(path), "")
+
+
+def _read_blocks(path: Path, holding: str) -> dict[str, pd.DataFrame]:
+    """Read all blocks, but of their rows only the ones that hold a text; the others are not even looked at."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        with path.open(encoding="utf-8-sig") as stream:
+            lines = [line if holding in line or line.lstrip().startswith(_NO_ROW) else "" for line in stream]
     except FileNotFoundError:
         raise FileError("no such file", file=path, remedy="correct the path") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -94,16 +100,18 @@ def write_star(path: str | os.PathLike[str], blocks: Mapping[str, Block]) -> Non
     write_text(path, "\n".join(lines))
 
 
-def read_particles(path: str | os.PathLike[str]) -> pd.DataFrame:
+def read_particles(path: str | os.PathLike[str], tomogram: str | None = None) -> pd.DataFrame:
     """Read the table `particles` of a STAR file; see `read_star`.
 
-    A file whose only block has another name (RELION 3.0 and older) gives that block.
+    A file whose only block has another name (RELION 3.0 and older) gives that block. With `tomogram`, only its
+    particles are read; jobs of single tomograms would otherwise each take the longer the more tomograms there are.
     """
-    blocks = read_star(path)
-    if "particles" in blocks:
-        return blocks["particles"]
-    if len(blocks) == 1:
-        return next(iter(blocks.values()))
+    blocks = _read_blocks(Path(path), tomogram or "")
+    if "particles" in blocks or len(blocks) == 1:
+        table = blocks.get("particles", next(iter(blocks.values())))
+        if tomogram is None or TOMOGRAM not in table:
+            return table
+        return table[table[TOMOGRAM].astype(str) == tomogram].reset_index(drop=True)
     raise FileError(
         f"has no block data_particles, but {', '.join('data_' + name for name in blocks)}",
         file=path,
