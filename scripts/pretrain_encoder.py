@@ -1,10 +1,14 @@
-"""Train the transfer encoder on simulated boxes of procedural phantoms."""
+"""Train a transfer encoder on simulated boxes, as a recipe says."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import yaml
 
-from cryopipe.features.pretraining import STAGES, pretrain
+from cryopipe.features.pretraining import pretrain
+from cryopipe.features.pretraining_boxes import phantoms_of
+from cryopipe.features.pretraining_recipe import recipe_from_mapping
 from cryopipe.features.transfer import save_encoder
 from cryopipe.files.tables import write_table
 from cryopipe.job import run
@@ -15,8 +19,13 @@ if TYPE_CHECKING:
 
 
 def main(job: Any) -> None:
-    encoder, history = pretrain(STAGES, choose_device(job.params.device), job.params.seed)
-    save_encoder(job.output.weights, encoder, {"recipe": repr(STAGES), "seed": str(job.params.seed)})
+    params = job.params
+    recipe = recipe_from_mapping(yaml.safe_load(Path(job.input.recipe).read_text(encoding="utf-8")))
+    templates = None if params.templates is None else Path(params.templates)
+    class_sets = [phantoms_of(classes, templates) for classes in recipe.classes]
+    device = choose_device(params.device)
+    encoder, history = pretrain(recipe, class_sets, device, params.seed, Path(params.checkpoint))
+    save_encoder(job.output.weights, encoder, {"recipe": repr(recipe), "seed": str(params.seed)})
     write_table(job.output.history, pd.DataFrame(history))
 
 

@@ -1,254 +1,176 @@
-"""Training of the transfer encoder on simulated boxes of procedural phantoms.
+"""Training of the transfer encoder on simulated boxes.
 
-No real structure takes part: a few hundred made-up particles, imaged over a wide range of noise, defocus, tilt
-range, crowding and displacement, and a class for boxes without a particle at their centre. Features and class
-directions have length 1 and the loss is the cross-entropy of their scaled cosines, so that a class becomes a compact
-cap on the sphere: what later mixtures can find.
+A few hundred made-up particles, imaged over a wide range of noise, defocus, tilt range, crowding and displacement, and
+a class for boxes without a particle at their centre. Features and class directions have length 1 and the loss is the
+cross-entropy of their scaled cosines, so that a class becomes a compact cap on the sphere: what later mixtures can find.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections import deque
+import json
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
+from cryopipe.errors import FileError
 from cryopipe.features.devices import autocast
-from cryopipe.features.networks.encoder import VIEW, TransferEncoder
+from cryopipe.features.networks.encoder import TransferEncoder
+from cryopipe.features.pretraining_boxes import TrainingBoxes
+from cryopipe.features.pretraining_recipe import Recipe
+from cryopipe.features.training import optimiser_tensors, restore_optimiser
+from cryopipe.files.weights import load_weights, save_weights
 from cryopipe.progress import Progress
-from cryopipe.simulation.boxes import BoxOptions, BoxSimulator
-from cryopipe.simulation.phantoms import stock_phantoms
+from cryopipe.simulation.phantoms import Phantom
+
+logger = logging.getLogger(__name__)
 
 REPORTED_STEPS = 50
-POOL_BATCHES = 12
-"""Simulated batches that are kept to draw from."""
-HALF_TURNS: tuple[tuple[int, ...], ...] = ((), (-1, -2), (-1, -3), (-2, -3))
-"""Axes that each half-turn reverses; no mirror image is among them, since handedness is information."""
-
-
-@dataclass(frozen=True)
-class PretrainingOptions:
-    """The recipe of the transfer encoder.
-
-    Attributes
-    ----------
-    classes
-        Number of procedural phantoms.
-    first_seed
-        Where in the endless series of phantoms they begin.
-    largest_radius
-        Angstrom; larger phantoms are passed over.
-    voxel_size, resolution
-        Angstrom.
-    box_size
-        Voxels.
-    tilt_limits
-        Degrees; tilt series from minus to plus each limit.
-    crowdings
-        Volume fractions of protein around the particles.
-    snr
-        (lowest, highest), drawn per box, see `BoxOptions`.
-    defocus
-        (lowest, highest) micrometre.
-    displacement
-        Angstrom; centres lie within a ball of this radius about the box centre.
-    empty_fraction
-        Part of each batch that has no particle at its centre.
-    boxes
-        Number of boxes to train on; each is used once.
-    batch_size
-        Boxes per step.
-    learning_rate
-        Highest rate; it rises over the first twentieth of the steps and falls along a cosine.
-    reuse
-        Steps per simulated batch: how often each box is shown.
-    scale
-        Factor on the cosines before the softmax.
-    """
-
-    classes: int = 60
-    first_seed: int = 1000
-    largest_radius: float = 125.0
-    voxel_size: float = 13.33
-    resolution: float = 27.0
-    box_size: int = VIEW
-    tilt_limits: Sequence[float] = (45.0, 60.0)
-    crowdings: Sequence[float] = (0.0, 0.12)
-    snr: tuple[float, float] = (0.05, 2.0)
-    defocus: tuple[float, float] = (2.0, 6.0)
-    displacement: float = 25.0
-    empty_fraction: float = 0.1
-    boxes: int = 51_200
-    batch_size: int = 64
-    learning_rate: float = 1e-3
-    reuse: int = 3
-    scale: float = 16.0
-
-
-STAGES = (
-    PretrainingOptions(
-        boxes=20_000, learning_rate=2e-3, snr=(0.1, 2.0), tilt_limits=(60.0,), crowdings=(0.0,)
-    ),
-    PretrainingOptions(boxes=51_200, learning_rate=1e-3),
-)
-"""First lone particles at one tilt range, then everything: from the start on everything, training stood still."""
+CHECKPOINT_STEPS = 200
+LONGEST_GRADIENT = 5.0
+WEIGHT_DECAY = 1e-4
 
 
 class PretrainingRun:
-    """One training of the encoder that can be stopped and taken up again.
+    """One training of the encoder, which can be stopped and taken up again.
 
     Parameters
     ----------
-    options
-        The recipe.
+    recipe
+        What to train on and how.
+    class_sets
+        The phantoms of each of the recipe's class sets.
     device
         Where to compute.
     seed
         Same seed and device, same encoder.
     """
 
-    def __init__(self, options: PretrainingOptions, device: torch.device, seed: int) -> None:
-        self.options, self.device, self.seed = options, device, seed
+    def __init__(
+        self, recipe: Recipe, class_sets: Sequence[Sequence[Phantom]], device: torch.device, seed: int
+    ) -> None:
+        self.recipe, self.class_sets, self.device, self.seed = recipe, class_sets, device, seed
         torch.manual_seed(seed)
+        classes = sum(len(phantoms) for phantoms in class_sets) + 1
         self.encoder = TransferEncoder().to(device)
-        self.directions = nn.Parameter(
-            torch.randn(options.classes + 1, self.encoder.feature_width, device=device)
-        )
+        self.encoder.blocks.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.directions = nn.Parameter(torch.randn(classes, self.encoder.feature_width, device=device))
         self.optimiser = torch.optim.AdamW(
-            [*self.encoder.parameters(), self.directions], lr=options.learning_rate, weight_decay=1e-4
+            [*self.encoder.parameters(), self.directions], weight_decay=WEIGHT_DECAY
         )
-        self.steps = max(1, options.boxes // options.batch_size)
-        self.step = 0
-        self.simulators = self._simulators()
-        self.pool: deque[tuple[Tensor, Tensor]] = deque(maxlen=POOL_BATCHES)
+        self.stage = self.step = 0
+        self.history: list[dict[str, float]] = []
 
-    def _simulators(self) -> list[BoxSimulator]:
-        """Return one simulator per combination of box size, tilt range and crowding."""
-        options = self.options
-        phantoms = stock_phantoms(
-            options.classes,
-            options.voxel_size,
-            options.resolution,
-            options.first_seed,
-            options.largest_radius,
+    def train(self, checkpoint: Path | None = None) -> None:
+        """Train through all stages, going on from `checkpoint` if it holds this training's state."""
+        if checkpoint is not None and checkpoint.exists():
+            self._take_up(checkpoint)
+        for number in range(self.stage, len(self.recipe.stages)):
+            self._train_stage(number, checkpoint)
+            self.stage, self.step = number + 1, 0
+
+    def _train_stage(self, number: int, checkpoint: Path | None) -> None:
+        stage = self.recipe.stages[number]
+        boxes = TrainingBoxes(
+            self.class_sets, stage, self.recipe.box_size, self.device, self.seed * 101 + number
         )
-        combinations = itertools.product(options.tilt_limits, options.crowdings)
-        return [
-            BoxSimulator(
-                phantoms,
-                BoxOptions(
-                    box_size=options.box_size,
-                    snr=options.snr,
-                    tilt_range=(-limit, limit),
-                    defocus=options.defocus,
-                    displacement=options.displacement,
-                    crowding=crowding,
-                ),
-                self.device,
-                seed=self.seed + 1000 * number,
-            )
-            for number, (limit, crowding) in enumerate(combinations)
-        ]
+        what = f"pretraining, stage {number + 1} of {len(self.recipe.stages)}"
+        progress = Progress(stage.steps - self.step, "steps", what)
+        figures: list[tuple[float, float]] = []
+        while self.step < stage.steps:
+            for group in self.optimiser.param_groups:
+                group["lr"] = stage.rate(self.step)
+            figures.append(self._train_step(boxes))
+            self.step += 1
+            progress.advance()
+            if self.step % REPORTED_STEPS == 0 or self.step == stage.steps:
+                loss, share = np.mean(figures, axis=0)
+                self.history.append({"stage": number + 1, "step": self.step, "loss": loss, "accuracy": share})
+                logger.info("%s, step %d: loss %.3f, accuracy %.3f", what, self.step, loss, share)
+                figures = []
+            if checkpoint is not None and (self.step % CHECKPOINT_STEPS == 0 or self.step == stage.steps):
+                self._write(checkpoint)
 
-    def train_step(self) -> tuple[float, float]:
+    def _train_step(self, source: TrainingBoxes) -> tuple[float, float]:
         """Train on one batch; return its loss and the share of boxes whose class came first."""
-        options = self.options
-        boxes, labels = self._batch()
-        for group in self.optimiser.param_groups:
-            group["lr"] = self._rate()
+        boxes, labels = source.batch(self.step)
         self.encoder.train()
+        volumes = boxes[:, None].contiguous(memory_format=torch.channels_last_3d)
         with autocast(self.device):
-            features = self.encoder(boxes[:, None])
-        logits = options.scale * F.normalize(features.float()) @ F.normalize(self.directions).T
+            features = self.encoder(volumes)
+        logits = self.recipe.scale * F.normalize(features.float()) @ F.normalize(self.directions).T
         loss = F.cross_entropy(logits, labels)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.encoder.parameters(), 5.0)
+        torch.nn.utils.clip_grad_norm_(self.encoder.parameters(), LONGEST_GRADIENT)
         self.optimiser.step()
-        self.step += 1
         return loss.item(), float((logits.argmax(dim=1) == labels).float().mean())
 
-    def _batch(self) -> tuple[Tensor, Tensor]:
-        """Return boxes and labels, drawn from a pool of simulated boxes that is renewed part by part.
+    @property
+    def _fingerprint(self) -> str:
+        return f"{self.recipe} seed={self.seed} classes={[p.name for part in self.class_sets for p in part]}"
 
-        Simulation takes longer than training, so each box is shown `reuse` times on average, every time under one of
-        the four half-turns that map the missing wedge onto itself.
-        """
-        options = self.options
-        generator = torch.Generator().manual_seed(1_000_003 * self.seed + self.step)
-        if self.step % options.reuse == 0:
-            labels = torch.randint(options.classes, (options.batch_size,), generator=generator)
-            empty = torch.rand(options.batch_size, generator=generator) < options.empty_fraction
-            labels[empty] = options.classes
-            number = self.step // options.reuse
-            new = self.simulators[number % len(self.simulators)].sample(labels)
-            self.pool.append((new.boxes, new.labels))
-        boxes = torch.cat([boxes for boxes, _ in self.pool])
-        chosen = torch.randperm(len(boxes), generator=generator)[: options.batch_size].to(self.device)
-        turn = HALF_TURNS[int(torch.randint(len(HALF_TURNS), (), generator=generator))]
-        labels = torch.cat([labels for _, labels in self.pool])
-        return half_turned(boxes[chosen], turn), labels[chosen]
+    def _write(self, path: Path) -> None:
+        tensors = {f"encoder.{name}": value for name, value in self.encoder.state_dict().items()}
+        tensors |= {f"optimiser.{name}": v for name, v in optimiser_tensors(self.optimiser).items()}
+        numbers = {"stage": self.stage, "step": self.step, "history": self.history}
+        notes = {"fingerprint": self._fingerprint, "numbers": json.dumps(numbers)}
+        save_weights(path, tensors | {"directions": self.directions.detach()}, notes)
 
-    def _rate(self) -> float:
-        warm = max(1, self.steps // 20)
-        if self.step < warm:
-            return self.options.learning_rate * (self.step + 1) / warm
-        done = torch.tensor((self.step - warm) / max(1, self.steps - warm))
-        return self.options.learning_rate * float(0.5 * (1 + torch.cos(torch.pi * done)))
-
-    def start_from(self, other: PretrainingRun) -> None:
-        """Take over the weights of an earlier run with the same classes."""
-        self.encoder.load_state_dict(other.encoder.state_dict())
+    def _take_up(self, path: Path) -> None:
+        try:
+            tensors, metadata = load_weights(path)
+        except FileError as error:
+            logger.warning("%s: training starts anew", error)
+            return
+        if metadata.get("fingerprint") != self._fingerprint:
+            logger.warning("%s is of another training: training starts anew", path)
+            return
+        parts: dict[str, dict[str, torch.Tensor]] = {"encoder": {}, "optimiser": {}}
+        for name, value in tensors.items():
+            if name != "directions":
+                part, _, rest = name.partition(".")
+                parts[part][rest] = value.to(self.device)
+        self.encoder.load_state_dict(parts["encoder"])
+        restore_optimiser(self.optimiser, parts["optimiser"])
         with torch.no_grad():
-            self.directions.copy_(other.directions)
+            self.directions.copy_(tensors["directions"])
+        numbers = json.loads(metadata["numbers"])
+        self.stage, self.step, self.history = numbers["stage"], numbers["step"], numbers["history"]
+        logger.info("going on after step %d of stage %d", self.step, self.stage + 1)
 
 
 def pretrain(
-    stages: Sequence[PretrainingOptions], device: torch.device, seed: int
+    recipe: Recipe,
+    class_sets: Sequence[Sequence[Phantom]],
+    device: torch.device,
+    seed: int,
+    checkpoint: Path | None = None,
 ) -> tuple[TransferEncoder, list[dict[str, float]]]:
-    """Train an encoder in stages, each from the weights of the one before.
+    """Train an encoder.
 
     Parameters
     ----------
-    stages
-        The recipe; all have the same classes.
+    recipe
+        What to train on and how.
+    class_sets
+        The phantoms of each of the recipe's class sets.
     device
         Where to compute.
     seed
         Same seed and device, same encoder.
+    checkpoint
+        File for the state of the training, written every `CHECKPOINT_STEPS` steps. If it holds the state of this
+        very training, training goes on from there and ends as it would have without the break.
 
     Returns
     -------
     The encoder, and the history: one row per `REPORTED_STEPS` steps.
     """
-    history: list[dict[str, float]] = []
-    run: PretrainingRun | None = None
-    for number, options in enumerate(stages):
-        previous, run = run, PretrainingRun(options, device, seed + number)
-        if previous is not None:
-            run.start_from(previous)
-        progress = Progress(run.steps, "steps", f"pretraining, stage {number + 1} of {len(stages)}")
-        figures: list[tuple[float, float]] = []
-        while run.step < run.steps:
-            figures.append(run.train_step())
-            progress.advance()
-            if len(figures) == REPORTED_STEPS or run.step == run.steps:
-                loss, share = np.mean(figures, axis=0)
-                history.append({"stage": number + 1, "step": run.step, "loss": loss, "accuracy": share})
-                figures = []
-    if run is None:
-        raise ValueError("pretraining needs at least one stage")
-    return run.encoder, history
-
-
-def half_turned(boxes: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """Turn boxes (n, z, y, x), of even size, by 180 degrees about voxel n // 2: reverse two `axes`, or none."""
-    if not axes:
-        return boxes
-    # Reversal maps voxel n // 2 to n // 2 - 1.
-    return boxes.flip(axes).roll((1,) * len(axes), axes)
+    run = PretrainingRun(recipe, class_sets, device, seed)
+    run.train(checkpoint)
+    return run.encoder, run.history

@@ -20,6 +20,7 @@ from cryopipe.simulation.transfer import box_transfer
 
 _AXES = (-3, -2, -1)
 _REFERENCE_DRAWS = 6
+_REFERENCE_CLASSES = 50
 
 
 class SimulatedBoxes(NamedTuple):
@@ -64,6 +65,8 @@ class BoxSimulator:
         Same seed and same calls, same boxes.
     neighbours
         Species that crowd the particle; by default the classes themselves and as many small unknown proteins.
+    renderer
+        Of the same classes on the same device, to share its memory among several simulators.
 
     Raises
     ------
@@ -78,12 +81,13 @@ class BoxSimulator:
         device: torch.device | str = "cpu",
         seed: int = 0,
         neighbours: Sequence[Phantom] | None = None,
+        renderer: ParticleRenderer | None = None,
     ) -> None:
         self.classes = list(classes)
         self.options = options
         self.device = torch.device(device)
         self._generator = torch.Generator(self.device).manual_seed(seed)
-        self._renderer = ParticleRenderer(self.classes, self.device)
+        self._renderer = ParticleRenderer(self.classes, self.device) if renderer is None else renderer
         self.voxel_size = self._renderer.voxel_size
         self._radii = torch.tensor([one.radius / self.voxel_size for one in self.classes], device=self.device)
         _check_fit(self.classes, options, self.voxel_size)
@@ -98,6 +102,10 @@ class BoxSimulator:
             )
         self._signal_gain, self._noise_gain = self._transfers()
         self._reference_variance = self._measure_reference()
+
+    def reseed(self, seed: int) -> None:
+        """Let the next boxes follow from `seed` alone, whatever was made before."""
+        self._generator.manual_seed(seed)
 
     def sample(self, labels: int | Sequence[int] | Tensor) -> SimulatedBoxes:
         """Make boxes.
@@ -234,7 +242,10 @@ class BoxSimulator:
         """Return the median signal variance of lone particles over classes and orientations."""
         self._reference_variance = 0.0
         generator = torch.Generator(self.device).manual_seed(0)
-        labels = torch.arange(len(self.classes), device=self.device)[:256].repeat_interleave(_REFERENCE_DRAWS)
+        step = math.ceil(len(self.classes) / _REFERENCE_CLASSES)
+        labels = torch.arange(0, len(self.classes), step, device=self.device).repeat_interleave(
+            _REFERENCE_DRAWS
+        )
         crowd, self._crowd = self._crowd, None
         variances = []
         for part in labels.split(64):

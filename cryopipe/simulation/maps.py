@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,27 @@ def read_maps(directory: str | Path, voxel_size: float, resolution: float) -> li
             "no .mrc or .map file here", file=folder, remedy="name a directory of density maps"
         )
     return [read_map(path, voxel_size, resolution) for path in files]
+
+
+def read_named_maps(
+    directory: str | Path, names: Sequence[str], voxel_size: float, resolution: float
+) -> list[Phantom]:
+    """Read the maps NAME.mrc of a directory in the order of `names`; see `read_maps`.
+
+    Raises
+    ------
+    SimulationError
+        If some are missing.
+    """
+    paths = [Path(directory) / f"{name}.mrc" for name in names]
+    missing = [path.name for path in paths if not path.is_file()]
+    if missing:
+        raise SimulationError(
+            f"lacks {', '.join(missing)}",
+            file=directory,
+            remedy="add these maps or leave benchmarks.templates empty for procedural phantoms",
+        )
+    return [read_map(path, voxel_size, resolution) for path in paths]
 
 
 def read_map(path: str | Path, voxel_size: float, resolution: float) -> Phantom:

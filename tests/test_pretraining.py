@@ -1,0 +1,110 @@
+"""The training of the transfer encoder: recipes, the stream of boxes, and breaks that change nothing."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from cryopipe.errors import ConfigError, SimulationError
+from cryopipe.features import pretraining
+from cryopipe.features.pretraining import PretrainingRun, pretrain
+from cryopipe.features.pretraining_boxes import TrainingBoxes, phantoms_of
+from cryopipe.features.pretraining_recipe import ClassSet, Recipe, Stage, recipe_from_mapping
+
+CPU = torch.device("cpu")
+RECIPES = sorted((Path(__file__).parents[1] / "config/pretraining").glob("*.yaml"))
+CLASSES = ClassSet(voxel_size=13.33, resolution=27, count=3, first_seed=1000, largest_radius=60)
+EASY = Stage(
+    boxes=192, learning_rate=(5e-3, 5e-3), batch_size=16, displacement=0.0, snr=(5.0, 5.0), conditions=1,
+    tilt_limit=(60.0, 60.0), crowding=(0.0, 0.0),
+)  # fmt: skip
+RECIPE = Recipe((CLASSES,), (EASY, replace(EASY, boxes=160)), box_size=16)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipes_are_whole(path: Path) -> None:
+    recipe = recipe_from_mapping(yaml.safe_load(path.read_text()))
+    # The training must end with a rate of nothing, and its sets of particles must not overlap.
+    assert recipe.stages[-1].rate(recipe.stages[-1].steps - 1) < 1e-5
+    for one in recipe.classes:
+        assert one.largest_radius + max(s.displacement for s in recipe.stages) <= 12 * one.voxel_size
+        assert not one.templates or len(one.templates) == one.count
+
+
+def test_wrong_recipes_are_named() -> None:
+    with pytest.raises(ConfigError, match="stages: unknown 'rate', no 'boxes', no 'learning_rate'"):
+        recipe_from_mapping({"classes": [], "stages": [{"rate": 1}]})
+    with pytest.raises(ConfigError, match="a recipe without classes or stages"):
+        recipe_from_mapping({"classes": [], "stages": []})
+
+
+def test_missing_maps_are_named(tmp_path: Path) -> None:
+    with pytest.raises(SimulationError, match=r"lacks one.mrc, two.mrc"):
+        phantoms_of(replace(CLASSES, templates=("one", "two")), tmp_path)
+
+
+def test_boxes_of_a_step_do_not_depend_on_the_steps_before() -> None:
+    sets = [phantoms_of(CLASSES)]
+    stage = replace(EASY, conditions=2, crowding=(0.05, 0.1), snr=(1.0, 1.0))
+    walked, jumped = (TrainingBoxes(sets, stage, 16, CPU, 1) for _ in range(2))
+    for step in range(30):
+        boxes, labels = walked.batch(step)
+    there, their_labels = jumped.batch(29)
+    torch.testing.assert_close(boxes, there, rtol=0, atol=0)
+    torch.testing.assert_close(labels, their_labels)
+
+
+def test_classes_are_numbered_through_and_empty_boxes_come_last() -> None:
+    sets = [phantoms_of(CLASSES), phantoms_of(replace(CLASSES, count=2, first_seed=1010))]
+    source = TrainingBoxes(sets, replace(EASY, empty_fraction=0.3), 16, CPU, 1)
+    assert source.classes == 6
+    seen = torch.cat([source.batch(step)[1] for step in range(0, 60, 2)])
+    assert sorted(seen.unique().tolist()) == [0, 1, 2, 3, 4, 5]
+    shares = torch.bincount(seen) / len(seen)
+    assert shares[5] == pytest.approx(0.3, abs=0.08)
+
+
+def test_pretraining_learns_to_tell_phantoms_apart_and_repeats() -> None:
+    encoder, history = pretrain(RECIPE, [phantoms_of(CLASSES)], CPU, 1)
+    assert [row["stage"] for row in history] == [1, 2]
+    assert history[1]["accuracy"] > 0.5
+    again, _ = pretrain(RECIPE, [phantoms_of(CLASSES)], CPU, 1)
+    for name, value in encoder.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name])
+
+
+def test_a_broken_training_ends_as_an_unbroken_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pretraining, "CHECKPOINT_STEPS", 5)
+    sets = [phantoms_of(CLASSES)]
+    unbroken, history = pretrain(RECIPE, sets, CPU, 1, tmp_path / "unbroken.safetensors")
+    real, steps = PretrainingRun._train_step, 0
+
+    def dying(self: PretrainingRun, source: TrainingBoxes) -> tuple[float, float]:
+        nonlocal steps
+        steps += 1
+        if steps in (9, 20):
+            raise KeyboardInterrupt
+        return real(self, source)
+
+    monkeypatch.setattr(PretrainingRun, "_train_step", dying)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(RECIPE, sets, CPU, 1, tmp_path / "broken.safetensors")
+    broken, later = pretrain(RECIPE, sets, CPU, 1, tmp_path / "broken.safetensors")
+    for name, value in unbroken.state_dict().items():
+        assert torch.equal(value, broken.state_dict()[name]), name
+    assert [row["step"] for row in later] == [row["step"] for row in history]
+
+
+def test_the_checkpoint_of_another_training_is_left_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, sets = tmp_path / "state.safetensors", [phantoms_of(CLASSES)]
+    pretrain(replace(RECIPE, stages=(replace(EASY, boxes=32),)), sets, CPU, 1, path)
+    _, history = pretrain(replace(RECIPE, stages=(replace(EASY, boxes=48),)), sets, CPU, 1, path)
+    assert "is of another training: training starts anew" in caplog.text
+    assert np.isfinite(history[-1]["loss"])
+    assert history[-1]["step"] == 3
