@@ -6,7 +6,9 @@ import base64
 import dataclasses
 import io
 import json
+import os
 import re
+import resource
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -24,7 +26,7 @@ from cryopipe.files.mrc import write_volume
 from cryopipe.files.star import write_particles, write_star
 from cryopipe.files.tables import write_table
 from cryopipe.report.charts import Line, line_chart, number_axis
-from cryopipe.report.content import cost_rows, page_content
+from cryopipe.report.content import cost_rows, page_content, tomogram_pictures
 from cryopipe.report.embedding import embed_in_plane
 from cryopipe.report.isosurface import contour_level, object_radius, render_isosurface
 from cryopipe.report.options import ReportOptions
@@ -281,7 +283,7 @@ def test_one_cluster_without_an_average_or_a_curve_has_a_page() -> None:
 @pytest.mark.usefixtures("coarse_surfaces")
 def test_a_tomogram_that_cannot_be_read_is_listed_without_a_picture() -> None:
     results = made_results()
-    unreadable = dataclasses.replace(results.tomograms[0], volume=None, voxel_size=float("nan"))
+    unreadable = dataclasses.replace(results.tomograms[0], source=None, voxel_size=float("nan"))
     text, page = made_page(dataclasses.replace(results, tomograms=[unreadable]))
     assert not page.named("svg", **{"class": "slice"})
     assert "tomo_1" in text
@@ -516,3 +518,18 @@ def test_view_prints_where_the_report_is(tmp_path: Path, monkeypatch: pytest.Mon
     report.write_text("x")
     for place in (tmp_path, tmp_path / "results", report):
         assert CliRunner().invoke(app, [str(place)]).output.strip() == str(report)
+
+
+@pytest.mark.usefixtures("coarse_surfaces")
+def test_more_tomograms_than_a_process_may_open_files(tmp_path: Path) -> None:
+    tomogram = written_results(tmp_path)[0]
+    many = [dataclasses.replace(tomogram, name=f"tomo_{number}") for number in range(150)]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 60, hard))
+    try:
+        results = read_results(tmp_path / "results", tmp_path / "benchmarks", many)
+        pictures = tomogram_pictures(results, 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert len(results.tomograms) == 150
+    assert len(pictures) == 2

@@ -164,8 +164,9 @@ def _write_import_list(table: pd.DataFrame, rows: np.ndarray, folder: Path, abso
     """Write one coordinate file per tomogram and the list of them for RELION 5's import job."""
     written, files = [], []
     names = list(dict.fromkeys(table[columns.TOMOGRAM]))
+    places = table.groupby(columns.TOMOGRAM).indices
     for name in names:
-        mine = np.flatnonzero(table[columns.TOMOGRAM] == name)
+        mine = places[name]
         path = folder / "coordinates" / f"{name}.star"
         write_particles(path, table.iloc[mine][[columns.TOMOGRAM, *CENTRED, *columns.ANGLES]])
         written.append(Written(path, rows[mine]))

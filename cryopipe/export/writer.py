@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -45,7 +46,11 @@ class Setting:
 
     def number_of(self, tomogram: str) -> int:
         """Return the tomogram's number, counted from 1 in the table's order, for formats without names."""
-        return list(self.tomograms).index(tomogram) + 1
+        return self._numbers[tomogram]
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {name: number for number, name in enumerate(self.tomograms, 1)}
 
     def voxel_sizes(self, tomograms: list[str]) -> NDArray[np.float64]:
         """Return (n,) voxel sizes of the named tomograms, angstrom."""

@@ -121,9 +121,7 @@ def _tiles(results: RunResults) -> list[tuple[str, str]]:
 
 def _of_tomogram(results: RunResults, name: str) -> np.ndarray:
     """Return the indices of a tomogram's particles."""
-    if columns.TOMOGRAM not in results.particles:
-        return np.zeros(0, int)
-    return np.flatnonzero(results.particles[columns.TOMOGRAM].astype(str) == name)
+    return results.rows.get(name, np.zeros(0, int))
 
 
 def _tomogram_row(results: RunResults, tomogram: TomogramResult) -> TomogramRow:
@@ -154,10 +152,11 @@ def _tomogram_row(results: RunResults, tomogram: TomogramResult) -> TomogramRow:
 def tomogram_pictures(results: RunResults, limit: int) -> list[tuple[str, SlicePicture, list[int]]]:
     """Draw the tomograms with most particles: name, picture, and cluster of every spot."""
     order = sorted(results.tomograms, key=lambda t: -len(_of_tomogram(results, t.name)))
-    shown = {t.name for t in [t for t in order if t.volume is not None][:limit]}
+    shown = {t.name for t in [t for t in order if t.source is not None][:limit]}
     pictures = []
     for tomogram in results.tomograms:
-        if tomogram.volume is None or tomogram.name not in shown:
+        volume = tomogram.volume if tomogram.name in shown else None
+        if volume is None:
             continue
         members = _of_tomogram(results, tomogram.name)
         table = results.particles.iloc[members]
@@ -166,7 +165,7 @@ def tomogram_pictures(results: RunResults, limit: int) -> list[tuple[str, SliceP
             diameters = table[columns.DIAMETER].to_numpy(float)
         else:
             coordinates, diameters = np.zeros((0, 3)), np.zeros(0)
-        picture = slice_picture(tomogram.volume, coordinates, diameters, tomogram.voxel_size)
+        picture = slice_picture(volume, coordinates, diameters, tomogram.voxel_size)
         classes = results.classes[members]
         pictures.append((tomogram.name, picture, [int(classes[spot.particle]) for spot in picture.spots]))
     return pictures
@@ -199,7 +198,7 @@ def scatter_points(results: RunResults, options: ReportOptions, seed: int) -> tu
         "x": [round(float(value), 3) for value in plane[:, 0]],
         "y": [round(float(value), 3) for value in plane[:, 1]],
         "cluster": [int(number) for number in results.classes[usable]],
-        "tomogram": [tomograms.index(name) for name in names],
+        "tomogram": np.searchsorted(tomograms, names.to_numpy(dtype=str)).tolist() if tomograms else [],
         "tomograms": tomograms,
         "posterior": [round(float(value), 2) for value in posterior],
         "particle": table[columns.PARTICLE].astype(str).tolist() if len(table) else [],

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,9 @@ class TomogramResult:
     ----------
     name, path
         As in the tomogram table.
-    volume
-        (z, y, x); None if it cannot be read.
+    source
+        The volume, or the tomogram to open when it is drawn (a thousand open at a time are more files than systems
+        allow); None if it cannot be read.
     voxel_size
         Angstrom; NaN if it cannot be read.
     picks, boxes
@@ -42,10 +44,15 @@ class TomogramResult:
 
     name: str
     path: str
-    volume: np.ndarray | None
+    source: np.ndarray | Tomogram | None
     voxel_size: float
     picks: int
     boxes: int
+
+    @property
+    def volume(self) -> np.ndarray | None:
+        """(z, y, x), opened anew each time; None if it cannot be read."""
+        return open_tomogram(self.source).volume if isinstance(self.source, Tomogram) else self.source
 
 
 @dataclass(frozen=True)
@@ -121,7 +128,14 @@ class RunResults:
         found = {int(number) for number in self.classes} | set(self.averages)
         return sorted(found - {columns.NOISE_CLASS})
 
-    @property
+    @cached_property
+    def rows(self) -> dict[str, np.ndarray]:
+        """Indices of the particles by their tomogram's name."""
+        if columns.TOMOGRAM not in self.particles:
+            return {}
+        return {str(name): rows for name, rows in self.particles.groupby(columns.TOMOGRAM).indices.items()}
+
+    @cached_property
     def classes(self) -> np.ndarray:
         """Class of every particle, (n,)."""
         if columns.CLASS not in self.particles:
@@ -183,16 +197,16 @@ def _particles(path: Path) -> pd.DataFrame:
 
 
 def _tomogram(results: Path, tomogram: Tomogram) -> TomogramResult:
-    volume, voxel_size = None, math.nan
+    source, voxel_size = None, math.nan
     try:
-        opened = open_tomogram(tomogram)
-        volume, voxel_size = opened.volume, opened.voxel_size
+        voxel_size = open_tomogram(tomogram).voxel_size
+        source = tomogram
     except CryopipeError as error:
         # The check has reported it; the page lists the tomogram without its picture.
         logger.warning("no picture of %s: %s", tomogram.name, error)
     picks = _particles(results / "picks" / f"{tomogram.name}.star")
     boxes = _particles(results / "subtomograms" / f"{tomogram.name}.star")
-    return TomogramResult(tomogram.name, tomogram.path, volume, voxel_size, len(picks), len(boxes))
+    return TomogramResult(tomogram.name, tomogram.path, source, voxel_size, len(picks), len(boxes))
 
 
 def _features(path: Path, particles: pd.DataFrame) -> np.ndarray:
