@@ -1,4 +1,4 @@
-"""Write a benchmark's results into its section of docs/benchmarks.md."""
+"""Write benchmarks' results into their sections of docs/benchmarks.md."""
 
 import logging
 from pathlib import Path
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 def main(job: Any) -> None:
-    section, page = Path(job.input[0]), Path(job.params.page)
+    page = Path(job.params.page)
+    sections = {Path(path).stem: Path(path).read_text(encoding="utf-8") for path in job.input}
     old = page.read_text(encoding="utf-8") if page.is_file() else ""
-    text = section.read_text(encoding="utf-8")
-    write_text(page, update_page(old, {section.stem: text}))
-    logging.info("%s\nwritten into %s", text, page)
+    write_text(page, update_page(old, sections))
+    logging.info("%s\nwritten into %s", "\n".join(sections.values()), page)
 
 
 run(main, snakemake)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from cryopipe.evaluation.benchmark_boxes import read_cut_boxes
 from cryopipe.evaluation.benchmark_plan import plan_from_mapping
 from cryopipe.evaluation.benchmark_tables import benchmark_section
 from cryopipe.evaluation.hardware import describe_hardware
@@ -22,17 +23,13 @@ def main(job: Any) -> None:
     path, options = Path(job.input.plan), job.params.options
     plan = plan_from_mapping(path.stem, yaml.safe_load(path.read_text(encoding="utf-8")))
     device = choose_device(job.params.device)
-    automatic = "full" if device.type == "cuda" else "reduced"
-    size_name = automatic if options["size"] == "auto" else options["size"]
-    size = plan.sizes[size_name]
-    templates = None if options["templates"] is None else Path(options["templates"])
-    phantoms = benchmark_phantoms(plan, templates)
-    learners = options["learners"] or list(plan.learners)
-    board = run_benchmark(plan, size, learners, phantoms, device, templates is not None)
-    classes = "procedural phantoms" if templates is None else "maps that stand in for the paper's structures"
-    section = benchmark_section(plan, size_name, size, board, classes, describe_hardware(device))
+    size_name = plan.size_name(options["size"], device.type)
+    phantoms = benchmark_phantoms(plan, options["templates"])
+    cut = read_cut_boxes(job.input.boxes[0], job.input.truth[0]) if plan.tomograms else None
+    learners, maps = options["learners"] or list(plan.learners), options["templates"] is not None
+    board = run_benchmark(plan, size_name, learners, phantoms, device, maps, cut, job.input.encoder)
     write_table(job.output.runs, board.runs)
-    write_text(job.output.page, section)
+    write_text(job.output.page, benchmark_section(plan, board, describe_hardware(device)))
 
 
 run(main, snakemake)

@@ -13,23 +13,31 @@ import pytest
 import torch
 import yaml
 
-from cryopipe.errors import ConfigError, SimulationError
-from cryopipe.evaluation.benchmark_plan import BenchmarkPlan, Size, plan_from_mapping
+from cryopipe.errors import ConfigError, FileError, SimulationError
+from cryopipe.evaluation.benchmark_boxes import (
+    BoxSet,
+    cut_boxes,
+    measure_snr,
+    read_cut_boxes,
+)
+from cryopipe.evaluation.benchmark_plan import BenchmarkPlan, plan_from_mapping
 from cryopipe.evaluation.benchmark_tables import benchmark_section, summary_table, update_page
 from cryopipe.evaluation.hardware import describe_hardware, peak_memory
 from cryopipe.evaluation.leaderboard import (
     Leaderboard,
     benchmark_phantoms,
     linear_probe,
-    measure_snr,
     run_benchmark,
 )
+from cryopipe.files.boxes import BoxWriter
 from cryopipe.files.mrc import write_volume
+from cryopipe.files.tables import write_table
 from cryopipe.simulation.boxes import BoxOptions
 from cryopipe.simulation.phantoms import stock_phantoms
 
 FOLDER = Path(__file__).parents[1] / "config" / "benchmarks"
-NAMES = ("cssl_table1", "disca_table1_40", "disca_table1_60", "moebel_shrec", "practical_table1")
+NAMES = ("cssl_table1", "disca_table1_40", "disca_table1_60", "moebel_shrec", "practical_table1",
+         "unseen_structures")  # fmt: skip
 CPU = torch.device("cpu")
 
 
@@ -68,7 +76,8 @@ def test_plans_are_sound_and_their_phantoms_fit(name: str) -> None:
     for size in plan.sizes.values():
         assert len(size.seeds) >= 3
         room = size.box_size * plan.boxes["voxel_size"] / 2
-        assert plan.classes.largest_radius + plan.boxes["displacement"] <= room
+        if plan.tomograms is None:
+            assert plan.classes.largest_radius + plan.boxes["displacement"] <= room
 
 
 def test_published_figures_are_those_of_the_papers() -> None:
@@ -130,9 +139,8 @@ def test_unknown_learners_are_refused_and_any_learner_of_the_pipeline_is_known()
 
 def test_a_tiny_benchmark_runs_the_same_way_twice() -> None:
     plan = tiny_plan()
-    size = plan.sizes["reduced"]
     phantoms = benchmark_phantoms(plan, None)
-    boards = [run_benchmark(plan, size, ["small"], phantoms, CPU) for _ in range(2)]
+    boards = [run_benchmark(plan, "reduced", ["small"], phantoms, CPU) for _ in range(2)]
     runs = boards[0].runs
     assert runs[["condition", "learner", "seed"]].to_numpy().tolist() == [
         ["half", "small", 1], ["half", "small", 2], ["clusters", "small", 1], ["clusters", "small", 2],
@@ -143,13 +151,83 @@ def test_a_tiny_benchmark_runs_the_same_way_twice() -> None:
     assert (runs["seconds"] > 0).all()
     assert runs["memory_gb"].between(0.05, 64).all()
     assert math.isnan(boards[0].measured_snr["half"])
-    section = benchmark_section(plan, "reduced", size, boards[0], "procedural phantoms", "one processor")
+    section = benchmark_section(plan, boards[0], "one processor")
     assert "*MoCo, published* | 0.530 |" in section
-    assert (
-        "Size: **reduced**, 12 boxes of 12³ voxels of 20 Å in each class; seeds 1, 2; on one processor."
-        in section
-    )
+    assert "Size: **reduced**, 24 boxes of 12³ voxels of 20 Å; seeds 1, 2; on one processor." in section
     assert "- small: learner disca, network yopo, weights random, iterations 1, widths [4]" in section
+
+
+def cut_plan() -> BenchmarkPlan:
+    """Two small phantoms in two small tomograms."""
+    tiny = content("unseen_structures")
+    tiny["classes"].update(count=2, templates=["a", "b"], largest_radius=100)
+    tiny["boxes"].update(voxel_size=20.0, resolution=45, tilt_step=10, displacement=20)
+    tiny["tomograms"] = {"number": 2, "size": [64, 64, 32], "copies": 4, "vesicles": 0, "snr": 4.0}
+    tiny["learners"] = {"small": {"learner": "disca", "network": "yopo", "weights": "random"}}
+    for size in tiny["sizes"].values():
+        size.update(box_size=12, seeds=[1, 2, 3])
+        size["learners"] = {"small": {"iterations": 1, "widths": [4], "feature_width": 8, "batch_size": 8}}
+    tiny["clusters"] = [2, 2]
+    return plan_from_mapping("cut", tiny)
+
+
+def test_boxes_cut_from_tomograms_come_with_their_truth(tmp_path: Path) -> None:
+    plan = cut_plan()
+    phantoms = benchmark_phantoms(plan, None)
+    with BoxWriter(tmp_path / "a.h5", 12, 20.0, (-60, 60), "cut") as writer:
+        truth = cut_boxes(plan, phantoms, writer, CPU)
+    write_table(tmp_path / "a.tsv", truth)
+    found = read_cut_boxes(str(tmp_path / "a.h5"), str(tmp_path / "a.tsv"))
+    assert set(found.truth.tolist()) == {0, 1}
+    assert 8 <= len(found.truth) <= 16
+    assert found.measured_snr == pytest.approx(4.0, rel=0.01)
+    # the middle is brighter than the rim, whichever way the tomogram's contrast is
+    assert found.boxes[:, 4:8, 4:8, 4:8].mean() > 0.3
+    write_table(tmp_path / "b.tsv", truth.iloc[::-1])
+    with pytest.raises(FileError, match="boxes and truth name other particles; delete both"):
+        read_cut_boxes(str(tmp_path / "a.h5"), str(tmp_path / "b.tsv"))
+
+
+def test_learners_meet_the_same_cut_boxes_under_every_seed() -> None:
+    plan = cut_plan()
+    rng = np.random.default_rng(0)
+    truth = np.repeat([0, 1], 20)
+    boxes = (rng.normal(size=(40, 12, 12, 12)) + truth[:, None, None, None]).astype(np.float32)
+    phantoms = benchmark_phantoms(plan, None)
+    board = run_benchmark(plan, "reduced", ["small"], phantoms, CPU, cut=BoxSet(boxes, truth, 0.5))
+    assert board.runs["condition"].tolist() == ["K given", "K estimated", "linear probe"] * 3
+    assert board.runs.loc[board.runs["condition"] == "K given", "clusters"].tolist() == [2, 2, 2]
+    assert set(board.measured_snr.values()) == {0.5}
+    section = benchmark_section(plan, board, "one processor")
+    assert "- Imaging: 2 simulated tomograms of 64 x 64 x 32 voxels, 4 copies of each class" in section
+    assert "| K given | *mark* |" in section
+    assert "Size: **reduced**, 40 boxes of 12³ voxels" in section
+
+
+def test_an_encoder_of_ones_own_replaces_the_shipped_one_and_no_other() -> None:
+    plan = plan_from_mapping("moebel_shrec", content("moebel_shrec"))
+    size = plan.sizes["reduced"]
+    assert plan.feature_options("transfer", size).weights is None
+    assert plan.feature_options("transfer", size, "own.safetensors").weights == "own.safetensors"
+    assert plan.feature_options("disca", size, "own.safetensors").weights == "own.safetensors"
+    source = plan.feature_options("source", size, "own.safetensors").weights
+    assert source == "results/pretraining/source_classes/encoder.safetensors"
+    random = plan_from_mapping("disca_table1_60", content("disca_table1_60"))
+    options = random.feature_options("disca_random", random.sizes["reduced"], "own.safetensors")
+    assert options.weights == "random"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tomograms": {"size": [64, 64, 32]}}, "tomograms lack a number; give 1 or more"),
+        ({"tomograms": {"number": 1, "voxels": 3}}, "tomograms: unknown 'voxels'"),
+        ({"conditions": [{"name": "K given", "snr": 1}, {"name": "linear probe", "snr": 2}]}, "have one SNR"),
+    ],
+)
+def test_mistakes_about_tomograms_are_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        plan_from_mapping("wrong", {**content("unseen_structures"), **changes})
 
 
 def test_the_measured_snr_is_the_one_that_was_asked_for() -> None:
@@ -197,9 +275,8 @@ def test_means_and_deviations_stand_beside_published_figures() -> None:
     assert table["published"].tolist() == [True, False]
     assert table.loc[1, "accuracy"] == pytest.approx(0.5)
     assert table.loc[1, "accuracy_sd"] == pytest.approx(0.1)
-    board = Leaderboard(runs, ["a", "b"], {"half": math.nan})
-    size = Size(12, 12, (1, 2, 3))
-    section = benchmark_section(plan, "reduced", size, board, "procedural phantoms", "x")
+    board = Leaderboard(runs, ["a", "b"], {"half": math.nan}, "reduced", False, (24, 12))
+    section = benchmark_section(plan, board, "x")
     assert "| half | small | 0.500 ± 0.100 |  |  |  |  |  | 2 ± 0 | 1.00 ± 0.00 |" in section
     assert "there is no noise" in section
 

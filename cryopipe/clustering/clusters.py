@@ -36,6 +36,8 @@ class Clusters:
         (n,) probability of the most probable cluster, also for noise; see `calibration`.
     selection
         One row per number of clusters considered: clusters, bic, icl, stability.
+    uncalibrated
+        (n,) what `posteriors` were before they were calibrated.
     temperature
         By which the posteriors were made less sure; 1 where they were not.
     """
@@ -43,6 +45,7 @@ class Clusters:
     labels: NDArray[np.int64]
     posteriors: NDArray[np.float64]
     selection: pd.DataFrame
+    uncalibrated: NDArray[np.float64]
     temperature: float = 1.0
 
     def table(self) -> pd.DataFrame:
@@ -77,7 +80,7 @@ def find_clusters(features: ArrayLike, options: ClusteringOptions, seed: int) ->
     if count < FEWEST_PARTICLES:
         logger.warning("%d particles are too few to tell kinds apart: one cluster", count)
         selection = pd.DataFrame({"clusters": [], "bic": [], "icl": [], "stability": []})
-        return Clusters(np.ones(count, np.int64), np.ones(count), selection)
+        return Clusters(np.ones(count, np.int64), np.ones(count), selection, np.ones(count))
     points = leading_components(values, options.principal_components)
     generator = torch.Generator().manual_seed(seed)
     candidates = fit_candidates(points, options, generator)
@@ -99,7 +102,8 @@ def find_clusters(features: ArrayLike, options: ClusteringOptions, seed: int) ->
         "%d clusters in %d dimensions, %d of %d particles fit none; temperature of the posteriors %.2f",
         numbers.max(initial=0), points.shape[1], np.sum(numbers == 0), count, temperature,
     )  # fmt: skip
-    return Clusters(numbers, posteriors.numpy(), selection, temperature)
+    uncalibrated = mixture.posteriors(points).max(dim=1).values
+    return Clusters(numbers, posteriors.numpy(), selection, uncalibrated.numpy(), temperature)
 
 
 def outliers(

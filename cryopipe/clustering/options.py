@@ -39,7 +39,7 @@ class ClusteringOptions:
     criterion: str = "icl"
     principal_components: int = 16
     starts: int = 10
-    minimum_stability: float = 0.5
+    minimum_stability: float = 0.6
     minimum_posterior: float = 0.5
     outlier_probability: float = 0.001
     duplicate_distance: float = 0.5

@@ -54,10 +54,11 @@ def cluster_particles(
     duplicate = (distances > 0) & find_duplicates(positions, table[columns.TOMOGRAM], scores, distances)
     found = find_clusters(features[~duplicate], options, seed)
     labels = np.full(len(table), columns.NOISE_CLASS, np.int64)
-    posteriors = np.zeros(len(table))
+    posteriors, uncalibrated = np.zeros(len(table)), np.zeros(len(table))
     labels[~duplicate], posteriors[~duplicate] = found.labels, found.posteriors
+    uncalibrated[~duplicate] = found.uncalibrated
     table = table.assign(
         **{columns.CLASS: labels, columns.POSTERIOR: posteriors},
         **dict(zip(columns.ORIGINS, -np.asarray(shifts, float).T, strict=True)),
     )
-    return table, Clusters(labels, posteriors, found.selection, found.temperature)
+    return table, Clusters(labels, posteriors, found.selection, uncalibrated, found.temperature)

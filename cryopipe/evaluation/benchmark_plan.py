@@ -12,6 +12,7 @@ from cryopipe.errors import ConfigError
 from cryopipe.features import LEARNERS
 from cryopipe.features.options import FeatureOptions
 from cryopipe.simulation.boxes import BoxOptions
+from cryopipe.simulation.options import SimulationOptions
 
 SIZES = ("reduced", "full")
 FIGURES = ("accuracy", "homogeneity", "completeness", "v_measure", "rand_index")
@@ -46,14 +47,24 @@ class Classes:
 
 @dataclass(frozen=True)
 class Condition:
-    """One column of a table: its name, the SNR, and the share of labels that a linear probe learns from.
+    """One column of a table.
 
-    `labels` None scores clusters instead of a probe.
+    Attributes
+    ----------
+    name
+        As the table has it.
+    snr
+        See `BoxOptions`; of tomograms see `SimulationOptions`.
+    labels
+        Share of the labels that a linear probe learns from; None scores clusters instead.
+    clusters
+        (lowest, highest) number of clusters that are considered at the end; None for the plan's.
     """
 
     name: str
     snr: float
     labels: float | None = None
+    clusters: Sequence[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +111,9 @@ class BenchmarkPlan:
         Options of each learner by its name in the table.
     published
         Rows with method, condition, and figures.
+    tomograms
+        Where boxes are cut from simulated tomograms: their `number`, and options of `SimulationOptions` that
+        `boxes` does not give.
     """
 
     name: str
@@ -113,12 +127,31 @@ class BenchmarkPlan:
     learners: Mapping[str, Mapping[str, Any]]
     sizes: Mapping[str, Size]
     published: Sequence[Mapping[str, Any]]
+    tomograms: Mapping[str, Any] | None = None
+
+    @property
+    def tomogram_count(self) -> int:
+        """Number of tomograms that boxes are cut from."""
+        return int((self.tomograms or {}).get("number", 0))
+
+    def tomogram_options(self) -> SimulationOptions:
+        """Return the simulator's options for the tomograms that boxes are cut from, bar the species."""
+        shared = {
+            name: value for name, value in self.boxes.items() if name not in ("defocus", "displacement")
+        }
+        own = {name: value for name, value in (self.tomograms or {}).items() if name != "number"}
+        options = {**shared, "defocus": self.boxes["defocus"][0], "snr": self.conditions[0].snr, **own}
+        return _make(SimulationOptions, "tomograms", options)
+
+    def size_name(self, asked: str, device: str) -> str:
+        """Return which size runs: the one that is asked for, or for "auto" the full one on a GPU ("cuda")."""
+        return asked if asked != "auto" else "full" if device == "cuda" else "reduced"
 
     def conditions_at(self, size: Size) -> list[Condition]:
         """Return the conditions that run at a size."""
         return [one for one in self.conditions if not size.conditions or one.name in size.conditions]
 
-    def box_options(self, size: Size, snr: float, templates: bool) -> BoxOptions:
+    def box_options(self, size: Size, snr: float, maps: bool) -> BoxOptions:
         """Return the simulator's options for boxes of one SNR."""
         options = {
             name: value for name, value in self.boxes.items() if name not in ("voxel_size", "resolution")
@@ -126,11 +159,13 @@ class BenchmarkPlan:
         for name in ("tilt_range", "defocus"):
             if name in options:
                 options[name] = tuple(options[name])
-        box_size = (size.template_box_size or size.box_size) if templates else size.box_size
+        box_size = (size.template_box_size or size.box_size) if maps else size.box_size
         return _make(BoxOptions, "boxes", {**options, "box_size": box_size, "snr": (snr, snr)})
 
-    def feature_options(self, learner: str, size: Size) -> FeatureOptions:
+    def feature_options(self, learner: str, size: Size, encoder: str | None = None) -> FeatureOptions:
         """Return a learner's options: the defaults, then the plan's, then those of the size.
+
+        With `encoder`, a file of weights, learners that would take the shipped encoder take that one.
 
         Raises
         ------
@@ -141,7 +176,10 @@ class BenchmarkPlan:
             known = sorted({*self.learners, *LEARNERS})
             raise ConfigError(f"learner {learner!r} is unknown", remedy=f"choose among {', '.join(known)}")
         options = {"learner": learner, "clusters": self.clusters, **self.learners.get(learner, {})}
-        return _make(FeatureOptions, f"learner {learner}", {**options, **size.learners.get(learner, {})})
+        options = {**options, **size.learners.get(learner, {})}
+        if options.get("weights") is None and options.get("network", "encoder") == "encoder":
+            options["weights"] = encoder
+        return _make(FeatureOptions, f"learner {learner}", options)
 
 
 def plan_from_mapping(name: str, content: Mapping[str, Any]) -> BenchmarkPlan:
@@ -201,8 +239,15 @@ def _check(plan: BenchmarkPlan) -> None:
         for condition in size.conditions
         if condition not in known
     ]
+    if plan.tomograms is not None:
+        if plan.tomogram_count < 1:
+            problems.append("tomograms lack a number; give 1 or more")
+        if plan.classes.empty or len({condition.snr for condition in plan.conditions}) > 1:
+            problems.append("boxes from tomograms have one SNR and no empty class")
     if problems:
         raise ConfigError(f"benchmark {plan.name}: " + " | ".join(problems), remedy="correct its YAML file")
+    if plan.tomograms is not None:
+        plan.tomogram_options()
     for name, size in plan.sizes.items():
         for condition in plan.conditions:
             if not (condition.snr > 0 and not math.isnan(condition.snr)):
@@ -210,7 +255,7 @@ def _check(plan: BenchmarkPlan) -> None:
                     f"benchmark {plan.name}: {condition.name}: SNR {condition.snr}",
                     remedy="give a positive number",
                 )
-            plan.box_options(size, condition.snr, templates=name == "full")
+            plan.box_options(size, condition.snr, maps=name == "full")
         for learner in plan.learners:
             plan.feature_options(learner, size)
 

@@ -26,6 +26,8 @@ HEADER = (
     "condition", "method", "accuracy", "homogeneity", "completeness", "V", "ARI", "clusters", "seconds",
     "memory, GB",
 )  # fmt: skip
+MARK = "mark"
+"""Method of a row that no paper published: figures to reach."""
 FORMS = {"clusters": ".1f", "seconds": ",.0f", "memory_gb": ".2f"}
 PAGE_HEADING = """# Benchmarks
 
@@ -72,58 +74,71 @@ def summary_table(plan: BenchmarkPlan, runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).reindex(columns=names)
 
 
-def benchmark_section(
-    plan: BenchmarkPlan,
-    size_name: str,
-    size: Size,
-    board: Leaderboard,
-    classes: str,
-    hardware: str,
-) -> str:
+def benchmark_section(plan: BenchmarkPlan, board: Leaderboard, hardware: str) -> str:
     """Return a benchmark's section of the page, in Markdown.
 
     Parameters
     ----------
-    plan, size_name, size
+    plan
         What ran.
     board
         Its results.
-    classes
-        What the classes were, in words ("procedural phantoms", ...).
     hardware
         What it ran on, in words.
     """
-    table = summary_table(plan, board.runs)
-    options = plan.box_options(size, plan.conditions[0].snr, templates=False)
-    box_size = (size.template_box_size or size.box_size) if "maps" in classes else size.box_size
-    low, high = options.tilt_range
-    count = (
-        "given"
-        if plan.clusters[0] == plan.clusters[1]
-        else f"estimated from {plan.clusters[0]} to {plan.clusters[1]}"
-    )
+    size = plan.sizes[board.size]
+    count, edge = board.boxes
+    low, high = plan.clusters
+    estimated = "given" if low == high else f"estimated from {low} to {high}"
+    classes = "maps that stand in for the paper's structures" if board.maps else "procedural phantoms"
     lines = [
         f"## {plan.title}",
         "",
-        f"`snakemake --cores all benchmark_{plan.name}`, published in {plan.source}.",
+        f"`snakemake --cores all benchmark_{plan.name}`{_templates(board)}; {plan.source}.",
         "",
-        f"- Size: **{size_name}**, {size.boxes_per_class} boxes of {box_size}³ voxels of "
-        f"{plan.boxes['voxel_size']:g} Å in each class; seeds {', '.join(map(str, size.seeds))}; on {hardware}.",
+        f"- Size: **{board.size}**, {count} boxes of {edge}³ voxels of {plan.boxes['voxel_size']:g} Å; seeds "
+        f"{', '.join(map(str, size.seeds))}; on {hardware}.",
         f"- Classes: {len(board.classes)}, {classes} ({', '.join(board.classes)}).",
-        f"- Imaging: tilts {low:g}° to {high:g}° in steps of {options.tilt_step:g}°, defocus "
-        f"{' to '.join(dict.fromkeys(f'{value:g}' for value in options.defocus))} µm, centres displaced by up to "
-        f"{options.displacement:g} Å, protein around them {options.crowding:.0%} of the volume.",
-        "- SNR: variance of the noise-free reconstruction over variance of the noise, both in the particle's "
-        f"bounding sphere, after reconstruction. Measured: {_snrs(board.measured_snr)}.",
-        f"- Number of clusters: {count}.",
+        *_imaging(plan, size),
+        f"- Measured SNR: {_snrs(board.measured_snr)}.",
+        f"- Number of clusters: {estimated}.",
         *[f"- {name}: {_options(plan, size, name)}" for name in dict.fromkeys(board.runs["learner"])],
         "",
         plan.note,
         "",
-        *_markdown(table),
+        *_markdown(summary_table(plan, board.runs)),
         "",
     ]
     return "\n".join(lines)
+
+
+def _templates(board: Leaderboard) -> str:
+    return " with `benchmarks.templates`" if board.maps else ""
+
+
+def _imaging(plan: BenchmarkPlan, size: Size) -> list[str]:
+    """Return the lines that say how the boxes came about."""
+    options = plan.box_options(size, plan.conditions[0].snr, maps=False)
+    low, high = options.tilt_range
+    defocus = " to ".join(dict.fromkeys(f"{value:g}" for value in options.defocus))
+    tilts = (
+        f"tilts {low:g}° to {high:g}° in steps of {options.tilt_step:g}°, defocus {defocus} µm, centres displaced "
+        f"by up to {options.displacement:g} Å"
+    )
+    where = "both in the particle's bounding sphere, after reconstruction"
+    if plan.tomograms is None:
+        crowding = f"protein around them {options.crowding:.0%} of the volume"
+        return [
+            f"- Imaging: {tilts}, {crowding}.",
+            f"- SNR: variance of the noise-free reconstruction over variance of the noise, {where}.",
+        ]
+    made = plan.tomogram_options()
+    shape = " x ".join(map(str, made.size))
+    return [
+        f"- Imaging: {plan.tomogram_count} simulated tomograms of {shape} voxels, {made.copies} copies of each "
+        f"class and {made.vesicles} vesicles in each, weighted back-projection; {tilts}.",
+        f"- SNR: median signal variance over mean noise variance, {where}.",
+    ]
 
 
 def update_page(page: str, sections: Mapping[str, str]) -> str:
@@ -145,7 +160,9 @@ def update_page(page: str, sections: Mapping[str, str]) -> str:
 def _markdown(table: pd.DataFrame) -> list[str]:
     lines = ["| " + " | ".join(HEADER) + " |", "|---|---|" + "---:|" * (len(HEADER) - 2)]
     for row in table.to_dict("records"):
-        method = f"*{row['method']}, published*" if row["published"] else row["method"]
+        method = str(row["method"])
+        if row["published"]:
+            method = f"*{method}*" if method == MARK else f"*{method}, published*"
         cells = [_cell(row[score], row[f"{score}_sd"], FORMS.get(score, ".3f")) for score in SCORES]
         lines.append("| " + " | ".join([row["condition"], method, *cells]) + " |")
     return lines
@@ -159,7 +176,7 @@ def _cell(mean: float, deviation: float, form: str) -> str:
 
 def _snrs(measured: Mapping[str, float]) -> str:
     finite = [f"{value:.2g} ({name})" for name, value in measured.items() if math.isfinite(value)]
-    return ", ".join(finite) if finite else "there is no noise"
+    return ", ".join(dict.fromkeys(finite)) if finite else "there is no noise"
 
 
 def _options(plan: BenchmarkPlan, size: Size, learner: str) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +20,16 @@ from sklearn.preprocessing import StandardScaler
 
 from cryopipe.clustering import ClusteringOptions, find_clusters
 from cryopipe.errors import ConfigError
+from cryopipe.evaluation.benchmark_boxes import BoxSet, FloatArray, measure_snr, simulate_set
 from cryopipe.evaluation.benchmark_plan import BenchmarkPlan, Condition, Size
 from cryopipe.evaluation.clustering import score_clusters
 from cryopipe.evaluation.hardware import peak_memory
-from cryopipe.features import create_learner
+from cryopipe.features import Learner, create_learner
 from cryopipe.progress import Progress
-from cryopipe.simulation.boxes import BoxOptions, BoxSimulator, SimulatedBoxes
 from cryopipe.simulation.maps import read_map
 from cryopipe.simulation.phantoms import Phantom, stock_phantoms
 
 logger = logging.getLogger(__name__)
-FloatArray = NDArray[np.float32]
 TEST_SHARE = 0.2
 """Share of the boxes that a linear probe never sees."""
 
@@ -46,14 +46,23 @@ class Leaderboard:
         Names of the classes, in the simulator's order.
     measured_snr
         By name of the condition; NaN where there is no noise.
+    size
+        Name of the plan's size that ran.
+    maps
+        Whether the classes were maps, not phantoms.
+    boxes
+        Number of boxes, and voxels along an edge.
     """
 
     runs: pd.DataFrame
     classes: list[str]
     measured_snr: dict[str, float]
+    size: str
+    maps: bool
+    boxes: tuple[int, int]
 
 
-def benchmark_phantoms(plan: BenchmarkPlan, templates: Path | None) -> list[Phantom]:
+def benchmark_phantoms(plan: BenchmarkPlan, templates: str | os.PathLike[str] | None) -> list[Phantom]:
     """Return the benchmark's classes: maps of a directory that stand in, or procedural phantoms.
 
     Raises
@@ -67,7 +76,7 @@ def benchmark_phantoms(plan: BenchmarkPlan, templates: Path | None) -> list[Phan
         return stock_phantoms(
             classes.count, voxel_size, resolution, classes.first_seed, classes.largest_radius
         )
-    paths = [templates / f"{name}.mrc" for name in classes.templates]
+    paths = [Path(templates) / f"{name}.mrc" for name in classes.templates]
     missing = [path.name for path in paths if not path.is_file()]
     if missing:
         raise ConfigError(
@@ -79,17 +88,19 @@ def benchmark_phantoms(plan: BenchmarkPlan, templates: Path | None) -> list[Phan
 
 def run_benchmark(
     plan: BenchmarkPlan,
-    size: Size,
+    size_name: str,
     learners: Sequence[str],
     phantoms: Sequence[Phantom],
     device: torch.device,
-    templates: bool = False,
+    maps: bool = False,
+    cut: BoxSet | None = None,
+    encoder: str | None = None,
 ) -> Leaderboard:
     """Run every learner on the same boxes, for every SNR and seed.
 
     Parameters
     ----------
-    plan, size
+    plan, size_name
         What to run and how much of it.
     learners
         Names in the plan's table of learners, or the pipeline's own names.
@@ -97,9 +108,14 @@ def run_benchmark(
         The classes.
     device
         Where to compute.
-    templates
+    maps
         Whether the classes are maps and need the larger boxes.
+    cut
+        Boxes that were cut from simulated tomograms: the same ones for every seed.
+    encoder
+        A file of weights in place of the shipped encoder's.
     """
+    size = plan.sizes[size_name]
     wanted = plan.conditions_at(size)
     levels = list(dict.fromkeys(condition.snr for condition in wanted))
     counter = Progress(len(levels) * len(size.seeds) * len(learners), "runs", plan.name, interval=0.0)
@@ -107,49 +123,46 @@ def run_benchmark(
     measured: dict[float, float] = {}
     for snr in levels:
         conditions = [condition for condition in wanted if condition.snr == snr]
-        options = plan.box_options(size, snr, templates)
-        measured[snr] = measure_snr(phantoms, options, device)
+        options = plan.box_options(size, snr, maps)
+        measured[snr] = cut.measured_snr if cut else measure_snr(phantoms, options, device)
         for seed in size.seeds:
-            simulator = BoxSimulator(phantoms, options, device, seed)
             labels = torch.arange(len(phantoms) + plan.classes.empty).repeat_interleave(size.boxes_per_class)
-            made = simulator.sample(labels)
-            boxes, truth = made.boxes.cpu().numpy(), labels.numpy()
-            del made, simulator
-            for learner in learners:
-                rows += _run_learner(plan, size, learner, seed, boxes, truth, conditions, device)
+            chosen = cut or simulate_set(phantoms, options, labels, device, seed)
+            for name in learners:
+                learner = create_learner_of(plan, size, name, device, seed, encoder)
+                rows += _run_learner(plan, name, learner, chosen, conditions)
                 counter.advance()
     names = [phantom.name for phantom in phantoms] + ["no particle"] * plan.classes.empty
     snrs = {condition.name: measured[condition.snr] for condition in wanted}
-    return Leaderboard(pd.DataFrame(rows), names, snrs)
+    return Leaderboard(pd.DataFrame(rows), names, snrs, size_name, maps, chosen.boxes.shape[:2])
+
+
+def create_learner_of(
+    plan: BenchmarkPlan, size: Size, name: str, device: torch.device, seed: int, encoder: str | None = None
+) -> Learner:
+    """Return the learner that a plan calls `name`."""
+    options = plan.feature_options(name, size, encoder)
+    return create_learner(options.learner, options, device, seed)
 
 
 def _run_learner(
-    plan: BenchmarkPlan,
-    size: Size,
-    name: str,
-    seed: int,
-    boxes: FloatArray,
-    truth: NDArray[np.int64],
-    conditions: Sequence[Condition],
-    device: torch.device,
+    plan: BenchmarkPlan, name: str, learner: Learner, chosen: BoxSet, conditions: Sequence[Condition]
 ) -> list[dict[str, Any]]:
     """Fit one learner once and score it under every condition that shares these boxes."""
-    options = plan.feature_options(name, size)
     started = time.monotonic()
-    with peak_memory(device) as peak:
-        learner = create_learner(options.learner, options, device, seed)
-        learner.fit(boxes)
-        features = learner.embed(boxes)
+    with peak_memory(learner.device) as peak:
+        learner.fit(chosen.boxes)
+        features = learner.embed(chosen.boxes)
     learned = time.monotonic() - started
     rows = []
     for condition in conditions:
         started = time.monotonic()
-        scores = _score(features, truth, condition, plan.clusters, seed)
+        scores = _score(features, chosen.truth, condition, plan.clusters, learner.seed)
         seconds = learned + time.monotonic() - started
-        row = {"condition": condition.name, "learner": name, "seed": seed, **scores}
+        row = {"condition": condition.name, "learner": name, "seed": learner.seed, **scores}
         rows.append({**row, "seconds": seconds, "memory_gb": peak.gigabytes})
         shown = ", ".join(f"{key} {value:.3g}" for key, value in scores.items() if np.isfinite(value))
-        logger.info("%s, %s, seed %d: %s", condition.name, name, seed, shown)
+        logger.info("%s, %s, seed %d: %s", condition.name, name, learner.seed, shown)
     return rows
 
 
@@ -167,7 +180,8 @@ def _score(
     if condition.labels is not None:
         return {"accuracy": linear_probe(features, truth, condition.labels, seed), **empty}
     # The tables know no noise class: every particle has to be in a cluster.
-    options = ClusteringOptions(clusters=clusters, minimum_posterior=0.0, outlier_probability=0.0)
+    considered = clusters if condition.clusters is None else condition.clusters
+    options = ClusteringOptions(clusters=considered, minimum_posterior=0.0, outlier_probability=0.0)
     found = find_clusters(features, options, seed)
     scores = score_clusters(truth.astype(str), found.labels)
     return {
@@ -204,40 +218,3 @@ def linear_probe(features: FloatArray, truth: NDArray[np.int64], share: float, s
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     chosen, unseen = np.concatenate(training), np.concatenate(test)
     return float(probe.fit(features[chosen], truth[chosen]).score(features[unseen], truth[unseen]))
-
-
-def measure_snr(
-    phantoms: Sequence[Phantom], options: BoxOptions, device: torch.device, count: int = 64
-) -> float:
-    """Measure the SNR of boxes as they come out: signal variance over noise variance in the particle's sphere.
-
-    Lone particles at the middle of the defocus range are imaged with and without noise. Inside the sphere a
-    noisy box is a multiple of the clean one and noise; a least-squares fit divides the two. Amplitudes are
-    averaged with their signs before they are squared, since the square of one box's has the noise in it.
-
-    Returns
-    -------
-    NaN where there is no noise.
-    """
-    if not np.isfinite(options.snr[0]):
-        return float("nan")
-    middle = sum(options.defocus) / 2
-    simulator = BoxSimulator(
-        phantoms, replace(options, defocus=(middle, middle), crowding=0.0), device, seed=0
-    )
-    noisy = simulator.sample(torch.arange(count) % len(phantoms))
-    clean = simulator.noise_free(noisy.labels, noisy.rotations, noisy.shifts)
-    return float(np.mean([_amplitude(simulator, noisy, clean, index) for index in range(count)])) ** 2
-
-
-def _amplitude(simulator: BoxSimulator, noisy: SimulatedBoxes, clean: torch.Tensor, index: int) -> float:
-    """Return the signal's standard deviation over the noise's in one box."""
-    box = simulator.options.box_size
-    axes = [torch.arange(box, device=simulator.device) - box // 2] * 3
-    grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).flip(-1) * simulator.voxel_size
-    radius = simulator.classes[int(noisy.labels[index])].radius
-    inside = (grid - noisy.shifts[index]).norm(dim=-1) <= radius
-    signal, values = clean[index][inside], noisy.boxes[index][inside]
-    signal, values = signal - signal.mean(), values - values.mean()
-    factor = (signal @ values) / (signal @ signal)
-    return float(factor * signal.std() / (values - factor * signal).std())

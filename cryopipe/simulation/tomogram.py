@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,7 +88,11 @@ def make_species(options: SimulationOptions) -> list[Phantom]:
 
 
 def simulate_tomogram(
-    options: SimulationOptions, seed: int, name: str = "tomogram", device: torch.device | str = "cpu"
+    options: SimulationOptions,
+    seed: int,
+    name: str = "tomogram",
+    device: torch.device | str = "cpu",
+    species: Sequence[Phantom] | None = None,
 ) -> SimulatedTomogram:
     """Simulate a tomogram: specimen, tilt series, noise, weighted back-projection.
 
@@ -101,6 +106,8 @@ def simulate_tomogram(
         Of the tomogram in the truth table.
     device
         Where to compute.
+    species
+        In place of those that the options name.
 
     Raises
     ------
@@ -108,7 +115,7 @@ def simulate_tomogram(
         If the scene is impossible.
     """
     device = torch.device(device)
-    species = make_species(options)
+    species = make_species(options) if species is None else list(species)
     scene = build_scene(species, options, seed, device)
     signal, noise = _reconstruct(scene, options, seed, device)
     variances = sphere_variances(signal, noise, scene)
