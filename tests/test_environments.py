@@ -1,4 +1,4 @@
-"""Each rule names an environment, and that environment, built from its file alone, imports the rule's script."""
+"""Each rule names an environment, and that environment, built from its file alone, runs the rule's script."""
 
 from __future__ import annotations
 
@@ -7,13 +7,32 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
+from small_runs import TINY, make_dataset
 
 from cryopipe.config import CHECKOUT
 
 STANDIN = Path(__file__).resolve().parent / "standin" / "bin" / "conda"
+TRUTH = "results/demo/{tomogram}_truth.star"
+RULES_OF_A_RUN = {
+    *("simulate_tomogram", "check_tomogram", "gather_checks", "pick_particles", "extract_subtomograms"),
+    *("extract_for_averaging", "learn_features", "cluster_features", "average_cluster", "triage_averages"),
+    *("reembed_averages", "export", "evaluate", "report"),
+}
+IMPORT_NAMES = {
+    "Jinja2": "jinja2",
+    "openTSNE": "openTSNE",
+    "pillow": "PIL",
+    "PyYAML": "yaml",
+    "scikit-image": "skimage",
+    "scikit-learn": "sklearn",
+    "umap-learn": "umap",
+}
 RULE = re.compile(r"^(?:rule|checkpoint) (\w+):\n((?:(?:    .*)?\n)+)", re.M)
 
 
@@ -56,6 +75,11 @@ def test_scripts_are_short_and_every_script_is_used() -> None:
         assert len((CHECKOUT / file).read_text().splitlines()) <= 60, file
 
 
+def declared_dependencies() -> list[str]:
+    """What cryopipe depends on, the workflow engine included."""
+    return tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["dependencies"]
+
+
 def imports_of(script: Path) -> list[str]:
     """The modules that a script imports, the workflow engine's own left out."""
     names = []
@@ -67,20 +91,88 @@ def imports_of(script: Path) -> list[str]:
     return [name for name in names if not name.startswith("snakemake")]
 
 
+@dataclass(frozen=True)
+class Environments:
+    """A run of the whole workflow in environments that were built from their files alone.
+
+    Attributes
+    ----------
+    prefixes
+        Where each environment file's environment lies.
+    elsewhere
+        For every rule that ran, the modules that came from outside its environment.
+    rules
+        The rules that the run was made of.
+    """
+
+    prefixes: dict[str, Path]
+    elsewhere: dict[str, set[str]]
+    rules: set[str]
+
+
+@pytest.fixture(scope="module")
+def environments(tmp_path_factory: pytest.TempPathFactory) -> Environments:
+    folder = tmp_path_factory.mktemp("environments")
+    make_dataset(folder)
+    more = {"averaging": {**TINY["averaging"], "voxel_size": 20}, "evaluation": {"truth": TRUTH}}
+    (folder / "config" / "config.yaml").write_text(yaml.safe_dump({**TINY, **more}))
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(CHECKOUT / "Snakefile"), "--cores", "2"]
+    command += ["--sdm", "conda", "--conda-prefix", "built", "--configfile", "config/config.yaml"]
+    variables = {
+        **os.environ,
+        "PATH": f"{STANDIN.parent}:{os.environ['PATH']}",
+        "STANDIN_CONSTRAINTS": str(CHECKOUT / "constraints.txt"),
+        "STANDIN_RECORD": str(folder / "record.tsv"),
+        "OMP_NUM_THREADS": "1",
+    }
+    for arguments in (["--conda-create-envs-only"], []):
+        done = subprocess.run(
+            [*command, *arguments], cwd=folder, env=variables, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    written = {path.read_text(): path.with_suffix("") for path in (folder / "built").glob("*.yaml")}
+    prefixes = {
+        name: next(
+            prefix
+            for text, prefix in written.items()
+            if text.strip() == (CHECKOUT / name).read_text().strip()
+        )
+        for name in {environment for _, environment, _ in scripted()}
+    }
+    elsewhere: dict[str, set[str]] = {}
+    for line in (folder / "record.tsv").read_text().splitlines():
+        file, _, modules = line.partition("\t")
+        found = re.fullmatch(r"tmp\w+\.(\w+)\.py", file)
+        if found:
+            elsewhere.setdefault(found[1], set()).update(modules.split())
+    return Environments(
+        prefixes, elsewhere, set(re.findall(r"Finished jobid: \d+ \(Rule: (\w+)\)", done.stderr))
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("environment", sorted({environment for _, environment, _ in scripted()}))
-def test_an_environment_built_from_its_file_alone_imports_its_scripts(
-    environment: str, tmp_path: Path
+def test_every_rule_runs_in_its_environment_with_nothing_of_its_own_from_elsewhere(
+    environments: Environments,
 ) -> None:
-    prefix = tmp_path / "environment"
-    command = [str(STANDIN), "env", "create", "--file", str(CHECKOUT / environment), "--prefix", str(prefix)]
-    variables = {**os.environ, "STANDIN_CONSTRAINTS": str(CHECKOUT / "constraints.txt")}
-    subprocess.run([sys.executable, *command], check=True, env=variables)
-    modules = sorted({name for _, file, script in scripted() if file == environment
-                      for name in imports_of(CHECKOUT / script)})  # fmt: skip
-    check = f"import sys; sys.path.insert(0, {str(CHECKOUT)!r}); import {', '.join(modules)}"
-    subprocess.run([str(prefix / "bin" / "python"), "-I", "-c", check], check=True)
+    ran = {(name, script) for name, _, script in scripted() if name in environments.rules}
+    assert environments.rules >= RULES_OF_A_RUN
+    needed = {name.split(">=")[0].split("==")[0] for name in declared_dependencies()} - {"snakemake"}
+    imported = {IMPORT_NAMES.get(name, name) for name in needed}
+    for name, script in ran:
+        foreign = environments.elsewhere[Path(script).stem]
+        assert "snakemake" in foreign, f"{name}: the record is blind"
+        assert not foreign & imported, f"{name} uses {foreign & imported}, which its environment lacks"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_an_environment_built_from_its_file_alone_imports_its_scripts(environments: Environments) -> None:
+    for environment, prefix in environments.prefixes.items():
+        modules = sorted({name for _, file, script in scripted() if file == environment
+                          for name in imports_of(CHECKOUT / script)})  # fmt: skip
+        check = f"import sys; sys.path.insert(0, {str(CHECKOUT)!r}); import {', '.join(modules)}"
+        subprocess.run([str(prefix / "bin" / "python"), "-I", "-c", check], check=True)
 
 
 def test_scripts_import_the_workflow_object_for_type_checks_only() -> None:
