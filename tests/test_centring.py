@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from cryopipe.features import FeatureOptions, Learner, learn_features
+from cryopipe.features import centring as centring_module
 from cryopipe.features.box_source import Boxes
-from cryopipe.features.centring import CentredBoxes, find_centres
+from cryopipe.features.centring import CentredBoxes, _common_profile, find_centres
 
 CPU = torch.device("cpu")
 
@@ -38,6 +39,21 @@ def test_displacements_of_hollow_particles_are_found() -> None:
     errors -= np.round(np.median(errors, axis=0))
     assert np.mean(np.abs(errors).max(axis=1) <= 1) > 0.95
     assert np.abs(np.median(centring.shifts_voxels - shifts, axis=0)).max() <= 1
+
+
+def test_the_profile_is_made_from_as_many_boxes_as_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    boxes, shifts = displaced(60)
+    monkeypatch.setattr(centring_module, "PROFILE_BYTES", 12 * 24**3 * 40)
+    taken: list[int] = []
+    monkeypatch.setattr(
+        centring_module,
+        "_common_profile",
+        lambda few, make=_common_profile: taken.append(len(few)) or make(few),
+    )
+    centring = find_centres(boxes, CPU, seed=0)
+    assert taken == [40]
+    errors = centring.shifts_voxels - shifts
+    assert np.mean(np.abs(errors - np.median(errors, axis=0)).max(axis=1) <= 1) > 0.9
 
 
 def test_particles_score_higher_than_noise() -> None:

@@ -23,6 +23,8 @@ from cryopipe.progress import Progress
 
 PROFILE_BOXES = 2000
 """The profile is made from at most this many boxes."""
+PROFILE_BYTES = 10**9
+"""Memory that these boxes, their transforms and correlations may take; of large boxes there are fewer."""
 ITERATIONS = 4
 CLIP = 4.0
 """Values beyond this many standard deviations (gold, ice) count as this."""
@@ -77,10 +79,11 @@ def find_centres(
     """
     centring = Centring.none(len(boxes))
     kinds = np.zeros(len(boxes), int) if labels is None else labels
+    most = max(1, min(PROFILE_BOXES, PROFILE_BYTES // (12 * int(np.prod(boxes.shape[1:])))))
     progress = Progress(len(boxes), "boxes", "centring")
     for kind in np.unique(kinds):
         members = np.flatnonzero(kinds == kind)
-        chosen = np.sort(np.random.default_rng(seed).permutation(members)[:PROFILE_BOXES])
+        chosen = np.sort(np.random.default_rng(seed).permutation(members)[:most])
         profile = _common_profile(torch.from_numpy(boxes[chosen]).to(device))
         for start in range(0, len(members), _BATCH):
             part = members[start : start + _BATCH]
