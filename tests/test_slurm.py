@@ -5,17 +5,23 @@ Skipped where no Slurm can be started: the tests never touch a cluster that they
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import yaml
 
+from cryopipe.cli import main
 from cryopipe.config import CHECKOUT
 from cryopipe.files.mrc import write_volume
 
@@ -47,17 +53,25 @@ def slurm() -> Iterator[None]:
     subprocess.run([str(START.with_name("stop_slurm.sh"))], capture_output=True, check=False)
 
 
-def run_on_slurm(folder: Path) -> subprocess.CompletedProcess[str]:
+def start_on_slurm(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """`snakemake --profile slurm`, as a user types it in `folder`."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return subprocess.run(
-        ["snakemake", "--profile", "slurm"],
+    return subprocess.Popen(
+        ["snakemake", "--profile", "slurm", *arguments],
         cwd=folder,
         env={**os.environ, "PATH": path},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        check=False,
     )
+
+
+def run_on_slurm(folder: Path, *arguments: str, succeeds: bool = True) -> str:
+    """Run a driver to its end and return what it said."""
+    driver = start_on_slurm(folder, *arguments)
+    said, _ = driver.communicate()
+    assert (driver.returncode == 0) == succeeds, said[-3000:]
+    return said
 
 
 def write_tiny_demo(folder: Path, config: dict[str, object]) -> None:
@@ -67,31 +81,92 @@ def write_tiny_demo(folder: Path, config: dict[str, object]) -> None:
     (folder / "config" / "tomograms.tsv").write_text("tomogram\tpath\ndemo_01\tresults/demo/demo_01.mrc\n")
 
 
+def init_dataset(folder: Path) -> Path:
+    """A dataset directory of one tomogram of noise, as `cryopipe init` makes it."""
+    noise = np.random.default_rng(0).normal(size=(32, 64, 64)).astype(np.float32)
+    write_volume(folder / "a.mrc", noise, 10.0)
+    with pytest.raises(SystemExit) as caught:
+        main(["init", str(folder / "my dataset"), str(folder / "a.mrc")])
+    assert not caught.value.code
+    return folder / "my dataset"
+
+
+def script_on_a_node(folder: Path, rule: str) -> psutil.Process:
+    """Wait for the process that runs a rule's script for the dataset `folder`, and return it."""
+    for _ in range(6000):
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                command = process.cmdline()
+                if len(command) > 1 and command[1].endswith(f".{rule}.py") and process.cwd() == str(folder):
+                    return process
+        time.sleep(0.02)
+    raise AssertionError(f"rule {rule} did not run")
+
+
+def accounts(said: str, *columns: str) -> list[list[str]]:
+    """What Slurm's accounting knows of the jobs of a driver that said `said`, in the order of their submission."""
+    run_id = re.search(r"SLURM run ID: (\S+)", said)
+    assert run_id is not None, said
+    command = ["sacct", "-n", "-X", "-P", "--name", run_id[1], "-o", ",".join(columns)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return [line.split("|") for line in told.splitlines()]
+
+
 def test_the_demo_from_the_checkout(slurm: None, tmp_path: Path) -> None:
     checkout = tmp_path / "cryopipe"
     subprocess.run(["git", "clone", "--quiet", str(CHECKOUT), str(checkout)], check=True)
     write_tiny_demo(checkout, {"evaluation": {"truth": "results/demo/{tomogram}_truth.star"}})
-    result = run_on_slurm(checkout)
-    assert result.returncode == 0, result.stderr[-3000:]
+    run_on_slurm(checkout)
     assert (checkout / "results" / "report" / "report.html").stat().st_size > 10_000
     assert list((checkout / "logs" / "slurm").rglob("*.log"))
 
 
 def test_a_dataset_directory(slurm: None, tmp_path: Path) -> None:
-    dataset = tmp_path / "my dataset"
-    tomogram = tmp_path / "a.mrc"
-    noise = np.random.default_rng(0).normal(size=(16, 32, 32)).astype(np.float32)
-    write_volume(tomogram, noise, 10.0)
-    command = [
-        sys.executable,
-        "-c",
-        "from cryopipe.cli import main; main()",
-        "init",
-        str(dataset),
-        str(tomogram),
-    ]
-    subprocess.run(command, check=True, capture_output=True)
+    dataset = init_dataset(tmp_path)
     write_tiny_demo(dataset, {})
-    result = run_on_slurm(dataset)
-    assert result.returncode == 0, result.stderr[-3000:]
+    run_on_slurm(dataset)
     assert (dataset / "results" / "report" / "summary.txt").is_file()
+
+
+PICKS = "results/picks/a.star"
+
+
+def test_jobs_over_their_memory_and_over_their_time_come_back_with_more(slurm: None, tmp_path: Path) -> None:
+    dataset = init_dataset(tmp_path)
+    limits = ["check_tomogram:mem_mb=attempt ** 3 * 100", "pick_particles:runtime=attempt"]
+    driver = start_on_slurm(dataset, PICKS, "--set-resources", *limits)
+    script_on_a_node(dataset, "pick_particles").suspend()  # it will not end in its one minute
+    said, _ = driver.communicate()
+    assert driver.returncode == 0, said[-3000:]
+    assert said.count("Trying to restart job") == 2
+    small, enough, hung, done = accounts(said, "ReqMem", "TimelimitRaw", "State")
+    assert (small[0], enough[0]) == ("100M", "800M")
+    assert small[2] != "COMPLETED"
+    assert (hung[1], hung[2]) == ("1", "TIMEOUT")
+    assert (done[1], done[2]) == ("2", "COMPLETED")
+    assert os.listdir(dataset / "results" / "picks") == ["a.star"]
+    picked = (dataset / PICKS).read_bytes()
+    (dataset / PICKS).unlink()
+    run_on_slurm(dataset, PICKS, "--executor", "local", "--cores", "1")
+    assert (dataset / PICKS).read_bytes() == picked
+
+
+def test_after_the_driver_was_killed_its_jobs_end_and_the_same_command_goes_on(
+    slurm: None, tmp_path: Path
+) -> None:
+    dataset = init_dataset(tmp_path)
+    driver = start_on_slurm(dataset, PICKS)
+    job = script_on_a_node(dataset, "pick_particles")
+    job.suspend()
+    driver.send_signal(signal.SIGKILL)
+    killed, _ = driver.communicate()
+    assert "Directory cannot be locked" in run_on_slurm(dataset, PICKS, succeeds=False)
+    job.resume()
+    while any(state == ["RUNNING"] for state in accounts(killed, "State")):
+        time.sleep(1)
+    assert accounts(killed, "State") == [["COMPLETED"], ["COMPLETED"]]
+    made = (dataset / PICKS).stat().st_mtime_ns
+    run_on_slurm(dataset, "--unlock")
+    said = run_on_slurm(dataset, PICKS)
+    assert "Nothing to be done" in said
+    assert (dataset / PICKS).stat().st_mtime_ns == made
