@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 
+from cryopipe.benchmarks import boxes_of, find_benchmarks, weights_of
 from cryopipe.errors import ConfigError, FileError, SimulationError
 from cryopipe.evaluation.benchmark_boxes import (
     BoxSet,
@@ -122,6 +123,17 @@ def test_mistakes_in_a_plan_are_named(path: tuple[str | int, ...], value: object
     place[path[-1]] = value
     with pytest.raises((ConfigError, SimulationError), match=message):
         plan_from_mapping("wrong", wrong)
+
+
+def test_files_that_a_benchmark_needs() -> None:
+    plans = find_benchmarks(FOLDER)
+    assert tuple(plans) == NAMES
+    weights = ["results/pretraining/source_classes/encoder.safetensors"]
+    assert weights_of(plans["moebel_shrec"], []) == weights
+    assert weights_of(plans["moebel_shrec"], ["transfer", "disca"]) == []
+    assert weights_of(plans["disca_table1_60"], []) == []
+    assert boxes_of(plans["unseen_structures"], "h5") == ["results/benchmarks/boxes/unseen_structures.h5"]
+    assert boxes_of(plans["disca_table1_60"], "h5") == []
 
 
 def test_unknown_learners_are_refused_and_any_learner_of_the_pipeline_is_known() -> None:

@@ -1,34 +1,10 @@
 # The papers' tables as targets: snakemake --cores all benchmark_NAME; full_benchmarks is all of them on a GPU.
-import yaml
+from cryopipe.benchmarks import boxes_of, find_benchmarks, weights_of
 
-BENCHMARKS = {
-    path.stem: path
-    for path in sorted((Path(workflow.basedir) / "config/benchmarks").glob("*.yaml"))
-}
-PLANS = {
-    name: yaml.safe_load(path.read_text(encoding="utf-8"))
-    for name, path in BENCHMARKS.items()
-}
+BENCHMARKS = find_benchmarks(Path(workflow.basedir) / "config/benchmarks")
 SHIPPED_ENCODER = str(Path(workflow.basedir) / "resources/transfer_encoder.safetensors")
 PRETRAINED_ENCODER = "results/pretraining/transfer_encoder/encoder.safetensors"
 ALL_SECTIONS = [*BENCHMARKS, "noise_and_posteriors"]
-
-
-def learners_weights(wildcards):
-    """Weights that a benchmark's chosen learners name for themselves; other rules make them."""
-    learners = PLANS[wildcards.benchmark]["learners"]
-    chosen = config["benchmarks"]["learners"] or learners
-    weights = [learners.get(name, {}).get("weights") for name in chosen]
-    return [path for path in weights if path not in (None, "random")]
-
-
-def boxes_of(suffix):
-    """The boxes that a benchmark cuts from simulated tomograms, or none where it does not."""
-    return lambda wildcards: (
-        [f"results/benchmarks/boxes/{wildcards.benchmark}.{suffix}"]
-        if PLANS[wildcards.benchmark].get("tomograms")
-        else []
-    )
 
 
 wildcard_constraints:
@@ -64,9 +40,11 @@ rule run_benchmark:
     input:
         plan=lambda wildcards: BENCHMARKS[wildcards.benchmark],
         encoder=config["benchmarks"]["encoder"] or SHIPPED_ENCODER,
-        weights=learners_weights,
-        boxes=boxes_of("h5"),
-        truth=boxes_of("tsv"),
+        weights=lambda wildcards: weights_of(
+            BENCHMARKS[wildcards.benchmark], config["benchmarks"]["learners"]
+        ),
+        boxes=lambda wildcards: boxes_of(BENCHMARKS[wildcards.benchmark], "h5"),
+        truth=lambda wildcards: boxes_of(BENCHMARKS[wildcards.benchmark], "tsv"),
     output:
         runs="results/benchmarks/{benchmark}.tsv",
         page="results/benchmarks/{benchmark}.md",
@@ -93,9 +71,11 @@ use rule run_benchmark as run_full_benchmark with:
     input:
         plan=lambda wildcards: BENCHMARKS[wildcards.benchmark],
         encoder=PRETRAINED_ENCODER,
-        weights=learners_weights,
-        boxes=boxes_of("h5"),
-        truth=boxes_of("tsv"),
+        weights=lambda wildcards: weights_of(
+            BENCHMARKS[wildcards.benchmark], config["benchmarks"]["learners"]
+        ),
+        boxes=lambda wildcards: boxes_of(BENCHMARKS[wildcards.benchmark], "h5"),
+        truth=lambda wildcards: boxes_of(BENCHMARKS[wildcards.benchmark], "tsv"),
     output:
         runs="results/benchmarks/full/{benchmark}.tsv",
         page="results/benchmarks/full/{benchmark}.md",
@@ -171,6 +151,8 @@ rule full_benchmarks:
         expand("results/benchmarks/full/{name}.md", name=ALL_SECTIONS),
     log:
         "logs/full_benchmarks.log",
+    benchmark:
+        "benchmarks/full_benchmarks.tsv"
     conda:
         "../../envs/torch.yaml"
     params:
