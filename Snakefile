@@ -25,6 +25,7 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/benchmarks.smk"
+include: "workflow/rules/throughput.smk"
 include: "workflow/rules/bounds.smk"
 
 

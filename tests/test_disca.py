@@ -205,6 +205,17 @@ def test_step_without_finite_loss_changes_nothing_but_the_rate() -> None:
     assert not torch.equal(network.weight, before)
 
 
+def test_step_with_a_finite_loss_but_no_finite_gradient_is_bad() -> None:
+    network = torch.nn.Linear(2, 1)
+    optimiser = torch.optim.NAdam(network.parameters(), lr=0.1)
+    before = network.weight.detach().clone()
+    loss = (0 * network.weight).abs().sqrt().sum()
+    assert float(loss.detach()) == 0
+    assert guarded_step(loss, network, optimiser) is None
+    assert torch.equal(network.weight, before)
+    assert optimiser.param_groups[0]["lr"] == 0.05
+
+
 class Faulty(torch.nn.Module):
     """A network with running statistics that yields NaN in its first `faults` steps."""
 
@@ -228,8 +239,9 @@ def epoch(faults: int, count: int) -> tuple[Faulty, torch.optim.Optimizer, objec
     return network, optimiser, train_epoch(network, optimiser, source, targets, cross_entropy, 2, generator)
 
 
-def test_bad_steps_are_left_out_and_reported() -> None:
+def test_bad_steps_are_left_out_and_reported(caplog: pytest.LogCaptureFixture) -> None:
     network, optimiser, report = epoch(faults=2, count=12)
+    assert caplog.text.count("a step gave no finite number: left out, learning rate now") == 2
     assert report.bad_steps == 2  # type: ignore[attr-defined]
     assert np.isfinite(report.loss)  # type: ignore[attr-defined]
     assert optimiser.param_groups[0]["lr"] == 0.025

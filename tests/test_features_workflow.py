@@ -60,5 +60,5 @@ def test_missing_weights_are_named_before_anything_runs(tmp_path: Path) -> None:
     folder = dataset(tmp_path / "new", {"weights": "../old/model.safetensors"}, two_kinds(4)[0])
     result = snakemake(folder, "--dry-run", "--allowed-rules", "learn_features", "--", FEATURES)
     assert result.returncode == 1
-    assert "Missing input files for rule learn_features" in result.stderr
-    assert "../old/model.safetensors" in result.stderr
+    assert "Missing input files for rule learn_features" in result.stdout + result.stderr
+    assert "../old/model.safetensors" in result.stdout + result.stderr

@@ -1,0 +1,266 @@
+"""How fast learners train and embed here, beside what the hardware could do at most."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from cryopipe.features.box_source import BoxSource
+from cryopipe.features.compilation import compiled
+from cryopipe.features.devices import has_fast_bfloat16
+from cryopipe.features.embedding import embed_all
+from cryopipe.features.mixtures import choose_mixture
+from cryopipe.features.networks.encoder import TransferEncoder
+from cryopipe.features.networks.yopo import Yopo, noisy_input
+from cryopipe.features.options import FeatureOptions
+from cryopipe.features.training import LOSSES, smoothed_targets, train_epoch
+
+BOX_SIZE = 24
+BATCH_SIZE = 64
+CLUSTERS = 10
+_DIFFERENT_BOXES = 256
+PUBLISHED_BOXES, PUBLISHED_ITERATIONS = 198_715, 20
+"""The run that DISCA's authors report: under a day."""
+BACKWARD = 2
+"""A backward pass costs twice a forward pass: one product for the inputs' gradient and one for the weights'."""
+PAGE_HEADING = """# Throughput
+
+`snakemake --cores all benchmark_throughput` measures how fast the learners are on the machine at hand, and writes its
+section of this page: one for processors, one for GPUs.
+
+*Boxes/s* is what a user gets: training draws a rotation for every box, turns it, and takes a step of the published
+optimiser on batches of 64 (16 for the published network on a processor); embedding is the forward pass. Boxes are
+24³ voxels and lie in memory. *Of peak* is the arithmetic of the network (convolutions and matrix products, counted by
+torch; three times the forward pass for training) per second, over that of one large matrix product in the same
+number format, measured in the same run. *Published run* is the time that 198,715 boxes and 20 iterations would take on
+one such device, mixtures left out.
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network and how many boxes to time it on.
+
+    Attributes
+    ----------
+    name
+        For the table.
+    build
+        Makes the network.
+    noise
+        Whether training passes through DISCA's noise layer.
+    boxes, batch_size
+        Of training; embedding takes twice as many boxes.
+    """
+
+    name: str
+    build: Callable[[], nn.Module]
+    noise: bool
+    boxes: int
+    batch_size: int
+
+
+def cases(device: torch.device) -> list[Case]:
+    """Return what is measured on `device`: seconds each on two cores, and on one large GPU."""
+    reduced, large = FeatureOptions(), device.type == "cuda"
+    return [
+        Case("encoder", TransferEncoder, False, 65_536 if large else 1024, BATCH_SIZE),
+        Case(
+            "yopo, reduced",
+            lambda: Yopo(reduced.widths, reduced.feature_width),
+            True,
+            65_536 if large else 256,
+            BATCH_SIZE,
+        ),
+        Case("yopo, published", Yopo, True, 16_384 if large else 32, BATCH_SIZE if large else 16),
+    ]
+
+
+def measure_throughput(device: torch.device, chosen: list[Case], compile_too: bool = False) -> pd.DataFrame:
+    """Time training and embedding.
+
+    Parameters
+    ----------
+    device
+        Where to compute.
+    chosen
+        See `cases`.
+    compile_too
+        Whether to time training with the compiled network as well.
+
+    Returns
+    -------
+    A row per network and kind of work: network, work, boxes_per_second, gflop_per_box, tflop_per_second.
+    """
+    rows = []
+    for case in chosen:
+        torch.manual_seed(0)
+        network = case.build().to(device)
+        forward = forward_flop(network, device)
+        timed = {"training": _training_rate(network, case, device)}
+        if compile_too:
+            timed["training, compiled"] = _training_rate(network, case, device, compile_it=True)
+        timed["embedding"] = _embedding_rate(network, case, device)
+        for work, rate in timed.items():
+            flop = forward * (1 if work == "embedding" else 1 + BACKWARD)
+            rows.append(
+                {
+                    "network": case.name,
+                    "work": work,
+                    "boxes_per_second": rate,
+                    "gflop_per_box": flop / 1e9,
+                    "tflop_per_second": flop * rate / 1e12,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def forward_flop(network: nn.Module, device: torch.device) -> float:
+    """Return the floating-point operations of one box's forward pass, a multiplication and an addition as two."""
+    network.eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, 1, *(BOX_SIZE,) * 3, device=device))
+    return float(counter.get_total_flops())
+
+
+def peak_tflops(device: torch.device, size: int, repeats: int = 5) -> float:
+    """Return the rate of a product of two (size, size) matrices in the learners' number format, 10^12 per second.
+
+    The fastest of `repeats`.
+    """
+    kind = torch.bfloat16 if has_fast_bfloat16(device) else torch.float32
+    generator = torch.Generator(device).manual_seed(0)
+    a, b = (torch.randn(size, size, generator=generator, device=device).to(kind) for _ in range(2))
+    a @ b
+    return 2 * size**3 / min(_seconds(device, lambda: a @ b) for _ in range(repeats)) / 1e12
+
+
+def mixture_seconds(device: torch.device, points: int = 200_000, dimensions: int = 16) -> float:
+    """Return how long it takes to fit 2..20 Gaussians to `points` points of 12 groups and choose among the fits."""
+    generator = torch.Generator().manual_seed(0)
+    centres = 3 * torch.randn(12, dimensions, generator=generator)
+    groups = torch.randint(12, (points,), generator=generator)
+    values = (centres[groups] + torch.randn(points, dimensions, generator=generator)).to(device)
+    return _seconds(device, lambda: choose_mixture(values, range(2, 21), 5, generator))
+
+
+def throughput_section(
+    table: pd.DataFrame, peak: float, mixture: float, hardware: str, number_format: str
+) -> str:
+    """Return the section of the page for one device, in Markdown.
+
+    Parameters
+    ----------
+    table
+        As from `measure_throughput`.
+    peak
+        As from `peak_tflops`.
+    mixture
+        As from `mixture_seconds`.
+    hardware, number_format
+        In words.
+    """
+    lines = [
+        f"## {hardware}",
+        "",
+        f"Numbers in {number_format}; a large matrix product runs at {peak:.3g} TFLOP/s. The number of clusters of",
+        f"200,000 points in 16 dimensions, 2 to 20 with five starts each, was found in {mixture:.3g} s.",
+        "",
+        "| network | work | boxes/s | GFLOP/box | TFLOP/s | of peak | published run |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
+    embedding = {row["network"]: row for row in table.to_dict("records") if row["work"] == "embedding"}
+    for row in table.to_dict("records"):
+        run = ""
+        if row["work"] != "embedding":
+            embedded = PUBLISHED_ITERATIONS + 1
+            seconds = PUBLISHED_BOXES * (
+                PUBLISHED_ITERATIONS / row["boxes_per_second"]
+                + embedded / embedding[row["network"]]["boxes_per_second"]
+            )
+            run = f"{seconds / 3600:,.0f} h" if seconds > 36_000 else f"{seconds / 60:,.0f} min"
+        lines.append(
+            f"| {row['network']} | {row['work']} | {row['boxes_per_second']:,.3g} | {row['gflop_per_box']:.3g} "
+            f"| {row['tflop_per_second']:.3g} | {row['tflop_per_second'] / peak:.0%} | {run} |"
+        )
+    return "\n".join([*lines, ""])
+
+
+def updated_page(page: str, device_type: str, section: str) -> str:
+    """Return the page with the section of `device_type` ("cpu", "cuda") written anew; others stay."""
+    kept = dict(re.findall(r"<!-- begin (\w+) -->\n(.*?)<!-- end \1 -->", page, flags=re.DOTALL))
+    kept[device_type] = section.rstrip("\n") + "\n"
+    blocks = [f"<!-- begin {name} -->\n{kept[name]}<!-- end {name} -->\n" for name in sorted(kept)]
+    return "\n".join([PAGE_HEADING, *blocks])
+
+
+class _RecurringBoxes:
+    """Many boxes of noise of which few are different."""
+
+    def __init__(self, count: int) -> None:
+        self.shape = (count, *(BOX_SIZE,) * 3)
+        size = (_DIFFERENT_BOXES, *self.shape[1:])
+        self._boxes = np.random.default_rng(0).standard_normal(size, np.float32)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, indices: Any) -> NDArray[np.float32]:
+        return self._boxes[np.arange(len(self))[indices] % _DIFFERENT_BOXES]
+
+
+def _training_rate(network: nn.Module, case: Case, device: torch.device, compile_it: bool = False) -> float:
+    width = network(torch.zeros(2, 1, *(BOX_SIZE,) * 3, device=device)).shape[1]
+    head = nn.Linear(width, CLUSTERS, device=device)
+    classifier = nn.Sequential(network, head)
+    optimiser = torch.optim.NAdam(classifier.parameters(), lr=1e-5)
+    body = compiled(network, (case.batch_size, 1, *(BOX_SIZE,) * 3), device) if compile_it else network
+
+    def forward(volumes: Tensor) -> Tensor:
+        return head(body(volumes))
+
+    def epoch(count: int) -> None:
+        source = _resident(count, device)
+        targets = smoothed_targets(torch.arange(count, device=device) % CLUSTERS, CLUSTERS, 0.2)
+        generator = torch.Generator(device).manual_seed(0)
+        noise = noisy_input if case.noise else None
+        arguments = (source, targets, LOSSES["hinge"], case.batch_size, generator, noise, "timing")
+        spent.append(
+            _seconds(device, lambda: train_epoch(classifier, optimiser, *arguments, forward=forward))
+        )
+
+    spent: list[float] = []
+    epoch(case.batch_size)
+    epoch(case.boxes)
+    return case.boxes / spent[-1]
+
+
+def _embedding_rate(network: nn.Module, case: Case, device: torch.device) -> float:
+    warm, source = _resident(case.batch_size, device), _resident(2 * case.boxes, device)
+    embed_all(network, warm, "timing")
+    return source.count / _seconds(device, lambda: embed_all(network, source, "timing"))
+
+
+def _resident(count: int, device: torch.device) -> BoxSource:
+    return BoxSource(_RecurringBoxes(count), device, 8.0)
+
+
+def _seconds(device: torch.device, work: Callable[[], object]) -> float:
+    """Return how long `work` takes, all that it starts on a GPU included."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    started = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
