@@ -22,12 +22,14 @@ from cryopipe.progress import Progress, progress
 def job(tmp_path: Path) -> Iterator[Any]:
     root, environment = logging.getLogger(), dict(os.environ)
     level, handlers, shown = root.level, list(root.handlers), warnings.showwarning
+    raising = logging.raiseExceptions
     yield SimpleNamespace(log=[tmp_path / "logs" / "rule" / "a.log"], threads=3)
     logging.captureWarnings(False)
     warnings.showwarning = shown
     for handler in set(root.handlers) - set(handlers):
         handler.close()
     root.handlers, root.level = handlers, level
+    logging.raiseExceptions = raising
     os.environ.clear()
     os.environ.update(environment)
 
@@ -71,6 +73,16 @@ def test_a_job_that_succeeds_logs_and_is_held_to_its_threads(
     run(lambda job: logging.info("threads: %s", os.environ["OMP_NUM_THREADS"]), job)
     assert capsys.readouterr().err.splitlines()[0] == "threads: 3"
     assert "INFO threads: 3" in job.log[0].read_text()
+
+
+def test_a_log_that_cannot_be_written_is_told_in_one_line(job: Any, tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("a file")
+    with pytest.raises(SystemExit) as caught:
+        run(lambda job: None, job)
+    assert caught.value.code == (
+        f"Error: {job.log[0]}: cannot be written (Not a directory); make room on that disk, or see to it that you may "
+        "write there, and run again"
+    )
 
 
 def test_an_older_log_is_replaced(job: Any) -> None:
