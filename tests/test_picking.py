@@ -23,8 +23,8 @@ from cryopipe.evaluation.matching import match_points
 from cryopipe.files.mrc import open_volume, write_volume
 from cryopipe.files.star import read_particles
 from cryopipe.picking import PickOptions, Picks, pick_particles
-from cryopipe.picking.blobs import Scale, sigmas_for
-from cryopipe.picking.peaks import refine, robust_statistics, suppress
+from cryopipe.picking.blobs import Scale, _maxima, sigmas_for
+from cryopipe.picking.peaks import REACH, refine, robust_statistics, suppress
 
 VOXEL = 10.0
 DIAMETER = 120.0
@@ -276,6 +276,14 @@ def test_tomograms_smaller_than_the_filter(shape: tuple[int, int, int]) -> None:
     volume = balls(shape, centre, 4.0) + noise(shape, 0.01)
     picks = pick_particles(volume, VOXEL, PickOptions(diameters=[40.0], threshold=0.5), "bright")
     assert np.linalg.norm(picks.coordinates[0] - centre[0]) < 1
+
+
+def test_a_plain_holds_no_maxima() -> None:
+    """Padding answers with what rounding leaves of its value; were each of its points one, memory would not do."""
+    response = torch.full((20, 20, 20), 1e-9)
+    assert len(_maxima(response)[1]) == 0
+    response[10, 9, 8] = 1.0
+    assert (_maxima(response)[1] + REACH).tolist() == [[10, 9, 8]]
 
 
 def test_constant_padding_changes_neither_picks_nor_scores(planted: NDArray[np.float32]) -> None:

@@ -229,15 +229,20 @@ def _maxima(response: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the response without its margin of `REACH`, the indices of the maxima there, and their surroundings.
 
     Points count that are positive and no less than their six nearest neighbours. The 20 others are not asked:
-    seen on a coarse lattice, a particle beside a stronger one is often lower than the stronger one's flank.
+    seen on a coarse lattice, a particle beside a stronger one is often lower than the stronger one's flank. Of a
+    plain, as padding leaves it, where rounding may be positive, no point counts.
     """
     inner = response[(slice(REACH, -REACH),) * 3]
     highest = inner > 0
+    above_one = torch.zeros_like(highest)
     for axis in range(3):
         for side in (REACH - 1, REACH + 1):
             core = [slice(REACH, -REACH)] * 3
             core[axis] = slice(side, side + inner.shape[axis])
-            highest &= inner >= response[tuple(core)]
+            neighbour = response[tuple(core)]
+            highest &= inner >= neighbour
+            above_one |= inner > neighbour
+    highest &= above_one
     windows = response
     for axis in range(3):
         windows = windows.unfold(axis, 2 * REACH + 1, 1)
