@@ -1,6 +1,7 @@
 """DISCA: it separates what differs, resumes exactly, survives NaN and kills, and takes few boxes."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -99,6 +100,33 @@ def test_same_seed_same_features() -> None:
     first, second = learner(), learner()
     pd.testing.assert_frame_equal(without_clock(first.fit(boxes)), without_clock(second.fit(boxes)))
     np.testing.assert_array_equal(first.embed(boxes), second.embed(boxes))
+
+
+def test_long_trainings_run_compiled_and_tell_their_speed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    boxes, _ = two_kinds(40)
+    plain = learner()
+    history, batches = plain.fit(boxes), []
+
+    def compiled(network: torch.nn.Module, shape: tuple[int, ...], device: torch.device) -> object:
+        assert (shape, device) == ((16, 1, 12, 12, 12), CPU)
+
+        def call(volumes: torch.Tensor) -> torch.Tensor:
+            batches.append(len(volumes))
+            return network(volumes)
+
+        return call
+
+    monkeypatch.setattr(disca_module, "pays", lambda device, count: count == 40 * TINY.iterations)
+    monkeypatch.setattr(disca_module, "compiled", compiled)
+    caplog.set_level("INFO")
+    fast = learner()
+    pd.testing.assert_frame_equal(without_clock(fast.fit(boxes)), without_clock(history))
+    # Of 16, 16 and 8 boxes in each of three epochs, the last batch is of another shape.
+    assert batches == [16, 16] * 3
+    assert re.search(r"training: 120 boxes at \S+ boxes/s", caplog.text)
+    assert re.search(r"embedding: 160 boxes at \S+ boxes/s", caplog.text)
 
 
 class Killed(Exception):

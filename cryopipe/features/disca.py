@@ -133,7 +133,9 @@ class Disca(Learner):
     def _iterate(self, state: DiscaState, source: BoxSource, forward: Forward | None) -> None:
         """Cluster the present features, keep them if they are the best so far, and train towards them."""
         options, started = self.options, time.monotonic()
-        what = f"iteration {state.iteration} of {options.iterations}"
+        what = f"iteration {state.iteration + 1} of {options.iterations}"
+        if state.iteration == options.iterations:
+            what = "last clustering"
         with self._timed("embedding", source.count):
             features = embed_all(state.network, source, f"{what}: embedding")
         labels, row = self._cluster(state, features)
