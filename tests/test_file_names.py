@@ -59,7 +59,7 @@ def state(folder: Path) -> dict[str, tuple[int, int, int, str]]:
 
 @pytest.mark.slow
 def test_an_ugly_name_passes_from_picking_to_the_report(tmp_path: Path) -> None:
-    raw, dataset = tmp_path / "raw data; touch pwned", tmp_path / "it's <i>mine</i> & $(touch pwned)"
+    raw, dataset = tmp_path / "raw data; touch pwned", tmp_path / "it's <i>mine & $(touch pwned)"
     raw.mkdir()
     (dataset / "config").mkdir(parents=True)
     write_volume(raw / UGLY, blobs(), 10)
