@@ -87,10 +87,9 @@ def team(device: torch.device) -> Iterator[torch.device]:
     if number:
         logging.disable(logging.INFO)
     logging.getLogger(__name__).info("learning in %d processes", processes())
-    try:
-        yield device
-    finally:
-        dist.destroy_process_group()
+    yield device
+    # Not after an error: the others may be waiting for this process, and the launcher ends them.
+    dist.destroy_process_group()
 
 
 def shared(make: Callable[[], Sequence[Tensor]], device: torch.device) -> list[Tensor]:
