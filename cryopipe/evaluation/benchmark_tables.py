@@ -32,7 +32,8 @@ FORMS = {"clusters": ".1f", "seconds": ",.0f", "memory_gb": ".2f"}
 PAGE_HEADING = """# Benchmarks
 
 The published tables as targets: `snakemake --cores all benchmark_NAME` runs one and writes its section of this
-page. Rows marked *published* are the papers' figures, on the papers' own structures; the others are cryopipe's,
+page; `snakemake --cores all full_benchmarks` trains the encoder anew and runs all of them at full size, which wants a
+GPU. How the number of clusters is estimated says [the page on clustering](clustering.md). Rows marked *published* are the papers' figures, on the papers' own structures; the others are cryopipe's,
 mean ± standard deviation over the seeds, on the classes that each section names. Those are stand-ins, and the
 papers do not define their SNR: the rows show the order of magnitude, not who is ahead by a hundredth. What is
 simulated, and what is not, says [the page on simulation](simulation.md).
