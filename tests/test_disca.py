@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -209,6 +210,18 @@ def test_checkpoint_of_another_training_is_not_taken_up(
     (tmp_path / "bad.safetensors").write_text("torn")
     learner().fit(boxes, tmp_path / "bad.safetensors")
     assert "is not a safetensors file" in caplog.text
+
+
+def test_checkpoint_from_other_starting_weights_is_not_taken_up(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    boxes, _ = two_kinds(24)
+    options = replace(TINY, iterations=1, weights=str(tmp_path / "start.safetensors"))
+    for seed in (1, 2):
+        # The same path, but other weights in it.
+        learner(seed=seed).save(tmp_path / "start.safetensors")
+        learner(options).fit(boxes, tmp_path / "checkpoint.safetensors")
+    assert caplog.text.count("is the checkpoint of another training: training starts anew") == 1
 
 
 @pytest.mark.parametrize("count", [0, 1, 9, 10, 17])

@@ -124,9 +124,12 @@ class Disca(Learner):
         return f"{self.options} seed={self.seed} boxes={count} {content.hexdigest()}"
 
     def _compiled(self, state: DiscaState, source: BoxSource) -> Forward | None:
-        """Return the network compiled, where what is left of the training is worth it."""
-        left = source.count * self.options.copies * (self.options.iterations - state.iteration)
-        if state.finished or not pays(self.device, left):
+        """Return the network compiled, where the training is worth it.
+
+        Whether it is does not depend on how far it has come: taken up again, it goes on with the same arithmetic.
+        """
+        boxes = source.count * self.options.copies * self.options.iterations
+        if state.finished or not pays(self.device, boxes):
             return None
         return compiled(state.network, (self.options.batch_size, 1, *source.box_shape), self.device)
 
