@@ -32,11 +32,12 @@ FORMS = {"clusters": ".1f", "seconds": ",.0f", "memory_gb": ".2f"}
 PAGE_HEADING = """# Benchmarks
 
 The published tables as targets: `snakemake --cores all benchmark_NAME` runs one and writes its section of this
-page; `snakemake --cores all full_benchmarks` trains the encoder anew and runs all of them at full size, which wants a
-GPU. How the number of clusters is estimated says [the page on clustering](clustering.md). Rows marked *published* are the papers' figures, on the papers' own structures; the others are cryopipe's,
-mean ± standard deviation over the seeds, on the classes that each section names. Those are stand-ins, and the
-papers do not define their SNR: the rows show the order of magnitude, not who is ahead by a hundredth. What is
-simulated, and what is not, says [the page on simulation](simulation.md).
+page; `snakemake --cores all full_benchmarks` trains the encoder anew and runs all of them at full size, which
+wants a GPU. How the number of clusters is estimated says [the page on clustering](clustering.md). Rows marked
+*published* are the papers' figures, on the papers' own structures; the others are cryopipe's, mean ± standard
+deviation over the seeds, on the classes that each section names. Those are stand-ins, and the papers do not
+define their SNR: the rows show the order of magnitude, not who is ahead by a hundredth. What is simulated, and
+what is not, says [the page on simulation](simulation.md).
 
 The transfer encoder was trained on none of the maps 1bxn, 3j9i, 4cr2, 4v4r and 4v94, but which of its checkpoints ships
 was decided with them in view: rows on these maps flatter it. On procedural phantoms it does much worse;
