@@ -49,7 +49,9 @@ rule triage_averages:
         "../../envs/torch.yaml"
     threads: 2
     resources:
-        mem_mb=lambda wildcards, attempt: attempt * 3000,
+        # a table takes some 15 times its file while it is read
+        mem_mb=lambda wildcards, input, attempt: attempt
+        * (3000 + 15 * input_size_mb(wildcards, input)),
     params:
         options=config["averaging"],
     message:

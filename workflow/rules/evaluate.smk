@@ -40,7 +40,9 @@ rule evaluate:
     conda:
         "../../envs/torch.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: attempt * 4000,
+        # a table takes some 15 times its file while it is read
+        mem_mb=lambda wildcards, input, attempt: attempt
+        * (4000 + 15 * input_size_mb(wildcards, input)),
     params:
         tomograms=[vars(tomogram) for tomogram in TOMOGRAMS.values()],
         options=config["evaluation"],
