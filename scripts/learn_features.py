@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cryopipe.features import FeatureOptions, create_learner, learn_features
-from cryopipe.features.distributed import is_first, relaunched, team
+from cryopipe.features.distributed import granted_gpus, is_first, relaunched, team
 from cryopipe.files.boxes import BoxStack
 from cryopipe.files.features import write_features
 from cryopipe.files.tables import write_table
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def main(job: Any) -> None:
-    if relaunched(int(job.resources.get("gpu", 1)), sys.argv[0]):
+    if relaunched(granted_gpus(job.resources.get("gpu"), job.resources.get("gres")), sys.argv[0]):
         return
     options, boxes = FeatureOptions(**job.params.options), BoxStack(job.input.boxes)
     with team(choose_device(job.params.device)) as device:

@@ -13,6 +13,7 @@ from cryopipe.errors import LearningError
 from cryopipe.features.distributed import (
     Draws,
     gathered,
+    granted_gpus,
     is_first,
     processes,
     relaunched,
@@ -71,6 +72,15 @@ def test_a_failed_process_fails_the_whole(tmp_path: Path) -> None:
     script.write_text("import os, sys\nsys.exit(int(os.environ['LOCAL_RANK']))\n")
     with pytest.raises(LearningError, match="one of 2 processes failed; see its message above"):
         relaunched(2, str(script))
+
+
+@pytest.mark.parametrize(
+    ("gpu", "gres", "count"),
+    [(None, None, 1), (0, None, 1), (1, None, 1), (4, None, 4), (None, "gpu:a100:2", 2), (None, "gpu:3", 3),
+     (None, "gpu", 1), (None, "gpu:a100", 1)],
+)  # fmt: skip
+def test_granted_gpus_are_read_from_either_resource(gpu: int | None, gres: str | None, count: int) -> None:
+    assert granted_gpus(gpu, gres) == count
 
 
 def test_alone_nothing_is_launched_or_shared(tmp_path: Path) -> None:

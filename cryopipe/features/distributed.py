@@ -47,6 +47,12 @@ def share(count: int) -> slice:
     return slice(count * number // all_of_them, count * (number + 1) // all_of_them)
 
 
+def granted_gpus(gpu: int | None, gres: str | None) -> int:
+    """Return how many GPUs a job was granted, by its resources `gpu` (2) or `gres` ("gpu:a100:2"); at least 1."""
+    last = (gres or "").rsplit(":", 1)[-1]
+    return max(1, int(gpu or (last if last.isdecimal() else 1)))
+
+
 def relaunched(count: int, script: str) -> bool:
     """Run `script` anew in `count` processes by torch's launcher, unless there is nothing to launch; say whether.
 
