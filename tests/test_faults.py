@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -87,8 +88,10 @@ def test_the_learner_killed_in_the_middle_goes_on_with_its_iteration(unbroken: P
     assert driver.returncode == 0, said[-2000:]
     assert "Trying to restart job" in said
     told = log.read_text()
-    assert "going on after iteration 2 of results/features/checkpoint.safetensors" in told
-    assert "iteration 2 of 6" not in told
+    found = re.search(r"going on after iteration (\d) of results/features/checkpoint.safetensors", told)
+    assert found is not None, told
+    assert int(found[1]) >= 2
+    assert f"iteration {found[1]} of 6" not in told
     history = [read_table(root / "results" / "features" / "history.tsv") for root in (unbroken, folder)]
     assert len(history[0]) >= 5
     same = {"rtol": 1e-4, "check_dtype": False}  # the last digits depend on how threads take turns
