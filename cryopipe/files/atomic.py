@@ -110,10 +110,12 @@ def _home() -> str:
 @functools.cache
 def _remove_left_overs(folder: Path) -> None:
     """Remove the temporary files of processes that were killed; one look per process and folder is enough."""
-    for path in folder.iterdir():
-        found = _TEMPORARY.fullmatch(path.name)
-        if found is None:
-            continue
+    try:
+        names = os.listdir(folder)
+    except OSError:  # one may be allowed to write where one may not look
+        return
+    for found in filter(None, map(_TEMPORARY.fullmatch, names)):
+        path = folder / found.string
         with suppress(OSError):  # another job may remove it at the same time
             abandoned = time.time() - path.stat().st_mtime > _ABANDONED_SECONDS
             if abandoned or (found["home"] == _home() and not _is_alive(int(found["process"]))):
