@@ -18,7 +18,8 @@ logger = logging.getLogger(__name__)
 WORTHWHILE_BOXES = 1_000_000
 """Compiling takes a minute or two: it is for trainings that show the network at least this many boxes on a GPU.
 
-On a processor it saved 15 % of the time of a step and took two minutes of one core.
+On a busy processor core it took two minutes, and the encoder then trained 13 % faster (70 boxes/s for 62), less than
+the channels' order gains there without it (27 to 47 %).
 """
 
 
