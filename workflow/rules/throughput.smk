@@ -1,4 +1,4 @@
-# How fast the learners are on this machine: snakemake --cores all benchmark_throughput
+# How fast the learners are on this machine, measured anew: snakemake --cores all --force benchmark_throughput
 rule benchmark_throughput:
     log:
         "logs/benchmark_throughput.log",
