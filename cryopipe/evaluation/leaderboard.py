@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,14 +18,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from cryopipe.clustering import ClusteringOptions, find_clusters
-from cryopipe.errors import ConfigError
 from cryopipe.evaluation.benchmark_boxes import BoxSet, FloatArray, measure_snr, simulate_set
 from cryopipe.evaluation.benchmark_plan import BenchmarkPlan, Condition, Size
 from cryopipe.evaluation.clustering import score_clusters
 from cryopipe.evaluation.hardware import peak_memory
 from cryopipe.features import Learner, create_learner
 from cryopipe.progress import Progress
-from cryopipe.simulation.maps import read_map
+from cryopipe.simulation.maps import read_named_maps
 from cryopipe.simulation.phantoms import Phantom, stock_phantoms
 
 logger = logging.getLogger(__name__)
@@ -67,7 +65,7 @@ def benchmark_phantoms(plan: BenchmarkPlan, templates: str | os.PathLike[str] | 
 
     Raises
     ------
-    ConfigError
+    SimulationError
         If a map is missing.
     """
     voxel_size, resolution = float(plan.boxes["voxel_size"]), float(plan.boxes["resolution"])
@@ -76,14 +74,7 @@ def benchmark_phantoms(plan: BenchmarkPlan, templates: str | os.PathLike[str] | 
         return stock_phantoms(
             classes.count, voxel_size, resolution, classes.first_seed, classes.largest_radius
         )
-    paths = [Path(templates) / f"{name}.mrc" for name in classes.templates]
-    missing = [path.name for path in paths if not path.is_file()]
-    if missing:
-        raise ConfigError(
-            f"{templates} lacks {', '.join(missing)}",
-            remedy="add these maps or leave benchmarks.templates empty for procedural phantoms",
-        )
-    return [read_map(path, voxel_size, resolution) for path in paths]
+    return read_named_maps(templates, classes.templates, voxel_size, resolution)
 
 
 def run_benchmark(
