@@ -339,6 +339,15 @@ def test_the_filter_answers_most_to_a_ball_of_its_diameter() -> None:
     assert abs(diameters[np.argmax([answer(d) for d in diameters])] - 16) <= 0.5
 
 
+def test_refinement_survives_what_rounding_leaves_of_padding() -> None:
+    z, y, x = np.meshgrid(*[np.arange(-REACH, REACH + 1)] * 3, indexing="ij")
+    ridge = -(2.0**-22) * (4.0 * z + 2.0 * y - x)[None] ** 2  # its curvature is singular
+    found, offsets, heights = refine(ridge)
+    assert found.tolist() == [True]
+    assert np.isfinite(offsets).all()
+    assert heights[0] == pytest.approx(0, abs=1e-12)
+
+
 def test_refinement_finds_the_top_of_a_smooth_bump() -> None:
     rng = np.random.default_rng(0)
     tops = rng.uniform(-0.5, 0.5, (50, 3))

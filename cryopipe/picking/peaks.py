@@ -11,6 +11,8 @@ _NORMAL = 1.4826
 REACH = 3
 """Lattice points on either side of a maximum that its refinement needs."""
 _SPACING = 0.25
+_FLATTEST = 1e-6
+"""Least curvature of a top along any axis over that along any other."""
 _BATCH = 512
 """Maxima refined at a time; their surroundings fit into a processor's cache."""
 
@@ -111,7 +113,9 @@ def _parabola(
             curvature[:, a, b] = curvature[:, b, a] = mixed
     single = np.einsum("naa->na", curvature)
     offset = np.divide(-gradient, single, out=np.zeros_like(gradient), where=single < 0)
-    top = np.linalg.eigvalsh(curvature)[:, 2] < 0
+    bends = np.linalg.eigvalsh(curvature)
+    # Where it is flat along some axis but for rounding, as at the rim of padding, there is no top to find.
+    top = bends[:, 2] < -_FLATTEST * np.abs(bends[:, 0])
     whole = -np.linalg.solve(curvature[top], gradient[top][..., None])[..., 0]
     near = (np.abs(whole) <= limit).all(axis=1)
     top[top] = near
