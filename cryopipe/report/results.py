@@ -133,7 +133,8 @@ class RunResults:
         """Indices of the particles by their tomogram's name."""
         if columns.TOMOGRAM not in self.particles:
             return {}
-        return {str(name): rows for name, rows in self.particles.groupby(columns.TOMOGRAM).indices.items()}
+        groups = self.particles.groupby(columns.TOMOGRAM).indices
+        return {str(name): np.asarray(rows) for name, rows in groups.items()}
 
     @cached_property
     def classes(self) -> np.ndarray:
