@@ -75,7 +75,7 @@ def pick_particles(
     mask: NDArray[Any] | None = None,
     *,
     device: torch.device | str = "cpu",
-    chunk_voxels: int = 2**25,
+    chunk_voxels: int = 2**24,
     name: str = "a tomogram",
 ) -> Picks:
     """Pick particles without a template.
