@@ -19,7 +19,8 @@ from cryopipe.features.mixtures import SEARCH_POINTS, Mixture, refine_mixture
 
 DIVISIONS = 3
 """Times that the particles are divided into halves."""
-HOTTEST = 30.0
+HOTTEST = 5.0
+"""Beyond it a half-set has lost one of the clusters, which says nothing about the others' posteriors."""
 FEWEST_PER_CLUSTER = 10
 """Half-sets with fewer particles per cluster say nothing about the posteriors."""
 

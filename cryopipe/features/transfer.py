@@ -71,7 +71,7 @@ def load_encoder(path: str | os.PathLike[str]) -> TransferEncoder:
         raise FileError(
             f"holds {metadata.get('kind', 'unknown weights')!r}, not a {KIND}",
             file=path,
-            remedy="leave features.weights blank for the shipped encoder",
+            remedy="leave features.weights blank for the shipped encoder; DISCA's weights want features.learner: disca",
         )
     encoder = TransferEncoder(**json.loads(metadata["network"]))
     encoder.load_state_dict({name: value.float() for name, value in tensors.items()})

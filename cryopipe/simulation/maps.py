@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def read_maps(directory: str | Path, voxel_size: float, resolution: float) -> li
 
 
 def read_named_maps(
-    directory: str | Path, names: Sequence[str], voxel_size: float, resolution: float
+    directory: str | os.PathLike[str], names: Sequence[str], voxel_size: float, resolution: float
 ) -> list[Phantom]:
     """Read the maps NAME.mrc of a directory in the order of `names`; see `read_maps`.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 VIEW = 24
@@ -21,7 +22,9 @@ CENTRE_WIDTH = 2.5
 
 
 class TransferEncoder(nn.Module):
-    """Boxes (n, 1, z, y, x) of any size from 8 on -> features (n, feature_width).
+    """Boxes (n, 1, z, y, x) of any size from 8 on -> features (n, feature_width), each of length sqrt(feature_width).
+
+    Only directions are trained to tell classes apart; lengths would blur the clusters.
 
     Parameters
     ----------
@@ -61,7 +64,7 @@ class TransferEncoder(nn.Module):
         pooled = torch.cat(
             [maps.amax(dim=(2, 3, 4)), maps.mean(dim=(2, 3, 4)), (maps * weight).sum(dim=(2, 3, 4))], dim=1
         )
-        return self.head(pooled)
+        return F.normalize(self.head(pooled)) * self.feature_width**0.5
 
 
 def central_part(boxes: Tensor, size: int) -> Tensor:
