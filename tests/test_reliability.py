@@ -84,7 +84,7 @@ def test_a_small_measurement_and_its_section() -> None:
         boxes_per_class=40, empty_boxes=40, seeds=(1, 2),
     )  # fmt: skip
     learner = Shells(FeatureOptions(), CPU, 1)
-    runs = measure_posteriors(options, learner, CPU, ClusteringOptions(clusters=(1, 4), starts=3))
+    runs = measure_posteriors(options, learner, CPU, ClusteringOptions(clusters=(3, 3), starts=3))
     assert len(runs.noise) == 3 * 2
     mixed = runs.noise[runs.noise["contents"] == "particles and empty boxes"]
     shares = mixed[["empty_in_noise", "empty_apart", "empty_astray"]].sum(axis=1)
