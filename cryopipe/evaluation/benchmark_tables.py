@@ -39,9 +39,9 @@ deviation over the seeds, on the classes that each section names. Those are stan
 define their SNR: the rows show the order of magnitude, not who is ahead by a hundredth. What is simulated, and
 what is not, says [the page on simulation](simulation.md).
 
-The transfer encoder was trained on none of the maps 1bxn, 3j9i, 4cr2, 4v4r and 4v94, but which of its checkpoints ships
-was decided with them in view: rows on these maps flatter it. On procedural phantoms it does much worse;
-[its card](../resources/transfer_encoder.md) has both.
+The transfer encoder that ships was trained on procedural phantoms alone: on none of the maps, and on none of the phantoms
+in these tables but those of the SHREC-like one. Its recipe was not chosen by any figure on this page;
+[its card](../resources/transfer_encoder.md) tells what was in view.
 """
 
 
