@@ -87,11 +87,14 @@ def half_set_stability(points: Tensor, count: int, generator: torch.Generator) -
 
 
 def choose_count(candidates: dict[int, Candidate], criterion: str, minimum_stability: float) -> int:
-    """Return the number of clusters: the best by the criterion among the stable ones, or among all if none is.
+    """Return the number of clusters: the best by the criterion among the stable ones, or the most stable if none is.
 
-    Where the particles are too few to measure the stability, a number of clusters does not count as stable.
+    Where the particles are too few to measure the stability, a number of clusters does not count as stable, unless
+    that holds for all.
     """
-    stable = {
-        count: one for count, one in candidates.items() if one.stability >= minimum_stability
-    } or candidates
+    measured = {count: one.stability for count, one in candidates.items() if one.stability >= 0}
+    if measured and max(measured.values()) < minimum_stability:
+        return max(measured, key=lambda count: measured[count])
+    stable = {count: one for count, one in candidates.items() if one.stability >= minimum_stability}
+    stable = stable or candidates
     return min(stable, key=lambda count: getattr(stable[count], criterion))
