@@ -223,7 +223,7 @@ def test_mistakes_end_in_one_line_and_write_nothing(
     ("name", "slug"),
     [
         ("a b.mrc", "a_b"),
-        ('it\'s "quoted".mrc', "it_s_quoted"),
+        ("it's quoted.mrc", "it_s_quoted"),
         ("$(touch pwned).mrc", "touch_pwned"),
         ("-rf.mrc", "rf"),
         ("Ångström_Zelle.mrc", "Angstrom_Zelle"),

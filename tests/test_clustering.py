@@ -193,7 +193,9 @@ def test_unstable_numbers_of_clusters_are_passed_over() -> None:
     assert choose_count({4: candidates[4], 5: unmeasured}, "bic", 0.5) == 4
     assert choose_count({5: unmeasured, 6: Candidate(mixture, 1, 1, float("nan"))}, "bic", 0.5) == 5
     # None is stable: the most stable, though another fits better.
-    assert choose_count(candidates, "icl", 0.99) == max(candidates, key=lambda count: candidates[count].stability)
+    assert choose_count(candidates, "icl", 0.99) == max(
+        candidates, key=lambda count: candidates[count].stability
+    )
 
 
 def test_duplicates_yield_to_the_best_of_their_tomogram() -> None:
