@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import copy
 import difflib
+import inspect
 import math
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import jsonschema
 import yaml
@@ -22,6 +23,7 @@ from cryopipe.errors import ConfigError, one_line
 CHECKOUT = Path(__file__).resolve().parents[1]
 SCHEMA = CHECKOUT / "workflow" / "schemas" / "config.schema.yaml"
 Key = tuple[Any, ...]
+Section = TypeVar("Section")
 _JSON_TYPES = {"number": "a number", "integer": "a whole number", "string": "text", "array": "a list",
                "object": "a section with indented options", "boolean": "true or false", "null": "null"}  # fmt: skip
 
@@ -241,3 +243,31 @@ def inline_yaml(value: Any) -> str:
     """Return a value as YAML on one line."""
     text = yaml.safe_dump(value, default_flow_style=True, width=10_000).strip()
     return text.removesuffix("\n...").removesuffix("...").strip()
+
+
+def section_of(kind: type[Section], where: str, content: Any) -> Section:
+    """Return the dataclass `kind` made of a mapping whose keys must be its fields.
+
+    Parameters
+    ----------
+    kind
+        A dataclass.
+    where
+        What the mapping is, for the message.
+    content
+        What a YAML file holds there.
+
+    Raises
+    ------
+    ConfigError
+        If it is no mapping, or keys are unknown or missing.
+    """
+    if not isinstance(content, Mapping):
+        raise ConfigError(f"{where}: {content!r} is no mapping", remedy="give keys and values")
+    fields = inspect.signature(kind).parameters
+    needed = [name for name, field in fields.items() if field.default is field.empty]
+    wrong = [f"unknown {name!r}" for name in sorted(set(content) - set(fields))]
+    wrong += [f"no {name!r}" for name in needed if name not in content]
+    if wrong:
+        raise ConfigError(f"{where}: {', '.join(wrong)}", remedy=f"known are {', '.join(sorted(fields))}")
+    return kind(**content)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
+from cryopipe.config import section_of
 from cryopipe.errors import ConfigError
 from cryopipe.features import LEARNERS
 from cryopipe.features.options import FeatureOptions
@@ -17,7 +17,6 @@ from cryopipe.simulation.options import SimulationOptions
 SIZES = ("reduced", "full")
 FIGURES = ("accuracy", "homogeneity", "completeness", "v_measure", "rand_index")
 """Scores, 0 to 1, that a published figure may state."""
-Section = TypeVar("Section")
 
 
 @dataclass(frozen=True)
@@ -141,7 +140,7 @@ class BenchmarkPlan:
         }
         own = {name: value for name, value in (self.tomograms or {}).items() if name != "number"}
         options = {**shared, "defocus": self.boxes["defocus"][0], "snr": self.conditions[0].snr, **own}
-        return _make(SimulationOptions, "tomograms", options)
+        return section_of(SimulationOptions, "tomograms", options)
 
     def size_name(self, asked: str, device: str) -> str:
         """Return which size runs: the one that is asked for, or for "auto" the full one on a GPU ("cuda")."""
@@ -160,7 +159,7 @@ class BenchmarkPlan:
             if name in options:
                 options[name] = tuple(options[name])
         box_size = (size.template_box_size or size.box_size) if maps else size.box_size
-        return _make(BoxOptions, "boxes", {**options, "box_size": box_size, "snr": (snr, snr)})
+        return section_of(BoxOptions, "boxes", {**options, "box_size": box_size, "snr": (snr, snr)})
 
     def feature_options(self, learner: str, size: Size, encoder: str | None = None) -> FeatureOptions:
         """Return a learner's options: the defaults, then the plan's, then those of the size.
@@ -179,7 +178,7 @@ class BenchmarkPlan:
         options = {**options, **size.learners.get(learner, {})}
         if options.get("weights") is None and options.get("network", "encoder") == "encoder":
             options["weights"] = encoder
-        return _make(FeatureOptions, f"learner {learner}", options)
+        return section_of(FeatureOptions, f"learner {learner}", options)
 
 
 def plan_from_mapping(name: str, content: Mapping[str, Any]) -> BenchmarkPlan:
@@ -190,10 +189,10 @@ def plan_from_mapping(name: str, content: Mapping[str, Any]) -> BenchmarkPlan:
     ConfigError
         If a key is missing or unknown, or a published figure stands for nothing that is run.
     """
-    plan = _make(BenchmarkPlan, f"benchmark {name}", {**content, "name": name})
-    classes = _make(Classes, f"{name}: classes", plan.classes)
-    conditions = [_make(Condition, f"{name}: conditions", row) for row in plan.conditions]
-    sizes = {key: _make(Size, f"{name}: sizes: {key}", value) for key, value in plan.sizes.items()}
+    plan = section_of(BenchmarkPlan, f"benchmark {name}", {**content, "name": name})
+    classes = section_of(Classes, f"{name}: classes", plan.classes)
+    conditions = [section_of(Condition, f"{name}: conditions", row) for row in plan.conditions]
+    sizes = {key: section_of(Size, f"{name}: sizes: {key}", value) for key, value in plan.sizes.items()}
     low, high = plan.clusters
     complete = BenchmarkPlan(
         **{
@@ -258,20 +257,3 @@ def _check(plan: BenchmarkPlan) -> None:
             plan.box_options(size, condition.snr, maps=name == "full")
         for learner in plan.learners:
             plan.feature_options(learner, size)
-
-
-def _make(kind: type[Section], where: str, content: Any) -> Section:
-    """Return `kind` made of a mapping whose keys must be its fields."""
-    if not isinstance(content, Mapping):
-        raise ConfigError(f"{where}: {content!r} is no mapping", remedy="give keys and values")
-    names = set(inspect.signature(kind).parameters)
-    unknown = sorted(set(content) - names)
-    if unknown:
-        raise ConfigError(
-            f"{where}: unknown {', '.join(map(repr, unknown))}",
-            remedy=f"known are {', '.join(sorted(names))}",
-        )
-    try:
-        return kind(**content)
-    except TypeError as error:
-        raise ConfigError(f"{where}: {error}", remedy="add what is missing") from error

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from cryopipe.errors import FileError
-from cryopipe.features.devices import autocast
+from cryopipe.features.devices import autocast, lay_out
 from cryopipe.features.networks.encoder import TransferEncoder
 from cryopipe.features.pretraining_boxes import TrainingBoxes
 from cryopipe.features.pretraining_recipe import Recipe
@@ -57,7 +57,7 @@ class PretrainingRun:
         torch.manual_seed(seed)
         classes = sum(len(phantoms) for phantoms in class_sets) + 1
         self.encoder = TransferEncoder().to(device)
-        self.encoder.blocks.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self._layout = lay_out(self.encoder, device)
         self.directions = nn.Parameter(torch.randn(classes, self.encoder.feature_width, device=device))
         self.optimiser = torch.optim.AdamW(
             [*self.encoder.parameters(), self.directions], weight_decay=WEIGHT_DECAY
@@ -99,7 +99,7 @@ class PretrainingRun:
         """Train on one batch; return its loss and the share of boxes whose class came first."""
         boxes, labels = source.batch(self.step)
         self.encoder.train()
-        volumes = boxes[:, None].contiguous(memory_format=torch.channels_last_3d)
+        volumes = boxes[:, None].contiguous(memory_format=self._layout)
         with autocast(self.device):
             features = self.encoder(volumes)
         logits = self.recipe.scale * F.normalize(features.float()) @ F.normalize(self.directions).T

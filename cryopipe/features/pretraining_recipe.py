@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
+from cryopipe.config import section_of
 from cryopipe.errors import ConfigError
 from cryopipe.features.networks.encoder import VIEW
-
-Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
@@ -129,24 +127,14 @@ def recipe_from_mapping(content: Mapping[str, Any]) -> Recipe:
         For keys that are unknown or missing.
     """
     plain = dict(content)
-    plain["classes"] = [_make(ClassSet, "classes", part) for part in plain.get("classes", [])]
-    plain["stages"] = [_make(Stage, "stages", part) for part in plain.get("stages", [])]
-    recipe = _make(Recipe, "recipe", plain)
+    plain["classes"] = [section_of(ClassSet, "classes", _fixed(part)) for part in plain.get("classes", [])]
+    plain["stages"] = [section_of(Stage, "stages", _fixed(part)) for part in plain.get("stages", [])]
+    recipe = section_of(Recipe, "recipe", _fixed(plain))
     if not recipe.classes or not recipe.stages:
         raise ConfigError("a recipe without classes or stages", remedy="give at least one of each")
     return recipe
 
 
-def _make(kind: type[Part], where: str, content: Mapping[str, Any]) -> Part:
-    known = {part.name: part for part in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    unknown = sorted(set(content) - set(known))
-    needed = {
-        name
-        for name, part in known.items()
-        if part.default is dataclasses.MISSING and part.default_factory is dataclasses.MISSING
-    }
-    missing = sorted(needed - set(content))
-    if unknown or missing:
-        wrong = [*(f"unknown {name!r}" for name in unknown), *(f"no {name!r}" for name in missing)]
-        raise ConfigError(f"{where}: {', '.join(wrong)}", remedy=f"use the keys {', '.join(known)}")
-    return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in content.items()})
+def _fixed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a mapping with tuples in place of lists."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
