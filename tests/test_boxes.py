@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import pickle
 from pathlib import Path
 
 import h5py
@@ -126,6 +127,13 @@ def test_a_forked_process_opens_its_own_files(
     np.testing.assert_array_equal(stack[2], values[2])
     assert not inherited[0]
     assert stack._handles[0]
+
+
+def test_pickled_stack_reads_the_same(stack_files: tuple[list[Path], NDArray[np.float32]]) -> None:
+    paths, values = stack_files
+    stack = BoxStack(paths)
+    assert stack[1].shape == (BOX, BOX, BOX)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(stack))[:], values)
 
 
 def test_no_boxes_at_all(tmp_path: Path) -> None:

@@ -210,6 +210,9 @@ class BoxStack:
             boxes[order[run]] = dataset[local[0] : local[-1] + 1][local - local[0]]
         return boxes if selected.ndim else boxes[0]
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_handles": OrderedDict()}
+
     def close(self) -> None:
         """Close the files that are open; they open again when boxes are asked for."""
         while self._handles:
