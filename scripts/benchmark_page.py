@@ -4,7 +4,8 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cryopipe.evaluation.benchmark_tables import update_page
+from cryopipe.evaluation.benchmark_tables import PAGE_HEADING
+from cryopipe.evaluation.pages import update_page
 from cryopipe.files.atomic import write_text
 from cryopipe.job import run
 
@@ -16,7 +17,7 @@ def main(job: Any) -> None:
     page = Path(job.params.page)
     sections = {Path(path).stem: Path(path).read_text(encoding="utf-8") for path in job.input}
     old = page.read_text(encoding="utf-8") if page.is_file() else ""
-    write_text(page, update_page(old, sections))
+    write_text(page, update_page(old, sections, PAGE_HEADING))
     logging.info("%s\nwritten into %s", "\n".join(sections.values()), page)
 
 

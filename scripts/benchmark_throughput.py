@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from cryopipe.evaluation import throughput
 from cryopipe.evaluation.hardware import describe_hardware
+from cryopipe.evaluation.pages import update_page
 from cryopipe.features.devices import has_fast_bfloat16
 from cryopipe.files.atomic import write_text
 from cryopipe.job import run
@@ -23,7 +24,7 @@ def main(job: Any) -> None:
     kind = "bfloat16" if has_fast_bfloat16(device) else "single precision"
     section = throughput.throughput_section(table, peak, mixture, describe_hardware(device), kind)
     old = page.read_text(encoding="utf-8") if page.is_file() else ""
-    write_text(page, throughput.updated_page(old, device.type, section))
+    write_text(page, update_page(old, {device.type: section}, throughput.PAGE_HEADING))
 
 
 run(main, snakemake)

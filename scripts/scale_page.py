@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cryopipe.evaluation.costs import scale_section, update_page
+from cryopipe.evaluation.costs import HEADING, scale_section
+from cryopipe.evaluation.pages import heading_of, update_page
 from cryopipe.files.atomic import atomic_path, write_text
 from cryopipe.files.tables import read_table
 from cryopipe.job import run
@@ -20,7 +21,7 @@ def main(job: Any) -> None:
         with atomic_path(job.params.picture) as temporary:
             memory_picture(tables).save(temporary, "PNG")
     old = page.read_text(encoding="utf-8") if page.is_file() else ""
-    write_text(page, update_page(old, section, scale_section(section, tables)))
+    write_text(page, update_page(old, {section: scale_section(section, tables)}, heading_of(old) or HEADING))
 
 
 run(main, snakemake)

@@ -22,7 +22,7 @@ from cryopipe.evaluation.benchmark_boxes import (
     read_cut_boxes,
 )
 from cryopipe.evaluation.benchmark_plan import BenchmarkPlan, plan_from_mapping
-from cryopipe.evaluation.benchmark_tables import benchmark_section, summary_table, update_page
+from cryopipe.evaluation.benchmark_tables import PAGE_HEADING, benchmark_section, summary_table
 from cryopipe.evaluation.hardware import describe_hardware, peak_memory
 from cryopipe.evaluation.leaderboard import (
     Leaderboard,
@@ -30,6 +30,7 @@ from cryopipe.evaluation.leaderboard import (
     linear_probe,
     run_benchmark,
 )
+from cryopipe.evaluation.pages import update_page
 from cryopipe.files.boxes import BoxWriter
 from cryopipe.files.mrc import write_volume
 from cryopipe.files.tables import write_table
@@ -294,13 +295,13 @@ def test_means_and_deviations_stand_beside_published_figures() -> None:
 
 
 def test_the_page_keeps_other_sections() -> None:
-    first = update_page("", {"b_table": "## B\n\nold\n", "a_table": "## A\n"})
-    second = update_page(first, {"b_table": "## B\n\nnew\n"})
+    first = update_page("", {"b_table": "## B\n\nold\n", "a_table": "## A\n"}, PAGE_HEADING)
+    second = update_page(first, {"b_table": "## B\n\nnew\n"}, PAGE_HEADING)
     assert second.index("## A") < second.index("## B")
     assert "old" not in second
     assert "new" in second
     assert second.startswith("# Benchmarks\n")
-    assert update_page(second, {}) == second
+    assert update_page(second, {}, PAGE_HEADING) == second
 
 
 def test_peak_memory_counts_what_was_held() -> None:

@@ -15,7 +15,8 @@ from scipy import ndimage
 from cryopipe.check import check_tomogram
 from cryopipe.config import CHECKOUT
 from cryopipe.evaluation.bounds_data import PastedTomograms, make_dataset, write_hollow_volume
-from cryopipe.evaluation.costs import job_costs, scale_section, update_page
+from cryopipe.evaluation.costs import HEADING, job_costs, scale_section
+from cryopipe.evaluation.pages import heading_of, update_page
 from cryopipe.files.mrc import open_volume, read_header
 from cryopipe.report.costs import memory_picture
 from cryopipe.tomograms import Tomogram, read_tomogram_table
@@ -127,15 +128,17 @@ def cost_tables() -> dict[str, pd.DataFrame]:
 
 def test_sections_of_the_page_are_renewed_one_by_one() -> None:
     tables = cost_tables()
-    page = update_page("", "scale", scale_section("scale", {"particles_1000": tables["particles_1000"]}))
+    page = update_page(
+        "", {"scale": scale_section("scale", {"particles_1000": tables["particles_1000"]})}, HEADING
+    )
     assert "| pick_particles | 1 | 2.0 | 1.0 | 2.0 | 500 |" in page
     assert "| sum | 2 | 4 | 2 | | |" in page
-    both = update_page(page + "\nWritten by hand.\n", "bounds", scale_section("bounds", tables))
+    both = update_page(page + "\nWritten by hand.\n", {"bounds": scale_section("bounds", tables)}, HEADING)
     assert both.index("begin bounds") < both.index("begin scale")
     assert "| pick_particles | 500 | 500 | 500 | 500 |" in both
     assert "| most memory, MB | 990 particles | 3,900 particles | 256x256x128 int8 |" in both
     assert both.endswith("Written by hand.\n")
-    assert update_page(both, "bounds", scale_section("bounds", tables)) == both
+    assert update_page(both, {"bounds": scale_section("bounds", tables)}, heading_of(both)) == both
 
 
 def test_the_picture_has_a_line_for_every_rule() -> None:

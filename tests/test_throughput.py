@@ -6,14 +6,15 @@ import pandas as pd
 import pytest
 import torch
 
+from cryopipe.evaluation.pages import update_page
 from cryopipe.evaluation.throughput import (
+    PAGE_HEADING,
     Case,
     cases,
     forward_flop,
     measure_throughput,
     peak_tflops,
     throughput_section,
-    updated_page,
 )
 from cryopipe.features.networks.yopo import Yopo
 
@@ -55,6 +56,6 @@ def test_page_keeps_the_other_devices_section() -> None:
     assert "| n | training | 1e+03 | 2 | 0.25 | 50% | 84 min |" in section
     assert "| n | embedding | 4e+03 | 2 | 0.25 | 50% |  |" in section
     assert "was found in 12.3 s" in section
-    page = updated_page(updated_page("", "cuda", "## a GPU\n"), "cpu", section)
+    page = update_page(update_page("", {"cuda": "## a GPU\n"}, PAGE_HEADING), {"cpu": section}, PAGE_HEADING)
     assert page.index("## a processor") < page.index("## a GPU")
-    assert updated_page(page, "cpu", section) == page
+    assert update_page(page, {"cpu": section}, PAGE_HEADING) == page

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -141,22 +140,6 @@ def _imaging(plan: BenchmarkPlan, size: Size) -> list[str]:
         f"class and {made.vesicles} vesicles in each, weighted back-projection; {tilts}.",
         f"- SNR: median signal variance over mean noise variance, {where}.",
     ]
-
-
-def update_page(page: str, sections: Mapping[str, str]) -> str:
-    """Return the page with some benchmarks' sections written anew; other sections stay as they are.
-
-    Parameters
-    ----------
-    page
-        The page as it stands; "" for a new one.
-    sections
-        Markdown by name of the benchmark.
-    """
-    kept = dict(re.findall(r"<!-- begin (\w+) -->\n(.*?)<!-- end \1 -->", page, flags=re.DOTALL))
-    kept.update({name: text.rstrip("\n") + "\n" for name, text in sections.items()})
-    blocks = [f"<!-- begin {name} -->\n{kept[name]}<!-- end {name} -->\n" for name in sorted(kept)]
-    return "\n".join([PAGE_HEADING, *blocks])
 
 
 def _markdown(table: pd.DataFrame) -> list[str]:

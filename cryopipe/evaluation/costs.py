@@ -156,28 +156,6 @@ def _rows(star: Path) -> int:
         return sum(1 for line in stream if line.strip() and not line.startswith(("#", "_", "data_", "loop_")))
 
 
-def update_page(page: str, section: str, text: str) -> str:
-    """Return the page with one section written anew; the others stay as they are.
-
-    Parameters
-    ----------
-    page
-        The page as it stands; "" for a new one.
-    section
-        Name of the section.
-    text
-        Its Markdown.
-    """
-    kept = dict(re.findall(r"<!-- begin (\w+) -->\n(.*?)<!-- end \1 -->", page, flags=re.DOTALL))
-    kept[section] = text.rstrip("\n") + "\n"
-    blocks = [
-        f"<!-- begin {name} -->\n{kept[name]}<!-- end {name} -->\n" for name in SECTIONS if name in kept
-    ]
-    head, _, rest = page.partition("<!-- begin ")
-    tail = re.split(r"<!-- end \w+ -->\n", rest)[-1] if rest else ""
-    return "\n".join([(head or HEADING).rstrip("\n") + "\n", *blocks]) + tail
-
-
 HEADING = """# How it grows
 
 What the workflow costs by the size of what goes in, measured by the commands that each section names.

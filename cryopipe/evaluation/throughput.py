@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -194,14 +193,6 @@ def throughput_section(
             f"| {row['tflop_per_second']:.3g} | {row['tflop_per_second'] / peak:.0%} | {run} |"
         )
     return "\n".join([*lines, ""])
-
-
-def updated_page(page: str, device_type: str, section: str) -> str:
-    """Return the page with the section of `device_type` ("cpu", "cuda") written anew; others stay."""
-    kept = dict(re.findall(r"<!-- begin (\w+) -->\n(.*?)<!-- end \1 -->", page, flags=re.DOTALL))
-    kept[device_type] = section.rstrip("\n") + "\n"
-    blocks = [f"<!-- begin {name} -->\n{kept[name]}<!-- end {name} -->\n" for name in sorted(kept)]
-    return "\n".join([PAGE_HEADING, *blocks])
 
 
 class _RecurringBoxes:
