@@ -125,7 +125,6 @@ def extract_subtomograms(
         boxes = _rescaled(
             _cut(volume, centres[batch], half, name), centres[batch], scale, options.box_size, device
         )
-        release_pages(volume)
         if contrast != "bright":
             boxes = -boxes
         for box, particle in zip(boxes, batch, strict=True):
@@ -178,6 +177,7 @@ def _cut(volume: NDArray[Any], centres: NDArray[np.float64], half: int, name: st
         lows, highs = np.maximum(centre - half, 0), np.minimum(centre + half + 1, volume.shape)
         part = volume[tuple(slice(a, b) for a, b in zip(lows, highs, strict=True))].astype(np.float32)
         missing = zip(lows - (centre - half), (centre + half + 1) - highs, strict=True)
+        release_pages(volume)
         box[:] = np.pad(part, list(missing), mode="symmetric")
         if not np.isfinite(box).all():
             raise DataError(

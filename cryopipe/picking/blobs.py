@@ -24,7 +24,17 @@ from torch import Tensor
 
 from cryopipe.errors import DataError
 from cryopipe.files.opening import release_pages
-from cryopipe.picking.parallel import Ranges, chunks, in_parallel, share, workers_on
+from cryopipe.picking.parallel import (
+    Ranges,
+    chunks,
+    common,
+    extent,
+    grown,
+    in_parallel,
+    points,
+    share,
+    workers_on,
+)
 from cryopipe.picking.peaks import REACH
 from cryopipe.progress import Progress
 
@@ -36,6 +46,9 @@ _COARSEST = 1.5
 _FIRST = 0.7
 """The Gaussian before the lattice is thinned out, in lattice steps."""
 
+_HELD = 2
+"""Points of the coarse lattice that are held at a time over voxels of the chunks; a larger lattice is gone through tile
+by tile, overlapping by halos."""
 _CACHED = 2**17
 """Values of a slab that is filtered at a time; with its input it fits into a megabyte or two."""
 
@@ -169,7 +182,8 @@ def find_maxima(
     examine
         Called with every chunk, possibly with several at a time; what it returns is handed on.
     chunk_voxels
-        Most voxels that the chunks under way may hold with their halos; it has no influence on the result.
+        Most voxels that the chunks under way may hold with their halos; a coarse lattice is held besides, up to
+        twice as many points. It has no influence on the result.
     what
         What is being done, for progress messages.
 
@@ -177,52 +191,56 @@ def find_maxima(
     -------
     The results of `examine`, in the order of the chunks.
     """
-    halo = scale.halo
-    lattice = scale.lattice(source.volume.shape)
+    halo, coarse = scale.halo, scale.step > 1
+    z, y, x = scale.lattice(source.volume.shape)
+    lattice: Ranges = (0, z), (0, y), (0, x)
     workers = workers_on(source.device)
-    load = source.block if scale.step == 1 else _thinned(source, scale, lattice, chunk_voxels, what)
-    counter = Progress(math.prod(lattice), "lattice points", f"{what}: searching")
-
-    def search(ranges: Ranges) -> tuple[int, Result]:
-        inner, peaks, around = _maxima(_difference(load(_grown(ranges, halo)), scale))
-        start = np.array([a for a, _ in ranges])
-        return inner.numel(), examine(Chunk(ranges, inner, peaks.cpu().numpy() + start, around.cpu().numpy()))
-
+    total = points(lattice) * (2 if coarse else 1)
+    counter = Progress(
+        total, "lattice points", f"{what}: {'smoothing and searching' if coarse else 'searching'}"
+    )
     results = []
-    pieces = chunks(lattice, 1, halo, share(chunk_voxels, math.prod(lattice), workers))
-    for count, result in in_parallel(search, pieces, workers):
-        counter.advance(count)
-        results.append(result)
+    for tile in chunks(lattice, 1, halo, _HELD * chunk_voxels) if coarse else [lattice]:
+        load = _thinned(source, scale, tile, chunk_voxels, counter) if coarse else source.block
+
+        def search(ranges: Ranges, load: Callable[[Ranges], Tensor] = load) -> tuple[int, Result]:
+            inner, peaks, around = _maxima(_difference(load(grown(ranges, halo)), scale))
+            start = np.array([a for a, _ in ranges])
+            chunk = Chunk(ranges, inner, peaks.cpu().numpy() + start, around.cpu().numpy())
+            return inner.numel(), examine(chunk)
+
+        pieces = chunks(tile, 1, halo, share(chunk_voxels, points(tile), workers))
+        for count, result in in_parallel(search, pieces, workers):
+            counter.advance(count)
+            results.append(result)
     return results
 
 
 def _thinned(
-    source: Source, scale: Scale, lattice: tuple[int, ...], chunk_voxels: int, what: str
+    source: Source, scale: Scale, tile: Ranges, chunk_voxels: int, counter: Progress
 ) -> Callable[[Ranges], Tensor]:
-    """Return a function that gives blocks of the smoothed volume on the coarse lattice, which it holds."""
-    pad, step = scale.halo, scale.step
-    kernel = _gaussian(scale.first)
+    """Return a function that gives blocks of the smoothed volume on a tile of the coarse lattice, which it holds."""
+    step, kernel = scale.step, _gaussian(scale.first)
     radius = len(kernel) - 1
-    shape = tuple(n + 2 * pad for n in lattice)
-    coarse = torch.empty(shape, device=source.device)
-    counter = Progress(source.volume.size, "voxels", f"{what}: smoothing")
+    held = grown(tile, scale.halo)
+    coarse = torch.empty(extent(held), device=source.device)
     workers = workers_on(source.device)
-    pieces = chunks(shape, step, radius, share(chunk_voxels, source.volume.size, workers))
 
-    def smooth(ranges: Ranges) -> None:
-        needed = [((a - pad) * step - radius, (b - 1 - pad) * step + radius + 1) for a, b in ranges]
-        block = source.block((needed[0], needed[1], needed[2]))
+    def place(ranges: Ranges) -> tuple[slice, ...]:
+        return tuple(slice(a - first, b - first) for (a, b), (first, _) in zip(ranges, held, strict=True))
+
+    def smooth(ranges: Ranges) -> int:
+        (z0, z1), (y0, y1), (x0, x1) = ((a * step - radius, (b - 1) * step + radius + 1) for a, b in ranges)
+        block = source.block(((z0, z1), (y0, y1), (x0, x1)))
         for axis in range(3):
             block = _convolve(block, kernel, axis, step)
-        coarse[tuple(slice(a, b) for a, b in ranges)] = block
+        coarse[place(ranges)] = block
+        return points(common(ranges, tile))
 
-    for _ in in_parallel(smooth, pieces, workers):
-        counter.advance(round(source.volume.size / len(pieces)))
-
-    def load(ranges: Ranges) -> Tensor:
-        return coarse[tuple(slice(a + pad, b + pad) for a, b in ranges)]
-
-    return load
+    pieces = chunks(held, step, radius, share(chunk_voxels, points(held) * step**3, workers))
+    for count in in_parallel(smooth, pieces, workers):
+        counter.advance(count)
+    return lambda ranges: coarse[place(ranges)]
 
 
 def _maxima(response: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -304,8 +322,3 @@ def _reflect(start: int, stop: int, count: int) -> NDArray[np.int64]:
     """Indices of a row of `count` voxels that continues as its mirror image: ... 1 0 | 0 1 ... n-1 | n-1 ..."""
     index = np.arange(start, stop) % (2 * count)
     return np.where(index < count, index, 2 * count - 1 - index)
-
-
-def _grown(ranges: Ranges, by: int) -> Ranges:
-    (z0, z1), (y0, y1), (x0, x1) = ranges
-    return (z0 - by, z1 + by), (y0 - by, y1 + by), (x0 - by, x1 + by)

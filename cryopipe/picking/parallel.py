@@ -27,11 +27,12 @@ def share(chunk_voxels: int, voxels: int, workers: int) -> int:
     return min(chunk_voxels // workers, max(2**21, voxels // (2 * workers))) if workers > 1 else chunk_voxels
 
 
-def chunks(shape: tuple[int, ...], step: int, halo: int, chunk_voxels: int) -> list[Ranges]:
-    """Cut a lattice into chunks that, at `step` voxels a point and with `halo` voxels around, stay within a size.
+def chunks(ranges: Ranges, step: int, halo: int, chunk_voxels: int) -> list[Ranges]:
+    """Cut a part of a lattice into chunks that, at `step` voxels a point and with `halo` voxels around, stay within a size.
 
     Rows along x are cut last, since they lie together on disk. Chunks become no smaller than 4 points an edge.
     """
+    shape = extent(ranges)
     counts = [1, 1, 1]
 
     def edges() -> list[int]:
@@ -46,9 +47,33 @@ def chunks(shape: tuple[int, ...], step: int, halo: int, chunk_voxels: int) -> l
         else:
             break
     spans = [
-        [(start, min(start + e, n)) for start in range(0, n, e)] for n, e in zip(shape, edges(), strict=True)
+        [(start, min(start + e, stop)) for start in range(first, stop, e)]
+        for (first, stop), e in zip(ranges, edges(), strict=True)
     ]
     return [(z, y, x) for z, y, x in itertools.product(*spans)]
+
+
+def extent(ranges: Ranges) -> tuple[int, int, int]:
+    """Return the number of points along every axis."""
+    (z0, z1), (y0, y1), (x0, x1) = ranges
+    return z1 - z0, y1 - y0, x1 - x0
+
+
+def points(ranges: Ranges) -> int:
+    """Return the number of points."""
+    return math.prod(extent(ranges))
+
+
+def grown(ranges: Ranges, by: int) -> Ranges:
+    """Return the ranges with so many points more on every side."""
+    (z0, z1), (y0, y1), (x0, x1) = ranges
+    return (z0 - by, z1 + by), (y0 - by, y1 + by), (x0 - by, x1 + by)
+
+
+def common(first: Ranges, second: Ranges) -> Ranges:
+    """Return the points that both have; empty ranges where there are none."""
+    z, y, x = ((max(a, c), max(max(a, c), min(b, d))) for (a, b), (c, d) in zip(first, second, strict=True))
+    return z, y, x
 
 
 def in_parallel(work: Callable[[Piece], Result], pieces: Iterable[Piece], workers: int) -> Iterator[Result]:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from cryopipe.errors import DataError
+from cryopipe.files.opening import release_pages
 from cryopipe.picking.blobs import RATIO, Chunk, Scale, Source, find_maxima
 from cryopipe.picking.options import PickOptions
 from cryopipe.picking.peaks import refine, robust_statistics, suppress, upper_deviation
@@ -180,6 +181,7 @@ def _sample_voxels(volume: NDArray[Any], name: str) -> NDArray[np.float32]:
     """Take about a million voxels, as whole rows spread evenly over z and y."""
     stride = max(1, math.ceil(math.sqrt(volume.size / _SAMPLES)))
     voxels = volume[::stride, ::stride].astype(np.float32).ravel()
+    release_pages(volume)
     if not np.isfinite(voxels).all():
         raise DataError(
             "holds NaN or infinite values", file=name, remedy="run check_tomograms, then repair or remove it"
@@ -237,15 +239,24 @@ def _sample_response(
         np.minimum((a + start + stride * np.arange(count)) * step, n - 1)
         for (a, _), start, count, n in zip(chunk.ranges, starts, sampled.shape, volume.shape, strict=True)
     ]
-    values = volume[np.ix_(*places)]
+    # Plane by plane, giving the pages back: each page of a map that is looked at brings its neighbours into memory.
     wanted = np.zeros(sampled.shape, dtype=bool)
-    for axis in range(3):
-        beside = list(places)
-        beside[axis] = np.where(places[axis] > 0, places[axis] - 1, 1)
-        wanted |= volume[np.ix_(*beside)] != values
-    if mask is not None:
-        wanted &= mask[np.ix_(*places)] > 0
+    z, y, x = places
+    for number, plane in enumerate(z):
+        values = volume[plane][np.ix_(y, x)]
+        wanted[number] = volume[_beside(plane)][np.ix_(y, x)] != values
+        wanted[number] |= volume[plane][np.ix_(_beside(y), x)] != values
+        wanted[number] |= volume[plane][np.ix_(y, _beside(x))] != values
+        release_pages(volume)
+        if mask is not None:
+            wanted[number] &= mask[plane][np.ix_(y, x)] > 0
+            release_pages(mask)
     return sampled[wanted]
+
+
+def _beside(index: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the index of a neighbour of each voxel: the one before, of the first one the second."""
+    return np.where(index > 0, index - 1, 1)
 
 
 def _allowed(
@@ -262,6 +273,9 @@ def _allowed(
     kept = candidates.scores >= options.threshold
     kept &= ((positions >= margin - 0.5) & (positions <= edge - 0.5 - margin)).all(axis=1)
     if mask is not None:
-        z, y, x = np.rint(positions).astype(int).T
-        kept &= mask[z, y, x] > 0
+        voxels = np.rint(positions).astype(int)
+        for plane in np.unique(voxels[kept, 0]):
+            here = np.flatnonzero(kept & (voxels[:, 0] == plane))
+            kept[here] = mask[plane][voxels[here, 1], voxels[here, 2]] > 0
+            release_pages(mask)
     return kept
