@@ -170,3 +170,23 @@ def test_after_the_driver_was_killed_its_jobs_end_and_the_same_command_goes_on(
     said = run_on_slurm(dataset, PICKS)
     assert "Nothing to be done" in said
     assert (dataset / PICKS).stat().st_mtime_ns == made
+
+
+def test_ctrl_c_cancels_the_jobs_and_the_same_command_goes_on(slurm: None, tmp_path: Path) -> None:
+    dataset = init_dataset(tmp_path)
+    driver = start_on_slurm(dataset, PICKS)
+    script_on_a_node(dataset, "pick_particles").suspend()  # it would be done too soon
+    driver.send_signal(signal.SIGINT)
+    stopped, _ = driver.communicate()
+    assert driver.returncode == 1
+    assert "Traceback" not in stopped
+    for _ in range(60):
+        states = accounts(stopped, "State")
+        if states[-1][0].startswith("CANCELLED"):
+            break
+        time.sleep(1)
+    assert states[0] == ["COMPLETED"]
+    assert states[-1][0].startswith("CANCELLED")
+    assert not (dataset / PICKS).exists()
+    run_on_slurm(dataset, PICKS)  # neither --unlock nor --rerun-incomplete is needed
+    assert (dataset / PICKS).is_file()
