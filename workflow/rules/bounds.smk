@@ -23,7 +23,8 @@ rule measure_costs:
         "../../envs/torch.yaml"
     threads: workflow.cores or 1
     params:
-        snakemake=[sys.executable, "-m", "snakemake"],
+        # the pace is that of the default, 100/1s, whose timers would keep the driver busy after hundreds of jobs
+        snakemake=[sys.executable, "-m", "snakemake", "--max-jobs-per-timespan", "1000/10s"],
         snakefile=str(Path(workflow.basedir) / "Snakefile"),
     message:
         "Running the dataset {wildcards.dataset} through the workflow."
