@@ -24,7 +24,13 @@ rule measure_costs:
     threads: workflow.cores or 1
     params:
         # the pace is that of the default, 100/1s, whose timers would keep the driver busy after hundreds of jobs
-        snakemake=[sys.executable, "-m", "snakemake", "--max-jobs-per-timespan", "1000/10s"],
+        snakemake=[
+            sys.executable,
+            "-m",
+            "snakemake",
+            "--max-jobs-per-timespan",
+            "1000/10s",
+        ],
         snakefile=str(Path(workflow.basedir) / "Snakefile"),
     message:
         "Running the dataset {wildcards.dataset} through the workflow."
