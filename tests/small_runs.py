@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -36,10 +37,14 @@ TINY = {
 }
 
 
-def make_dataset(folder: Path) -> None:
-    """Write the configuration and the table of the tiny demo."""
-    (folder / "config").mkdir(parents=True)
-    (folder / "config" / "config.yaml").write_text(yaml.safe_dump(TINY))
+# the same without training, where training is not what is tested
+TINY_TRANSFER = {**TINY, "features": {"learner": "transfer"}}
+
+
+def make_dataset(folder: Path, config: dict[str, Any] = TINY) -> None:
+    """Write the configuration and the table of the tiny demo, over those of a folder that has some."""
+    (folder / "config").mkdir(parents=True, exist_ok=True)
+    (folder / "config" / "config.yaml").write_text(yaml.safe_dump(config))
     (folder / "config" / "tomograms.tsv").write_text("tomogram\tpath\ndemo_01\tresults/demo/demo_01.mrc\n")
 
 

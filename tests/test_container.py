@@ -11,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
-from small_runs import TINY
+from small_runs import TINY_TRANSFER, make_dataset
 
 from cryopipe.config import CHECKOUT
 from cryopipe.files.mrc import write_volume
@@ -83,10 +82,7 @@ def test_what_the_definition_builds_runs_the_workflow_though_nothing_in_it_can_b
     )
     begun = execute("cryopipe", "init", str(dataset), str(tmp_path / "a.mrc"), folder=tmp_path)
     assert begun.returncode == 0, begun.stderr
-    (dataset / "config" / "config.yaml").write_text(
-        yaml.safe_dump({**TINY, "features": {"learner": "transfer"}})
-    )
-    (dataset / "config" / "tomograms.tsv").write_text("tomogram\tpath\ndemo_01\tresults/demo/demo_01.mrc\n")
+    make_dataset(dataset, TINY_TRANSFER)
     done = execute("snakemake", "--cores", "2")
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     assert (dataset / "results" / "report" / "report.html").is_file()

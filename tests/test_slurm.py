@@ -19,22 +19,14 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-import yaml
+from small_runs import TINY_TRANSFER, make_dataset
 
 from cryopipe.cli import main
 from cryopipe.config import CHECKOUT
 from cryopipe.files.mrc import write_volume
+from cryopipe.files.tables import read_table
 
 START = CHECKOUT.parent / "shared" / "slurm" / "start_slurm.sh"
-TINY = {
-    "simulation": {"size": [96, 96, 48], "copies": 6, "vesicles": 0, "tilt_step": 6},
-    "subtomograms": {"box_size": 16, "voxel_size": 20},
-    "features": {"learner": "transfer"},
-    "clustering": {"clusters": [2, 2], "starts": 1},
-    "averaging": {"starts": 1, "start_iterations": 2, "refinement_iterations": 1},
-    "report": {"embedding": "pca"},
-}
-
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
@@ -74,13 +66,6 @@ def run_on_slurm(folder: Path, *arguments: str, succeeds: bool = True) -> str:
     return said
 
 
-def write_tiny_demo(folder: Path, config: dict[str, object]) -> None:
-    """Put a demo of one small tomogram in the place of what `folder` is configured for."""
-    (folder / "config").mkdir(exist_ok=True)
-    (folder / "config" / "config.yaml").write_text(yaml.safe_dump({**config, **TINY}))
-    (folder / "config" / "tomograms.tsv").write_text("tomogram\tpath\ndemo_01\tresults/demo/demo_01.mrc\n")
-
-
 def init_dataset(folder: Path) -> Path:
     """A dataset directory of one tomogram of noise, as `cryopipe init` makes it."""
     noise = np.random.default_rng(0).normal(size=(32, 64, 64)).astype(np.float32)
@@ -115,15 +100,17 @@ def accounts(said: str, *columns: str) -> list[list[str]]:
 def test_the_demo_from_the_checkout(slurm: None, tmp_path: Path) -> None:
     checkout = tmp_path / "cryopipe"
     subprocess.run(["git", "clone", "--quiet", str(CHECKOUT), str(checkout)], check=True)
-    write_tiny_demo(checkout, {"evaluation": {"truth": "results/demo/{tomogram}_truth.star"}})
     run_on_slurm(checkout)
+    picking = read_table(checkout / "results" / "evaluation" / "picking.tsv")
+    assert (picking["recall"] >= 0.9).all()
     assert (checkout / "results" / "report" / "report.html").stat().st_size > 10_000
-    assert list((checkout / "logs" / "slurm").rglob("*.log"))
+    rules = {path.name for path in (checkout / "logs" / "slurm").iterdir()}
+    assert {"rule_pick_particles", "rule_average_cluster", "rule_report"} <= rules
 
 
 def test_a_dataset_directory(slurm: None, tmp_path: Path) -> None:
     dataset = init_dataset(tmp_path)
-    write_tiny_demo(dataset, {})
+    make_dataset(dataset, TINY_TRANSFER)
     run_on_slurm(dataset)
     assert (dataset / "results" / "report" / "summary.txt").is_file()
 
