@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def main(job: Any) -> None:
     tomograms = [Tomogram(**row) for row in job.params.tomograms]
-    results = read_results(Path("results"), Path("benchmarks"), tomograms, bool(job.input.evaluation))
+    results = read_results(Path(), tomograms, bool(job.input.evaluation))
     settings = dict(job.params.settings)
     text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
     options = ReportOptions(**job.params.options)

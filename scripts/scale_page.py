@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cryopipe.evaluation.costs import HEADING, scale_section
+from cryopipe.evaluation.cost_tables import HEADING, scale_section
 from cryopipe.evaluation.pages import heading_of, update_page
 from cryopipe.files.atomic import atomic_path, write_text
 from cryopipe.files.tables import read_table

@@ -15,8 +15,9 @@ from scipy import ndimage
 from cryopipe.check import check_tomogram
 from cryopipe.config import CHECKOUT
 from cryopipe.evaluation.bounds_data import PastedTomograms, make_dataset, write_hollow_volume
-from cryopipe.evaluation.costs import HEADING, job_costs, scale_section
+from cryopipe.evaluation.cost_tables import HEADING, scale_section
 from cryopipe.evaluation.pages import heading_of, update_page
+from cryopipe.files.costs import read_costs
 from cryopipe.files.mrc import open_volume, read_header
 from cryopipe.report.costs import memory_picture
 from cryopipe.tomograms import Tomogram, read_tomogram_table
@@ -102,7 +103,7 @@ def write_costs(folder: Path) -> None:
 
 def test_costs_are_summed_by_rule_from_what_the_logs_end_with(tmp_path: Path) -> None:
     write_costs(tmp_path)
-    table = job_costs(tmp_path).set_index("rule")
+    table = read_costs(tmp_path).set_index("rule")
     assert table.loc["pick"].tolist() == [2, 8.0, 7.0, 5.0, 400.0]
     assert table.loc["gather"].tolist() == [1, 1.0, 0.5, 1.0, pytest.approx(104.8576)]
 

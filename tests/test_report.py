@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from cryopipe import columns
 from cryopipe.errors import FileError
+from cryopipe.files.costs import COST_COLUMNS
 from cryopipe.files.features import write_features
 from cryopipe.files.mrc import write_volume
 from cryopipe.files.star import write_particles, write_star
@@ -150,7 +151,10 @@ def made_results(clusters: int = 3, name: str = "tomo_1") -> RunResults:
             {"cluster": [3, 3], "into": [1, 2], "correlation": [0.93, 0.2], "offered": [1, 0]}
         ),
         evaluation={"picking": pd.DataFrame([{"class": NASTY, "recall": 0.5, "precision": np.nan}])},
-        costs=pd.DataFrame({"rule": ["pick"] * 2, "s": [2.0, 4.5], "max_rss": [100.0, 300.0]}),
+        costs=pd.DataFrame(
+            [("check", 1, 0.5, 0.4, 0.5, 200.0), ("pick", 2, 6.5, float("nan"), 4.5, 300.0)],
+            columns=COST_COLUMNS,
+        ),
     )
 
 
@@ -415,8 +419,9 @@ def test_colours_and_markers_tell_many_clusters_apart() -> None:
     assert len(looks) == 28
 
 
-def test_costs_are_summed_by_rule() -> None:
-    (row,) = cost_rows(made_results().costs)
+def test_costs_are_told_the_dearest_first() -> None:
+    row, second = cost_rows(made_results().costs)
+    assert (row["rule"], second["rule"]) == ("pick", "check")
     assert row["seconds"] == "6.5"
     assert row["longest"] == "4.5"
     assert row["memory"] == "300"
@@ -468,7 +473,10 @@ def written_results(folder: Path) -> list[Tomogram]:
     )
     write_volume(folder / "tomo_1.mrc", np.zeros((4, 5, 6), np.float32), 10.0)
     for place in ("pick/tomo_1", "export"):
-        write_table(folder / f"benchmarks/{place}.tsv", pd.DataFrame({"s": [1.5], "max_rss": ["-"]}))
+        write_table(
+            folder / f"benchmarks/{place}.tsv",
+            pd.DataFrame({"s": [1.5], "max_rss": ["-"], "cpu_time": ["NA"]}),
+        )
     return [Tomogram("tomo_1", str(folder / "tomo_1.mrc"), None, (-60, 60), "dark", None),
             Tomogram("gone", str(folder / "gone.mrc"), 10.0, (-60, 60), "dark", None)]  # fmt: skip
 
@@ -476,7 +484,7 @@ def written_results(folder: Path) -> list[Tomogram]:
 @pytest.mark.usefixtures("coarse_surfaces")
 def test_results_are_read_as_the_rules_write_them(tmp_path: Path) -> None:
     tomograms = written_results(tmp_path)
-    results = read_results(tmp_path / "results", tmp_path / "benchmarks", tomograms)
+    results = read_results(tmp_path, tomograms)
     assert [(t.picks, t.boxes, t.volume is None) for t in results.tomograms] == [
         (40, 30, False),
         (0, 0, True),
@@ -490,13 +498,13 @@ def test_results_are_read_as_the_rules_write_them(tmp_path: Path) -> None:
     assert list(results.evaluation) == ["clusters"]
     assert results.triage["best_match"].tolist() == [NASTY]
     assert results.mergers["cluster"].tolist() == [3, 3]
-    assert not read_results(tmp_path / "results", tmp_path / "benchmarks", [], evaluated=False).evaluation
+    assert not read_results(tmp_path, [], evaluated=False).evaluation
     text, _ = made_page(results)
     assert "tomo_1" in text
 
 
 def test_nothing_at_all_is_read_too(tmp_path: Path) -> None:
-    results = read_results(tmp_path / "results", tmp_path / "benchmarks", [])
+    results = read_results(tmp_path, [])
     assert results.cluster_numbers == []
     assert "There are no clusters." in made_page(results)[0]
 
@@ -527,7 +535,7 @@ def test_more_tomograms_than_a_process_may_open_files(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 60, hard))
     try:
-        results = read_results(tmp_path / "results", tmp_path / "benchmarks", many)
+        results = read_results(tmp_path, many)
         pictures = tomogram_pictures(results, 2)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -218,24 +218,17 @@ def mergers(pairs: pd.DataFrame) -> list[str]:
 
 
 def cost_rows(costs: pd.DataFrame) -> list[Mapping[str, str]]:
-    """Sum up time and memory of the jobs, one row per rule, the dearest first."""
-    if "s" not in costs:
-        return []
-    rows = []
-    for rule, jobs in costs.groupby("rule", sort=False):
-        cpu = jobs["cpu_time"].sum() if "cpu_time" in jobs else np.nan
-        memory = jobs["max_rss"].max() if "max_rss" in jobs else np.nan
-        rows.append((float(jobs["s"].sum()), str(rule), len(jobs), float(jobs["s"].max()), cpu, memory))
+    """Return the cells of the table of costs, one row per rule, the dearest first."""
     return [
         {
-            "rule": rule,
-            "jobs": f"{count:,}",
-            "seconds": f"{total:,.1f}",
-            "longest": f"{longest:,.1f}",
-            "cpu": number_text(float(cpu), ",.1f"),
-            "memory": number_text(float(memory), ",.0f"),
+            "rule": row["rule"],
+            "jobs": f"{row['jobs']:,}",
+            "seconds": f"{row['wall_seconds']:,.1f}",
+            "longest": f"{row['longest_seconds']:,.1f}",
+            "cpu": number_text(row["cpu_seconds"], ",.1f"),
+            "memory": number_text(row["memory_mb"], ",.0f"),
         }
-        for total, rule, count, longest, cpu, memory in sorted(rows, reverse=True)
+        for row in costs.sort_values("wall_seconds", ascending=False).to_dict("records")
     ]
 
 

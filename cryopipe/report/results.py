@@ -15,6 +15,7 @@ import pandas as pd
 
 from cryopipe import columns
 from cryopipe.errors import CryopipeError
+from cryopipe.files.costs import COST_COLUMNS, read_costs
 from cryopipe.files.features import read_features
 from cryopipe.files.mrc import open_volume, read_header
 from cryopipe.files.opening import open_tomogram
@@ -107,7 +108,7 @@ class RunResults:
     evaluation
         Tables of scores by name; empty where nothing is known to be true.
     costs
-        Time and memory of every job, with the column `rule`.
+        Time and memory of the jobs by rule, as `cryopipe.files.costs.read_costs` returns them.
     """
 
     check: pd.DataFrame
@@ -120,7 +121,7 @@ class RunResults:
     triage: pd.DataFrame = field(default_factory=pd.DataFrame)
     mergers: pd.DataFrame = field(default_factory=pd.DataFrame)
     evaluation: dict[str, pd.DataFrame] = field(default_factory=dict)
-    costs: pd.DataFrame = field(default_factory=pd.DataFrame)
+    costs: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(COST_COLUMNS)))
 
     @property
     def cluster_numbers(self) -> list[int]:
@@ -144,22 +145,19 @@ class RunResults:
         return self.particles[columns.CLASS].to_numpy(int)
 
 
-def read_results(
-    results: Path, benchmarks: Path, tomograms: Iterable[Tomogram], evaluated: bool = True
-) -> RunResults:
+def read_results(folder: Path, tomograms: Iterable[Tomogram], evaluated: bool = True) -> RunResults:
     """Read the results of a run, finished or not.
 
     Parameters
     ----------
-    results
-        The directory of results.
-    benchmarks
-        The directory of the jobs' time and memory tables, `RULE/NAME.tsv` or `RULE.tsv`.
+    folder
+        Where the workflow ran: `results/`, `benchmarks/` and `logs/` are in it.
     tomograms
         Rows of the tomogram table.
     evaluated
         False leaves scores aside that an earlier run, with a truth, may have left.
     """
+    results = folder / "results"
     particles = _particles(results / "clusters" / "particles.star")
     return RunResults(
         check=_table(results / "check" / "tomograms.tsv"),
@@ -176,7 +174,7 @@ def read_results(
         triage=_table(results / "averages" / "triage.tsv", ("best_match",)),
         mergers=_table(results / "averages" / "mergers.tsv", ()),
         evaluation=_evaluation(results / "evaluation") if evaluated else {},
-        costs=_costs(benchmarks),
+        costs=read_costs(folder),
     )
 
 
@@ -235,12 +233,3 @@ def _average(path: Path) -> AverageResult:
         fsc=blocks.get("fsc", pd.DataFrame()),
         particles=_particles(path.with_suffix(".star")),
     )
-
-
-def _costs(directory: Path) -> pd.DataFrame:
-    tables = []
-    for path in sorted(directory.glob("**/*.tsv")):
-        table = pd.read_csv(path, sep="\t", na_values=["-", "NA"])
-        table.insert(0, "rule", path.relative_to(directory).with_suffix("").parts[0])
-        tables.append(table)
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
