@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import resource
 import sys
 import traceback
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cryopipe.errors import CryopipeError, one_line
+from cryopipe.usage import peak_memory_bytes, processor_seconds
 
 
 def run(work: Callable[[Any], None], job: Any) -> None:
@@ -41,21 +41,9 @@ def run(work: Callable[[Any], None], job: Any) -> None:
         work(job)
     except Exception as error:  # the boundary: nothing above it would say it better
         sys.exit(report(error, log))
-    logging.info("done: %.1f s of processor time, at most %.0f MB of memory", *cost())
-
-
-def cost() -> tuple[float, float]:
-    """Return the processor time of this process, seconds, and the most memory it ever held, megabytes (10^6 bytes).
-
-    The workflow's own table of costs (`benchmarks/`) asks for the memory now and then and misses short peaks.
-    """
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    kilobytes = used.ru_maxrss / (1024 if sys.platform == "darwin" else 1)
-    status = Path("/proc/self/status")
-    if status.is_file():  # on Linux the above counts the process that started this one, too
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        kilobytes = float(line.split()[1])
-    return used.ru_utime + used.ru_stime, kilobytes * 1024 / 1e6
+    # The workflow's own table of costs (`benchmarks/`) asks for the memory now and then and misses short peaks.
+    used = (processor_seconds(), peak_memory_bytes() / 1e6)
+    logging.info("done: %.1f s of processor time, at most %.0f MB of memory", *used)
 
 
 def start_logging(log: Path | None = None) -> None:

@@ -26,7 +26,8 @@ PICK_AND_CUT = """
 import sys
 import numpy as np
 from cryopipe.files.opening import open_tomogram
-from cryopipe.job import cost, limit_threads
+from cryopipe.job import limit_threads
+from cryopipe.usage import peak_memory_bytes
 from cryopipe.picking import PickOptions, pick_particles
 from cryopipe.subtomograms import SubtomogramOptions, extract_subtomograms
 from cryopipe.tomograms import Tomogram
@@ -38,7 +39,7 @@ options, rng = SubtomogramOptions(24, 13.33, "fill"), np.random.default_rng(1)
 boxes = extract_subtomograms(
     tomogram.volume, picks.coordinates, tomogram.voxel_size, options, "dark", rng, memory_gb=1.0
 )
-print(len(picks), sum(len(indices) for indices, _ in boxes), cost()[1])
+print(len(picks), sum(len(indices) for indices, _ in boxes), peak_memory_bytes() / 1e6)
 """
 
 

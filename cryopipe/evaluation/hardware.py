@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
-import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+
+from cryopipe.usage import peak_memory_bytes
 
 
 @dataclass
@@ -28,26 +29,16 @@ def peak_memory(device: torch.device) -> Iterator[Peak]:
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(device)
     else:
-        _reset_resident_peak()
+        _resetpeak_memory_bytes()
     yield peak
-    peak.gigabytes = (torch.cuda.max_memory_allocated(device) if on_gpu else _resident_peak()) / 1e9
+    peak.gigabytes = (torch.cuda.max_memory_allocated(device) if on_gpu else peak_memory_bytes()) / 1e9
 
 
-def _reset_resident_peak() -> None:
+def _resetpeak_memory_bytes() -> None:
     """Let Linux count the peak from now on; where that is refused, the peak is the process's whole life's."""
     switch = Path("/proc/self/clear_refs")
     if os.access(switch, os.W_OK):
         switch.write_text("5")
-
-
-def _resident_peak() -> float:
-    status = Path("/proc/self/status")
-    if status.is_file():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return float(line.split()[1]) * 1024
-    # macOS counts bytes, others kilobytes.
-    unit = 1 if platform.system() == "Darwin" else 1024
-    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * unit
 
 
 def describe_hardware(device: torch.device) -> str:
