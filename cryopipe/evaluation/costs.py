@@ -6,7 +6,6 @@ import resource
 import subprocess
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 import torch
@@ -15,6 +14,7 @@ from cryopipe.errors import DataError
 from cryopipe.evaluation.bounds_data import MadeDataset
 from cryopipe.evaluation.hardware import describe_hardware
 from cryopipe.files.costs import read_costs
+from cryopipe.files.star import read_particles
 
 _BEFORE = (
     "results/check/{}.tsv",
@@ -58,7 +58,7 @@ def measure(dataset: MadeDataset, command: Sequence[str]) -> pd.DataFrame:
         "dataset": dataset.name,
         "tomograms": dataset.tomograms,
         "megavoxels": dataset.megavoxels,
-        "particles": 0 if dataset.empty else _rows(particles),
+        "particles": 0 if dataset.empty else len(read_particles(particles)),
     }
     return pd.DataFrame({**head, **rows, "hardware": describe_hardware(torch.device("cpu"))})
 
@@ -109,9 +109,3 @@ def _call(dataset: MadeDataset, command: Sequence[str]) -> None:
         ended = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, check=False)
     if ended.returncode:
         raise DataError(f"the run of {dataset.name} failed", file=log, remedy="see its end")
-
-
-def _rows(star: Path) -> int:
-    """Count the rows of a particle table without keeping them."""
-    with star.open(encoding="utf-8") as stream:
-        return sum(1 for line in stream if line.strip() and not line.startswith(("#", "_", "data_", "loop_")))
