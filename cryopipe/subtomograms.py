@@ -212,7 +212,8 @@ def _sampling_matrices(fractions: Tensor, edge: int, box_size: int, scale: float
 
     A row holds the periodic sinc function: the sum of all waves that `edge` voxels carry and that stay below
     the Nyquist limit of the samples. An odd number of voxels has no wave at its own limit, whose phase would
-    be lost.
+    be lost. Voxels beyond the samples count less and less towards the edge, so that density which the edge cuts
+    through does not ring into the box.
     """
     steps = (torch.arange(box_size, dtype=torch.float64, device=fractions.device) - box_size // 2) * scale
     places = edge // 2 + fractions[:, None] + steps
@@ -223,7 +224,13 @@ def _sampling_matrices(fractions: Tensor, edge: int, box_size: int, scale: float
     voxels = torch.arange(edge, dtype=torch.float64, device=fractions.device)
     at_places, at_voxels = places[..., None] * wave_numbers, voxels[:, None] * wave_numbers
     cosines = (torch.cos(at_places) * amplitudes) @ torch.cos(at_voxels).T
-    return cosines + (torch.sin(at_places) * amplitudes) @ torch.sin(at_voxels).T
+    sinc = cosines + (torch.sin(at_places) * amplitudes) @ torch.sin(at_voxels).T
+    return sinc * _taper((voxels - edge // 2).abs(), box_size / 2 * scale + 0.5, edge // 2 + 1)
+
+
+def _taper(distance: Tensor, reach: float, end: float) -> Tensor:
+    """Return one up to a distance of `reach` voxels from the centre, and half a cosine from there to zero at `end`."""
+    return 0.5 + 0.5 * torch.cos(math.pi * ((distance - reach) / (end - reach)).clamp(0, 1))
 
 
 def _fill(box: NDArray[np.float32], inside: list[NDArray[np.bool_]], rng: np.random.Generator) -> None:
