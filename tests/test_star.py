@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import starfile
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from cryopipe.columns import COORDINATES, TOMOGRAM
@@ -106,6 +106,7 @@ FLOATS = st.floats(-1e300, 1e300)
 
 @quick
 @given(values=st.lists(FLOATS, min_size=1))
+@example(values=[0.002233487652367153])
 def test_numbers_keep_six_decimals_and_seven_digits(tmp_path: Path, values: list[float]) -> None:
     write_star(tmp_path / "p.star", {"": pd.DataFrame({"x": values})})
     read = read_star(tmp_path / "p.star")[""]["x"].to_numpy()

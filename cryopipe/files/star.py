@@ -249,7 +249,7 @@ def _decimal(path: str | os.PathLike[str], name: str, value: float) -> str:
         raise DataError(f"{name} holds {value}, which RELION would read as 0", file=path)
     if 1 <= abs(value) < 1e9:
         return f"{value:.6f}"
-    return "0.000000" if value == 0 else f"{value:.9e}" if not 1e-3 <= abs(value) < 1 else f"{value:.9f}"
+    return "0.000000" if value == 0 else f"{value:.9e}" if not 1e-3 <= abs(value) < 1 else f"{value:.10f}"
 
 
 def _quoted(path: str | os.PathLike[str], name: str, value: str) -> str:
