@@ -109,6 +109,15 @@ def test_costs_are_summed_by_rule_from_what_the_logs_end_with(tmp_path: Path) ->
     assert table.loc["gather"].tolist() == [1, 1.0, 0.5, 1.0, pytest.approx(104.8576)]
 
 
+def test_costs_that_a_killed_driver_left_half_written_do_not_count(tmp_path: Path) -> None:
+    (tmp_path / "benchmarks").mkdir()
+    for name, text in (("empty", ""), ("cut", "s\tmax_r"), ("headed", "s\tmax_rss\tcpu_time\n")):
+        (tmp_path / f"benchmarks/{name}.tsv").write_text(text)
+    assert read_costs(tmp_path).empty
+    write_costs(tmp_path)
+    assert set(read_costs(tmp_path)["rule"]) == {"pick", "gather"}
+
+
 def cost_tables() -> dict[str, pd.DataFrame]:
     """Two sizes of either kind."""
     tables = {}

@@ -29,12 +29,12 @@ def peak_memory(device: torch.device) -> Iterator[Peak]:
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(device)
     else:
-        _resetpeak_memory_bytes()
+        _reset_peak()
     yield peak
     peak.gigabytes = (torch.cuda.max_memory_allocated(device) if on_gpu else peak_memory_bytes()) / 1e9
 
 
-def _resetpeak_memory_bytes() -> None:
+def _reset_peak() -> None:
     """Let Linux count the peak from now on; where that is refused, the peak is the process's whole life's."""
     switch = Path("/proc/self/clear_refs")
     if os.access(switch, os.W_OK):

@@ -15,7 +15,7 @@ def read_costs(folder: Path) -> pd.DataFrame:
     """Sum up the jobs of a run by rule, in the order in which the rules ended.
 
     The wall time is the workflow's own (`benchmarks/`), processor time and memory are what every job's log ends with
-    (where a log does not, the workflow's samples of them).
+    (where a log does not, the workflow's samples of them). Tables that a killed driver left half-written do not count.
 
     Parameters
     ----------
@@ -27,10 +27,10 @@ def read_costs(folder: Path) -> pd.DataFrame:
     rule, jobs, wall_seconds and cpu_seconds of all jobs together, longest_seconds, memory_mb (10^6 bytes) of the job
     that took most.
     """
-    paths = sorted((folder / "benchmarks").glob("**/*.tsv"))
-    if not paths:
+    read = (_read_job(path, folder) for path in sorted((folder / "benchmarks").glob("**/*.tsv")))
+    jobs = pd.DataFrame([job for job in read if job is not None])
+    if jobs.empty:
         return pd.DataFrame(columns=list(COST_COLUMNS))
-    jobs = pd.DataFrame([_read_job(path, folder) for path in paths])
     sums = jobs.groupby("rule").agg(
         jobs=("wall", "size"),
         wall_seconds=("wall", "sum"),
@@ -42,12 +42,18 @@ def read_costs(folder: Path) -> pd.DataFrame:
     return sums.sort_values("ended", kind="stable").reset_index()[list(COST_COLUMNS)]
 
 
-def _read_job(path: Path, folder: Path) -> dict[str, str | float]:
-    """Return what one job cost, by its table of samples and the end of its log."""
+def _read_job(path: Path, folder: Path) -> dict[str, str | float] | None:
+    """Return what one job cost, by its table of samples and the end of its log; None where that table is not whole."""
+    try:
+        table = pd.read_csv(path, sep="\t", na_values=["-", "NA"])
+    except pd.errors.EmptyDataError:
+        return None
+    if table.empty or not {"s", "cpu_time", "max_rss"} <= set(table):
+        return None
     place = path.relative_to(folder / "benchmarks").with_suffix(".log")
     log = folder / "logs" / place
     found = _DONE.findall(log.read_text(encoding="utf-8", errors="replace")) if log.is_file() else []
-    sampled = pd.read_csv(path, sep="\t", na_values=["-", "NA"]).iloc[0]
+    sampled = table.iloc[0]
     cpu, memory = found[-1] if found else (sampled["cpu_time"], sampled["max_rss"] * 2**20 / 1e6)
     return {
         "rule": place.with_suffix("").parts[0],
