@@ -9,10 +9,17 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from cryopipe.errors import CryopipeError, one_line
 from cryopipe.usage import peak_memory_bytes, processor_seconds
+
+ELEMENTARY_FUNCTIONS = (
+    "acos", "asin", "atan", "cos", "erf", "erfc", "erfinv", "exp", "expm1",
+    "log", "log10", "log1p", "log2", "sin", "sqrt", "tan", "tanh", "trunc",
+)  # fmt: skip
+"""Functions of torch that Intel's vector library computes."""
 
 
 def run(work: Callable[[Any], None], job: Any) -> None:
@@ -81,3 +88,16 @@ def limit_threads(threads: int) -> None:
         os.environ[name] = str(threads)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(threads)
+        _choose_kernels(sys.modules["torch"])
+
+
+def _choose_kernels(torch: ModuleType) -> None:
+    """Let torch choose its kernels for elementary functions before several threads want them at once.
+
+    Intel's library looks for the processor's kernel when a function is first called. Where two threads make that call
+    together, one of them may get a kernel good to three or four digits, that once: every run in thirty differed from
+    the others (PyTorch issue 188792, in MKL 2024.2). One element is computed by the calling thread alone.
+    """
+    for name in ELEMENTARY_FUNCTIONS:
+        for kind in (torch.float32, torch.float64):
+            getattr(torch, name)(torch.zeros(1, dtype=kind))
