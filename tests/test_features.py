@@ -199,6 +199,16 @@ def test_weights_files_round_trip_and_name_what_is_wrong(tmp_path: Path) -> None
         load_weights(tmp_path / "none.safetensors")
 
 
+def test_equal_weights_make_equal_files(tmp_path: Path) -> None:
+    texts = {f"text {number}": "α" * number for number in range(9)}
+    for number in range(9):
+        save_weights(tmp_path / f"{number}.safetensors", {"b": torch.ones(3), "a": torch.zeros(2, 2)}, texts)
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+    read, metadata = load_weights(tmp_path / "0.safetensors")
+    assert metadata == texts
+    assert torch.equal(read["b"], torch.ones(3))
+
+
 def test_features_files_round_trip_and_name_what_is_wrong(tmp_path: Path) -> None:
     features = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
     write_features(tmp_path / "f.npz", ["a/1", "β/2", "007"], features, labels=np.arange(3))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 
@@ -35,7 +36,17 @@ def save_weights(
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
         # safetensors' own writer hides a full disk in a text and lets nobody else read the file
-        temporary.write_bytes(save(plain, dict(metadata)))
+        temporary.write_bytes(_with_sorted_texts(save(plain, dict(metadata))))
+
+
+def _with_sorted_texts(file: bytes) -> bytes:
+    """Return a safetensors file with its texts by name: the writer's order is random, and equal models would differ."""
+    begin = 8 + int.from_bytes(file[:8], "little")
+    header = json.loads(file[8:begin])
+    texts = {"__metadata__": dict(sorted(header.pop("__metadata__", {}).items()))}
+    text = json.dumps(texts | header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + file[begin:]
 
 
 def load_weights(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
