@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import mrcfile
@@ -15,7 +16,7 @@ from hypothesis.extra import numpy as npst
 from mrcfile.dtypes import HEADER_DTYPE
 
 from cryopipe.errors import DataError, FileError
-from cryopipe.files.mrc import open_volume, read_header, write_volume
+from cryopipe.files.mrc import open_volume, read_header, write_sparse_volume, write_volume
 
 MODES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 SHAPE = (2, 3, 4)  # z, y, x: no two alike
@@ -307,3 +308,23 @@ def test_real_tomograms_read_as_mrcfile_reads_them(shared_data: Path, name: str)
     path = shared_data / "real" / f"{name}.mrc"
     with mrcfile.mmap(path, mode="r", permissive=True) as mrc:
         np.testing.assert_array_equal(open_volume(path), mrc.data)
+
+
+@pytest.mark.parametrize("kind", ["int8", "int16", "float32"])
+def test_a_sparse_volume_holds_its_rows_and_zeros(tmp_path: Path, kind: str) -> None:
+    expected = np.zeros((5, 7, 3), kind)
+    expected[1, 2:4], expected[4, 6] = np.arange(6).reshape(2, 3), [7, 8, 9]
+    rows = [(4, 6, np.ones((1, 3), kind)), (1, 2, expected[1, 2:4]), (4, 6, expected[4, 6:])]
+    write_sparse_volume(tmp_path / "sparse.mrc", (5, 7, 3), np.dtype(kind), 2.5, rows)
+    np.testing.assert_array_equal(open_volume(tmp_path / "sparse.mrc"), expected)
+    assert read_header(tmp_path / "sparse.mrc").voxel_size == pytest.approx(2.5)
+
+
+def test_a_sparse_volume_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    def broken() -> Iterator[tuple[int, int, np.ndarray]]:
+        yield 0, 0, np.ones((1, 3), np.int8)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_sparse_volume(tmp_path / "sparse.mrc", (5, 7, 3), np.dtype("int8"), 2.5, broken())
+    assert not list(tmp_path.iterdir())

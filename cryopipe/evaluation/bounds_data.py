@@ -6,9 +6,10 @@ Neither stands for a real tomogram; both cost a run of the workflow what real on
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ import yaml
 from numpy.typing import DTypeLike, NDArray
 
 from cryopipe.files.atomic import write_text
-from cryopipe.files.mrc import header_block, write_volume
+from cryopipe.files.mrc import write_sparse_volume, write_volume
 from cryopipe.progress import Progress
 from cryopipe.simulation.phantoms import stock_phantoms
 from cryopipe.simulation.rendering import ParticleRenderer, paste, random_matrices
@@ -99,8 +100,15 @@ def write_hollow_volume(path: Path, shape_zyx: tuple[int, int, int], dtype: DTyp
         Of the noise.
     """
     kind = np.dtype(dtype)
+    slab = _slab_of_balls(shape_zyx, np.random.default_rng(seed))
+    limit = np.iinfo(kind).max if kind.kind == "i" else np.inf
+    values = np.clip(slab, -limit, limit).astype(kind)
+    write_sparse_volume(path, shape_zyx, kind, VOXEL_SIZE, _rows(values, shape_zyx))
+
+
+def _slab_of_balls(shape_zyx: tuple[int, int, int], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return the part of the volume that is not a hole: dark balls in noise."""
     depth, height = (min(size, most) for size, most in zip(shape_zyx, _PATCH, strict=False))
-    rng = np.random.default_rng(seed)
     slab = rng.normal(0, _LEVELS, (depth, height, shape_zyx[2])).astype(np.float32)
     middle, radius = depth // 2, 9
     z, y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1, -radius : radius + 1]
@@ -110,24 +118,19 @@ def write_hollow_volume(path: Path, shape_zyx: tuple[int, int, int], dtype: DTyp
             z0, y0, x0 = (place - radius for place in (middle, row, column))
             edge = 2 * radius + 1
             slab[z0 : z0 + edge, y0 : y0 + edge, x0 : x0 + edge] -= ball
-    limit = np.iinfo(kind).max if kind.kind == "i" else np.inf
-    values = np.clip(slab, -limit, limit).astype(kind)
-    first = [(size - held) // 2 for size, held in zip(shape_zyx, slab.shape, strict=True)]
-    with path.open("wb") as stream:
-        header = header_block(shape_zyx, kind, VOXEL_SIZE)
-        stream.write(header)
-        # A thread of noise through all planes, or most of them would hold one value, which the check refuses.
-        rows = math.ceil(shape_zyx[1] / shape_zyx[0])
-        for number in range(shape_zyx[0]):
-            row = (
-                min(number * rows, shape_zyx[1] - rows) if rows > 1 else number * shape_zyx[1] // shape_zyx[0]
-            )
-            stream.seek(len(header) + (number * shape_zyx[1] + row) * shape_zyx[2] * kind.itemsize)
-            stream.write(values[0, :rows].tobytes())
-        for number, section in enumerate(values, first[0]):
-            stream.seek(len(header) + (number * shape_zyx[1] + first[1]) * shape_zyx[2] * kind.itemsize)
-            stream.write(section.tobytes())
-        stream.truncate(len(header) + math.prod(shape_zyx) * kind.itemsize)
+    return slab
+
+
+def _rows(slab: NDArray[Any], shape_zyx: tuple[int, int, int]) -> Iterator[tuple[int, int, NDArray[Any]]]:
+    """Yield what the volume holds: a thread of noise and, in the middle, the slab."""
+    planes, height, _ = shape_zyx
+    # Without the thread most planes would hold one value, which the check refuses.
+    count = math.ceil(height / planes)
+    for z in range(planes):
+        yield z, min(z * count, height - count) if count > 1 else z * height // planes, slab[0, :count]
+    first_z, first_y = ((size - held) // 2 for size, held in zip(shape_zyx, slab.shape[:2], strict=False))
+    for z, section in enumerate(slab, first_z):
+        yield z, first_y, section
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -209,14 +210,44 @@ def write_volume(path: str | os.PathLike[str], volume: np.ndarray, voxel_size: f
         stream.write(header.tobytes())
 
 
-def header_block(shape_zyx: tuple[int, ...], dtype: np.dtype, voxel_size: float) -> bytes:
-    """Return the 1024 bytes that head a volume of this shape and stored type, for who writes the voxels otherwise.
+def write_sparse_volume(
+    path: str | os.PathLike[str],
+    shape_zyx: tuple[int, int, int],
+    dtype: np.dtype,
+    voxel_size: float,
+    rows: Iterable[tuple[int, int, np.ndarray]],
+) -> None:
+    """Write a volume of any size as an MRC file that holds some rows of it and takes room for no others.
 
-    They state no statistics of the voxels: maximum below minimum, as the format has it.
+    File systems store no holes; whoever reads them gets zeros. The header states no statistics of the voxels.
+
+    Parameters
+    ----------
+    path
+        The file; written whole or not at all.
+    shape_zyx
+        Voxels.
+    dtype
+        int8, int16, uint16 or float32.
+    voxel_size
+        Angstrom.
+    rows
+        Where neighbouring rows begin, z and y, and what they hold, (count, x). Later ones replace earlier ones.
+
+    Raises
+    ------
+    FileError
+        If the file cannot be written.
     """
     header = _new_header(shape_zyx, _mode_for(dtype), voxel_size)
+    # Maximum below minimum, as the format has it where they are unknown.
     header["dmin"], header["dmax"], header["dmean"], header["rms"] = 0, -1, -2, -1
-    return header.tobytes()
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        stream.write(header.tobytes())
+        for z, y, values in rows:
+            stream.seek(HEADER_BYTES + (z * shape_zyx[1] + y) * shape_zyx[2] * dtype.itemsize)
+            stream.write(values.astype(dtype, copy=False).tobytes())
+        stream.truncate(HEADER_BYTES + math.prod(shape_zyx) * dtype.itemsize)
 
 
 def _read_block(path: Path) -> tuple[bytes, int]:
