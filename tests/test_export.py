@@ -261,7 +261,9 @@ def test_relion_5_counts_from_the_centre_and_relion_4_from_voxel_0(
 
 
 def test_relion_5_positions_in_the_frame_of_a_project(shared_data: Path, tmp_path: Path) -> None:
-    project = shared_data / "metadata/relion5/project_with_jobs/Tomograms/job_tomo/tomograms.star"
+    # By a link, as clusters mount disks: files keep the name that the user gave.
+    (tmp_path / "project").symlink_to(shared_data / "metadata/relion5/project_with_jobs")
+    project = tmp_path / "project" / "Tomograms/job_tomo/tomograms.star"
     tomograms = {
         "TS_01": TomogramRecord("TS_01", "a.mrc", (44, 136, 84), 10.52, (-60, 60), "dark"),
         "TS_02": TomogramRecord("TS_02", "b.mrc", (22, 68, 42), 21.04, (-60, 60), "dark"),

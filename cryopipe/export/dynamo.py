@@ -44,7 +44,7 @@ class DynamoWriter:
             if name in used:
                 if not record.path.isprintable():
                     raise DataError("a path with control characters", file=record.path, remedy="rename it")
-                lines.append(f"{setting.number_of(name)} {Path(record.path).resolve()}\n")
+                lines.append(f"{setting.number_of(name)} {Path(record.path).absolute()}\n")
         write_text(folder / "tomograms.doc", "".join(lines))
         return [Written(path, rows)]
 

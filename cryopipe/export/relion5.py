@@ -64,8 +64,8 @@ class TiltSeriesWriter:
             folder / "optimisation_set.star",
             {
                 "": {
-                    "rlnTomoParticlesFile": str(path.resolve()) if project else path.name,
-                    "rlnTomoTomogramsFile": str(Path(project).resolve()) if project else "tomograms.star",
+                    "rlnTomoParticlesFile": str(path.absolute()) if project else path.name,
+                    "rlnTomoTomogramsFile": str(Path(project).absolute()) if project else "tomograms.star",
                 }
             },
         )
@@ -170,7 +170,7 @@ def _write_import_list(table: pd.DataFrame, rows: np.ndarray, folder: Path, abso
         path = folder / "coordinates" / f"{name}.star"
         write_particles(path, table.iloc[mine][[columns.TOMOGRAM, *CENTRED, *columns.ANGLES]])
         written.append(Written(path, rows[mine]))
-        files.append(str(path.resolve()) if absolute else f"coordinates/{name}.star")
+        files.append(str(path.absolute()) if absolute else f"coordinates/{name}.star")
     listed = pd.DataFrame({columns.TOMOGRAM: pd.Series(names, dtype=str)})
     listed["rlnTomoImportParticleFile"] = pd.Series(files, dtype=str)
     write_star(folder / "import.star", {"particles": listed})
