@@ -14,8 +14,9 @@ import pandas as pd
 from cryopipe.check.finding import Finding
 from cryopipe.check.volume import check_mask, check_volume
 from cryopipe.errors import DataError, FileError, one_line
-from cryopipe.files.chimerax import quoted, relative_name
+from cryopipe.files.chimerax import quoted
 from cryopipe.files.mrc import MrcHeader, open_volume, read_header
+from cryopipe.files.names import relative_name
 from cryopipe.tomograms import Tomogram
 
 __all__ = [

@@ -21,6 +21,7 @@ from cryopipe.export.particles import FloatArray, ParticleSet, Poses
 from cryopipe.export.writer import Setting, Written, rows_in_clusters
 from cryopipe.files.atomic import write_text
 from cryopipe.files.dynamo import read_dynamo_table, write_dynamo_table
+from cryopipe.files.names import absolute_name
 
 COLUMN_COUNT = 36
 TAG, ALIGNED, AVERAGED, SCORE, WEDGE_TYPE, TOMOGRAM, CLASS, VOXEL_SIZE = 0, 1, 2, 9, 12, 19, 21, 35
@@ -44,7 +45,7 @@ class DynamoWriter:
             if name in used:
                 if not record.path.isprintable():
                     raise DataError("a path with control characters", file=record.path, remedy="rename it")
-                lines.append(f"{setting.number_of(name)} {Path(record.path).absolute()}\n")
+                lines.append(f"{setting.number_of(name)} {absolute_name(record.path)}\n")
         write_text(folder / "tomograms.doc", "".join(lines))
         return [Written(path, rows)]
 

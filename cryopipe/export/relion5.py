@@ -16,6 +16,7 @@ from cryopipe import columns
 from cryopipe.export.particles import FloatArray, ParticleSet, Poses
 from cryopipe.export.unbinned import Frames, frames_of
 from cryopipe.export.writer import Setting, Written, rows_in_clusters
+from cryopipe.files.names import absolute_name
 from cryopipe.files.star import read_star, write_particles, write_star
 from cryopipe.volume.geometry import relion_angles, rotation_from_relion_angles
 
@@ -64,8 +65,8 @@ class TiltSeriesWriter:
             folder / "optimisation_set.star",
             {
                 "": {
-                    "rlnTomoParticlesFile": str(path.absolute()) if project else path.name,
-                    "rlnTomoTomogramsFile": str(Path(project).absolute()) if project else "tomograms.star",
+                    "rlnTomoParticlesFile": absolute_name(path) if project else path.name,
+                    "rlnTomoTomogramsFile": absolute_name(project) if project else "tomograms.star",
                 }
             },
         )
@@ -170,7 +171,7 @@ def _write_import_list(table: pd.DataFrame, rows: np.ndarray, folder: Path, abso
         path = folder / "coordinates" / f"{name}.star"
         write_particles(path, table.iloc[mine][[columns.TOMOGRAM, *CENTRED, *columns.ANGLES]])
         written.append(Written(path, rows[mine]))
-        files.append(str(path.absolute()) if absolute else f"coordinates/{name}.star")
+        files.append(absolute_name(path) if absolute else f"coordinates/{name}.star")
     listed = pd.DataFrame({columns.TOMOGRAM: pd.Series(names, dtype=str)})
     listed["rlnTomoImportParticleFile"] = pd.Series(files, dtype=str)
     write_star(folder / "import.star", {"particles": listed})

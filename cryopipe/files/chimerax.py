@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cryopipe.errors import DataError
 from cryopipe.files.atomic import write_text
+from cryopipe.files.names import relative_name
 
 COLOURS = (
     "#e69f00",
@@ -64,12 +65,6 @@ def quoted(text: str) -> str:
             remedy="rename it without backslashes, control characters and mixed quotes, or link to it",
         )
     return f"'{text}'" if '"' in text else f'"{text}"'
-
-
-def relative_name(file: str | os.PathLike[str], folder: str | os.PathLike[str]) -> str:
-    """Return how `file` is found from `folder`; a link keeps its own name, those above it are followed."""
-    path = Path(file)
-    return os.path.relpath(path.parent.resolve() / path.name, Path(folder).resolve())
 
 
 def write_chimerax_script(
