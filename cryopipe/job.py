@@ -95,7 +95,7 @@ def _choose_kernels(torch: ModuleType) -> None:
     """Let torch choose its kernels for elementary functions before several threads want them at once.
 
     Intel's library looks for the processor's kernel when a function is first called. Where two threads make that call
-    together, one of them may get a kernel good to three or four digits, that once: every run in thirty differed from
+    together, one of them may get a kernel good to three or four digits, that once: one process in thirty differed from
     the others (PyTorch issue 188792, in MKL 2024.2). One element is computed by the calling thread alone.
     """
     for name in ELEMENTARY_FUNCTIONS:

@@ -159,7 +159,17 @@ def test_after_the_driver_was_killed_its_jobs_end_and_the_same_command_goes_on(
     assert (dataset / PICKS).stat().st_mtime_ns == made
 
 
-def test_ctrl_c_cancels_the_jobs_and_the_same_command_goes_on(slurm: None, tmp_path: Path) -> None:
+@pytest.fixture
+def as_from_a_terminal() -> Iterator[None]:
+    """Programs started here listen to Ctrl-C, even where a shell runs the tests in the background, which has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_cancels_the_jobs_and_the_same_command_goes_on(
+    slurm: None, as_from_a_terminal: None, tmp_path: Path
+) -> None:
     dataset = init_dataset(tmp_path)
     driver = start_on_slurm(dataset, PICKS)
     script_on_a_node(dataset, "pick_particles").suspend()  # it would be done too soon
