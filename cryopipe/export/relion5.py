@@ -14,7 +14,7 @@ import pandas as pd
 
 from cryopipe import columns
 from cryopipe.export.particles import FloatArray, ParticleSet, Poses
-from cryopipe.export.unbinned import Frames, frames_of
+from cryopipe.export.unbinned import Frames, frames_of, read_frames
 from cryopipe.export.writer import Setting, Written, rows_in_clusters
 from cryopipe.files.names import absolute_name
 from cryopipe.files.star import read_star, write_particles, write_star
@@ -80,9 +80,11 @@ class TiltSeriesWriter:
         tomograms = table[columns.TOMOGRAM].tolist()
         project = setting.options.relion_tomograms
         beside = path.parent if path.name == "particles.star" else path.parent.parent
-        frames = _read_frames(Path(project) if project else beside / "tomograms.star", setting)
-        names = CENTRED if self.version == 5 else columns.COORDINATES
-        unbinned = table[list(names)].to_numpy(dtype=np.float64)
+        # Its sizes are compared with the tomograms' own: what is meant was computed with the same numbers.
+        names = list(dict.fromkeys(tomograms))
+        frames = read_frames(project or beside / "tomograms.star", names, setting)
+        coordinates = CENTRED if self.version == 5 else columns.COORDINATES
+        unbinned = table[list(coordinates)].to_numpy(dtype=np.float64)
         if self.version == 5:
             pixel_sizes = frames.pixel_sizes[frames.rows_of(tomograms)]
             unbinned = unbinned / pixel_sizes[:, None] + frames.centres(tomograms)
@@ -149,16 +151,6 @@ def _tomograms_table(frames: Frames, setting: Setting, folder: Path) -> pd.DataF
     paths = [os.path.relpath(setting.tomograms[name].path, folder) for name in frames.names]
     table["rlnTomoReconstructedTomogram"] = pd.Series(paths, dtype=str)
     return table
-
-
-def _read_frames(path: Path, setting: Setting) -> Frames:
-    table = read_star(path)["global"]
-    table = table[table[columns.TOMOGRAM].isin(list(setting.tomograms))]
-    names = table[columns.TOMOGRAM].tolist()
-    pixel_sizes = table["rlnTomoTiltSeriesPixelSize"].to_numpy(dtype=np.float64)
-    sizes = table[["rlnTomoSizeX", "rlnTomoSizeY", "rlnTomoSizeZ"]].to_numpy(dtype=np.float64)
-    offset = 0.5 if setting.options.binned_by == "averaging" else 0.0
-    return Frames(names, pixel_sizes, setting.voxel_sizes(names) / pixel_sizes, sizes, offset)
 
 
 def _write_import_list(table: pd.DataFrame, rows: np.ndarray, folder: Path, absolute: bool) -> list[Written]:

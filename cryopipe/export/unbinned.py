@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from cryopipe.errors import DataError
+from cryopipe.export.options import TomogramRecord
 from cryopipe.export.particles import FloatArray, ParticleSet
 from cryopipe.export.writer import Setting
 from cryopipe.files.star import read_star
+
+_NAME = "rlnTomoName"
+_PIXEL_SIZE = "rlnTomoTiltSeriesPixelSize"
+_SIZES = ("rlnTomoSizeX", "rlnTomoSizeY", "rlnTomoSizeZ")
 
 
 @dataclass(frozen=True)
@@ -67,34 +73,44 @@ def frames_of(particles: ParticleSet, setting: Setting) -> Frames:
     Raises
     ------
     FileError, DataError
-        If the named tomograms.star cannot be read or lacks a tomogram or a column.
+        As `read_frames` does for the named tomograms.star.
     """
     names = [name for name in setting.tomograms if name in set(particles.tomograms)]
     records = [setting.tomograms[name] for name in names]
     voxel_sizes = np.array([record.voxel_size for record in records], dtype=np.float64)
     offset = 0.5 if setting.options.binned_by == "averaging" else 0.0
     if setting.options.relion_tomograms:
-        pixel_sizes, sizes = _from_project(setting.options.relion_tomograms, names)
-        return Frames(names, pixel_sizes, voxel_sizes / pixel_sizes, sizes, offset)
+        return read_frames(setting.options.relion_tomograms, names, setting)
     given = setting.options.tilt_series_pixel_size
     pixel_sizes = np.full(len(names), given) if given else voxel_sizes
     binnings = voxel_sizes / pixel_sizes
     shapes = np.array([record.shape_zyx[::-1] for record in records], dtype=np.float64).reshape(-1, 3)
-    sizes = 2 * np.ceil(shapes * binnings[:, None] / 2 - 1e-6)
+    sizes = _made_even(shapes * binnings[:, None])
     return Frames(names, pixel_sizes, binnings, sizes, offset)
 
 
-def _from_project(path: str, names: list[str]) -> tuple[FloatArray, FloatArray]:
+def read_frames(path: str | os.PathLike[str], names: list[str], setting: Setting) -> Frames:
+    """Read the unbinned frames of the named tomograms from a tomograms.star of RELION 4 or 5.
+
+    Sizes in unbinned pixels must agree with the tomogram's own shape: positions count from the centre of the
+    former, and a wrong size moves all of them. Binning leaves a remainder, and RELION wants even sizes, so that
+    less than one voxel of the tomogram, or one pixel to an even size, is no disagreement.
+
+    Raises
+    ------
+    FileError, DataError
+        If the file cannot be read, lacks a tomogram or a column, lists a tomogram twice, or holds a pixel size
+        or sizes that do not fit the tomogram.
+    """
     table = read_star(path).get("global", pd.DataFrame())
-    wanted = ["rlnTomoTiltSeriesPixelSize", "rlnTomoSizeX", "rlnTomoSizeY", "rlnTomoSizeZ"]
-    missing = [name for name in ("rlnTomoName", *wanted) if name not in table]
+    missing = [name for name in (_NAME, _PIXEL_SIZE, *_SIZES) if name not in table]
     if missing:
         raise DataError(
             f"has no {missing[0]} in data_global",
             file=path,
             remedy="name the tomograms.star of a RELION 4 or 5 project in export: relion_tomograms",
         )
-    table = table.set_index("rlnTomoName")
+    table = table.set_index(table[_NAME].astype(str))
     unknown = [name for name in names if name not in table.index]
     if unknown:
         raise DataError(
@@ -102,5 +118,49 @@ def _from_project(path: str, names: list[str]) -> tuple[FloatArray, FloatArray]:
             file=path,
             remedy="give the tomograms the same names in the tomogram table",
         )
-    values = table.loc[names, wanted].to_numpy(dtype=np.float64)
-    return values[:, 0], values[:, 1:]
+    twice = [name for name in names if (table.index == name).sum() > 1]
+    if twice:
+        raise DataError(
+            f"lists tomogram {twice[0]!r} {(table.index == twice[0]).sum()} times",
+            file=path,
+            remedy="keep one row of each tomogram in data_global",
+        )
+    numbers = table.loc[names, [_PIXEL_SIZE, *_SIZES]].apply(pd.to_numeric, errors="coerce")
+    values = numbers.to_numpy(dtype=np.float64).reshape(-1, 4)
+    for name, pixel_size, size in zip(names, values[:, 0], values[:, 1:], strict=True):
+        _check_frame(path, setting.tomograms[name], float(pixel_size), size)
+    offset = 0.5 if setting.options.binned_by == "averaging" else 0.0
+    return Frames(names, values[:, 0], setting.voxel_sizes(names) / values[:, 0], values[:, 1:], offset)
+
+
+def _check_frame(
+    path: str | os.PathLike[str], record: TomogramRecord, pixel_size: float, size: FloatArray
+) -> None:
+    """Refuse a frame (sizes x, y, z in unbinned pixels) that differs from the tomogram by a voxel or more."""
+    if not 0 < pixel_size < np.inf:
+        raise DataError(
+            f"tomogram {record.name!r} has {_PIXEL_SIZE} {pixel_size:g}",
+            file=path,
+            remedy="write the pixel size of its tilt series, in angstrom",
+        )
+    shape = np.array(record.shape_zyx[::-1], dtype=np.float64)
+    voxels = size * pixel_size / record.voxel_size
+    made_even = _made_even(shape * record.voxel_size / pixel_size)
+    if (size > 0).all() and ((np.abs(voxels - shape) < 1 - 1e-6) | (size == made_even)).all():
+        return
+    raise DataError(
+        f"tomogram {record.name!r} has rlnTomoSizeX, Y, Z {_by(size)} pixels of {pixel_size:g} A, that is "
+        f"{_by(np.round(voxels, 2))} voxels of {record.voxel_size:g} A, but {record.path} has {_by(shape)} voxels "
+        "(less than one voxel of difference is allowed)",
+        file=path,
+        remedy="correct the sizes there, or the tomogram or its voxel size in the tomogram table",
+    )
+
+
+def _made_even(size: FloatArray) -> FloatArray:
+    """Return the smallest even number of pixels that hold each size."""
+    return 2 * np.ceil(size / 2 - 1e-6)
+
+
+def _by(size: FloatArray) -> str:
+    return " x ".join(f"{value:.10g}" for value in size)
