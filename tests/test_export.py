@@ -29,13 +29,15 @@ from cryopipe.export import (
     TomogramRecord,
     export_particles,
     gather_particles,
+    relion5,
 )
 from cryopipe.export.boxes import cut_boxes, even_box_size
 from cryopipe.export.dynamo import dynamo_angles, rotation_from_dynamo_angles
+from cryopipe.export.unbinned import Frames
 from cryopipe.export.verification import verify
 from cryopipe.files.dynamo import read_dynamo_table, write_dynamo_table
 from cryopipe.files.mrc import open_volume, read_header, write_volume
-from cryopipe.files.star import read_particles, read_star, write_particles
+from cryopipe.files.star import read_particles, read_star, write_particles, write_star
 from cryopipe.files.tables import read_table, write_table
 from cryopipe.tomograms import Tomogram
 from cryopipe.volume.geometry import relion_angles
@@ -295,6 +297,108 @@ def test_relion_5_positions_in_the_frame_of_a_project(shared_data: Path, tmp_pat
         )
 
 
+def project_of(folder: Path, *rows: tuple[str, float, float, float, float]) -> Path:
+    """Write the tomograms.star of a project: name, pixel size, sizes x, y, z."""
+    names = [columns.TOMOGRAM, "rlnTomoTiltSeriesPixelSize", *(f"rlnTomoSize{axis}" for axis in "XYZ")]
+    write_star(folder / "tomograms.star", {"global": pd.DataFrame(rows, columns=names)})
+    return folder / "tomograms.star"
+
+
+@pytest.mark.parametrize("name", ["relion4", "relion5"])
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ((2.5, 320, 240, 80), "has rlnTomoSizeX, Y, Z 320 x 240 x 80 pixels of 2.5 A, that is 80 x 60 x 20 voxels "
+         "of 10 A, but ts_01.mrc has 80 x 60 x 40 voxels (less than one voxel of difference is allowed); correct "
+         "the sizes there, or the tomogram or its voxel size in the tomogram table"),
+        ((2.5, 320, 240, -999), "has rlnTomoSizeX, Y, Z 320 x 240 x -999 pixels of 2.5 A, that is 80 x 60 x -249.75"),
+        ((2.5, 324, 240, 160), "has rlnTomoSizeX, Y, Z 324 x 240 x 160 pixels of 2.5 A, that is 81 x 60 x 40"),
+        ((5.0, 320, 240, 160), "has rlnTomoSizeX, Y, Z 320 x 240 x 160 pixels of 5 A, that is 160 x 120 x 80 voxels"),
+        ((2.5, 320, 240, "None"), "has rlnTomoSizeX, Y, Z 320 x 240 x nan pixels of 2.5 A"),
+        ((0.0, 320, 240, 160), "has rlnTomoTiltSeriesPixelSize 0; write the pixel size of its tilt series, in angstrom"),
+    ],
+)  # fmt: skip
+def test_sizes_of_a_project_are_compared_with_the_tomogram(
+    name: str, row: tuple[float, ...], message: str, scene: Scene, tmp_path: Path
+) -> None:
+    project = project_of(tmp_path, ("ts_01", *row))
+    options = setting(formats=[name], relion_tomograms=str(project))
+    here = scene.gather()
+    with pytest.raises(DataError) as caught:
+        export_particles(here.select(np.flatnonzero(np.array(here.tomograms) == "ts_01")), options, tmp_path)
+    assert str(caught.value).startswith(f"{project}: tomogram 'ts_01' {message}")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / name).exists()
+
+
+def test_a_remainder_of_binning_is_no_disagreement(scene: Scene, tmp_path: Path) -> None:
+    """3838 pixels binned by 4 are 959 voxels and two pixels; RELION rounds, others cut off."""
+    project = project_of(
+        tmp_path, ("ts_01", 2.5, 323, 237, 161), ("007", 2.5, 320, 240, 160), ("ts_02", 2.5, 350, 250, 155)
+    )
+    options = setting(formats=["relion5"], relion_tomograms=str(project))
+    summary = export_particles(scene.gather(), options, tmp_path)
+    assert summary["position_error"].max() < 1e-4
+
+
+def test_a_tomogram_listed_twice_in_a_project(scene: Scene, tmp_path: Path) -> None:
+    rows = [("ts_01", 2.5, 320, 240, 160), ("007", 2.5, 320, 240, 160), ("ts_02", 2.5, 350, 250, 155)]
+    project = project_of(tmp_path, *rows, rows[0])
+    with pytest.raises(DataError) as caught:
+        export_particles(
+            scene.gather(), setting(formats=["relion5"], relion_tomograms=str(project)), tmp_path
+        )
+    assert str(caught.value) == (
+        f"{project}: lists tomogram 'ts_01' 2 times; keep one row of each tomogram in data_global"
+    )
+
+
+def test_reading_back_does_not_trust_the_sizes_that_were_written(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Positions and sizes that are wrong by the same number agree with each other."""
+    right = relion5.frames_of
+
+    def wrong(particles: ParticleSet, options: Setting) -> Frames:
+        frames = right(particles, options)
+        return replace(frames, sizes=frames.sizes * [1, 1, 2])
+
+    monkeypatch.setattr(relion5, "frames_of", wrong)
+    with pytest.raises(DataError, match=r"relion5/tomograms\.star: tomogram '.*' has rlnTomoSizeX, Y, Z"):
+        export_particles(scene.gather(), setting(formats=["relion5"]), tmp_path)
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_particles_outside_their_tomogram_are_in_no_file(
+    name: str, scene: Scene, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    gathered = scene.gather()
+    positions = gathered.positions.copy()
+    clustered = np.flatnonzero(gathered.clusters > 0)
+    for row, axis, place in zip(clustered[:4], (0, 1, 2, 2), (-0.6, 1e4, -0.01, 39.51), strict=True):
+        positions[row, axis] = place
+    positions[clustered[4]] = 0  # on the outermost voxel's centre: inside
+    last = np.array(SHAPES[gathered.tomograms[clustered[5]]][::-1]) - 1
+    positions[clustered[5]] = last
+    outside = set(clustered[:4])
+    table = gathered.table.copy()
+    for axis, column in enumerate(columns.COORDINATES):
+        table[column], table[columns.ORIGINS[axis]] = positions[:, axis], 0.0
+    moved = replace(gathered, positions=positions, table=table)
+    options = setting(formats=[name])
+    summary = export_particles(moved, options, tmp_path)
+    assert (summary["outside"] == 4).all()
+    assert caplog.messages[0] == "4 of 30 particles lie outside their tomogram and are not exported"
+    kept = np.array([row for row in clustered if row not in outside])
+    found = [WRITERS[name].read(Path(path), options) for path in summary["file"]]
+    for poses_found in found:
+        shapes = np.array([SHAPES[tomogram][::-1] for tomogram in poses_found.tomograms]).reshape(-1, 3)
+        assert ((poses_found.positions >= -1e-4) & (poses_found.positions <= shapes - 1 + 1e-4)).all()
+    whole = found[0] if name != "warp" else None
+    if whole is not None:
+        np.testing.assert_allclose(whole.positions, positions[kept], atol=1e-4)
+
+
 def test_columns_are_those_of_real_relion_files(scene: Scene, shared_data: Path, tmp_path: Path) -> None:
     export_particles(scene.gather(), setting(formats=["relion", "relion4", "relion5", "warp"]), tmp_path)
     metadata = shared_data / "metadata"
@@ -400,7 +504,7 @@ def test_no_particles_at_all(name: str, scene: Scene, tmp_path: Path) -> None:
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.floats(-180, 180), min_size=3, max_size=3),
-    st.lists(st.floats(-300, 3000), min_size=3, max_size=3),
+    st.lists(st.floats(5, 3000), min_size=3, max_size=3),
     st.lists(st.floats(-60, 60), min_size=3, max_size=3),
 )
 def test_every_format_keeps_every_pose(
@@ -413,9 +517,11 @@ def test_every_format_keeps_every_pose(
         table[columns.ORIGINS[i]] = shift[i]
     table[columns.VOXEL_SIZE] = 12.5
     folder = tmp_path_factory.mktemp("export")
-    summary = export_particles(
-        gather_particles(table, []), setting(formats=list(WRITERS), tilt_series_pixel_size=3.1), folder
-    )
+    whole = setting(formats=list(WRITERS), tilt_series_pixel_size=3.1)
+    large = replace(whole.tomograms["ts_02"], shape_zyx=(3010, 3010, 3010))
+    whole = replace(whole, tomograms={**whole.tomograms, "ts_02": large})
+    summary = export_particles(gather_particles(table, []), whole, folder)
+    assert (summary["outside"] == 0).all()
     assert summary["position_error"].max() < 1e-4
     assert summary["angle_error"].max() < 1e-3
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from cryopipe.errors import ConfigError
 from cryopipe.export.artiax import ArtiaxWriter
 from cryopipe.export.dynamo import DynamoWriter
 from cryopipe.export.options import Average, ExportOptions, Microscope, TomogramRecord
-from cryopipe.export.particles import ParticleSet, Poses, gather_particles
+from cryopipe.export.particles import ParticleSet, Poses, gather_particles, inside_tomograms
 from cryopipe.export.relion3 import Relion3Writer
 from cryopipe.export.relion5 import TiltSeriesWriter
 from cryopipe.export.verification import verify
@@ -48,9 +49,13 @@ WRITERS: dict[str, Writer] = {
 }
 """The formats by name; each writes into a folder of that name."""
 
+SUMMARY_COLUMNS = ["format", "file", "particles", "position_error", "angle_error", "outside"]
+
 
 def export_particles(particles: ParticleSet, setting: Setting, folder: Path) -> pd.DataFrame:
     """Write the particles in every format that the options ask for, and verify each file.
+
+    Particles that lie outside their tomogram, as a shift found on a face of it leaves some, are in no file.
 
     Parameters
     ----------
@@ -63,8 +68,9 @@ def export_particles(particles: ParticleSet, setting: Setting, folder: Path) -> 
 
     Returns
     -------
-    One row per file: format, file, particles, and the largest position_error (voxels) and angle_error
-    (degrees) found on reading it back.
+    One row per file: format, file, particles, the largest position_error (voxels) and angle_error (degrees)
+    found on reading it back, and outside, the number of particles left out of all files because they lie outside
+    their tomogram.
 
     Raises
     ------
@@ -74,6 +80,15 @@ def export_particles(particles: ParticleSet, setting: Setting, folder: Path) -> 
         If something cannot be written, or a file does not say what was meant.
     """
     check_tomograms(particles, setting)
+    inside = inside_tomograms(
+        particles, {name: record.shape_zyx for name, record in setting.tomograms.items()}
+    )
+    outside = int((~inside).sum())
+    if outside:
+        logger.warning(
+            "%d of %d particles lie outside their tomogram and are not exported", outside, len(particles)
+        )
+        particles = particles.select(np.flatnonzero(inside))
     summary = []
     for name in setting.options.formats:
         if name not in WRITERS:
@@ -83,6 +98,6 @@ def export_particles(particles: ParticleSet, setting: Setting, folder: Path) -> 
             meant = particles.select(written.rows)
             deviation = verify(written.path, meant, writer.read(written.path, setting))
             errors = round(deviation.position, 6), round(deviation.angle, 6)
-            summary.append((name, str(written.path), len(meant), *errors))
+            summary.append((name, str(written.path), len(meant), *errors, outside))
             logger.info("%s: %s particles", written.path, len(meant))
-    return pd.DataFrame(summary, columns=["format", "file", "particles", "position_error", "angle_error"])
+    return pd.DataFrame(summary, columns=SUMMARY_COLUMNS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,6 +69,28 @@ class ParticleSet(Poses):
     def voxel_sizes(self) -> FloatArray:
         """(n,) voxel sizes of the particles' tomograms, angstrom."""
         return self.table[columns.VOXEL_SIZE].to_numpy(dtype=np.float64)
+
+
+def inside_tomograms(
+    particles: ParticleSet, shapes_zyx: Mapping[str, tuple[int, int, int]]
+) -> NDArray[np.bool_]:
+    """Return (n,) whether each particle lies inside its tomogram.
+
+    Inside is what lies between the centres of the outermost voxels, so that it is inside in every frame:
+    RELION's whole voxels, unbinned pixels, Dynamo's continuous coordinates.
+
+    Parameters
+    ----------
+    particles
+        n particles.
+    shapes_zyx
+        Voxels of the tomograms, by name.
+    """
+    shapes = np.array([shapes_zyx[name][::-1] for name in particles.tomograms], dtype=np.float64).reshape(
+        -1, 3
+    )
+    places = particles.positions
+    return np.asarray(((places >= 0) & (places <= shapes - 1)).all(axis=1))
 
 
 def gather_particles(particles: pd.DataFrame, clusters: Sequence[pd.DataFrame]) -> ParticleSet:
