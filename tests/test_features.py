@@ -12,7 +12,7 @@ from cryopipe.errors import ConfigError, FileError
 from cryopipe.features import FeatureOptions, create_learner
 from cryopipe.features.box_source import BoxSource
 from cryopipe.features.distributed import Draws
-from cryopipe.features.embedding import embed_all, principal_components
+from cryopipe.features.embedding import MAPS_BYTES, embed_all, principal_components
 from cryopipe.features.networks.encoder import TransferEncoder, central_weight
 from cryopipe.features.networks.yopo import PUBLISHED_WIDTHS, Yopo, noisy_input
 from cryopipe.features.pretraining_boxes import HALF_TURNS, half_turned
@@ -130,7 +130,7 @@ def test_embedding_does_not_depend_on_the_batch(
 ) -> None:
     boxes = np.random.default_rng(0).normal(size=(9, 12, 12, 12)).astype(np.float32)
     whole = embed_all(network, BoxSource(boxes, CPU, 1.0), "test")
-    monkeypatch.setattr("cryopipe.features.embedding.VOXELS_AT_ONCE", 2 * 12**3)
+    monkeypatch.setitem(MAPS_BYTES, "cpu", 2 * 12**3 * 16 * 8)
     torch.testing.assert_close(
         embed_all(network, BoxSource(boxes, CPU, 1.0), "test"), whole, atol=2e-2, rtol=0
     )

@@ -8,13 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from cryopipe.errors import LearningError
-from cryopipe.features.box_source import RESIDENT_SHARE, BoxSource
+from cryopipe.features.box_source import BoxSource
 from cryopipe.features.devices import autocast, lay_out
 from cryopipe.features.distributed import gathered, share
 from cryopipe.progress import Progress
 
-VOXELS_AT_ONCE = 1_000_000
-"""Voxels of the boxes that go through a network at once, on a processor; a GPU takes 32 times as many."""
+MAPS_BYTES = {"cpu": 0.25e9, "cuda": 2e9}
+"""Bytes of a network's maps that are held at once, by the type of device.
+
+Libraries choose the order of a sum by the size of the batch (one box is a product of matrix and vector), so features
+differ in the last digits between batch sizes. The number of boxes at once therefore never follows `memory_gb`.
+"""
 _MAPS = 4
 """Maps of the first layer's size that are held at a time."""
 _ROWS = 50_000
@@ -65,11 +69,9 @@ def embed_all(network: nn.Module, source: BoxSource, what: str) -> Tensor:
 
 
 def _boxes_at_once(network: nn.Module, source: BoxSource) -> int:
-    """Return how many boxes go through the network at once: their maps fit into what the boxes leave of the ceiling."""
+    """Return how many boxes go through the network at once; see `MAPS_BYTES`."""
     bytes_per_voxel = _MAPS * 4 * max(getattr(network, "widths", (16,))[0], 1)
-    fitting = (1 - RESIDENT_SHARE) * source.memory_gb * 1e9 / bytes_per_voxel
-    most = VOXELS_AT_ONCE * (32 if source.device.type == "cuda" else 1)
-    return max(1, int(min(fitting, most)) // source.box_voxels)
+    return max(1, int(MAPS_BYTES[source.device.type] / bytes_per_voxel) // source.box_voxels)
 
 
 @dataclass(frozen=True)
