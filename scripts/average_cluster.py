@@ -8,7 +8,7 @@ from cryopipe import columns
 from cryopipe.averaging import AveragingOptions, align_cluster, fsc_blocks, particle_table
 from cryopipe.averaging.spectra import ChosenBoxes
 from cryopipe.features.centring import CentredBoxes
-from cryopipe.files.boxes import BoxStack
+from cryopipe.files.box_stacks import BoxStack
 from cryopipe.files.mrc import write_volume
 from cryopipe.files.star import read_particles, write_particles, write_star
 from cryopipe.job import run

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from cryopipe.evaluation import throughput
 from cryopipe.evaluation.hardware import describe_hardware
 from cryopipe.evaluation.pages import update_page
-from cryopipe.features.devices import has_fast_bfloat16
+from cryopipe.features.training.devices import has_fast_bfloat16
 from cryopipe.files.atomic import write_text
 from cryopipe.job import run
 from cryopipe.volume.device import choose_device

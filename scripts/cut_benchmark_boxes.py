@@ -8,7 +8,7 @@ import yaml
 from cryopipe.evaluation.benchmark_boxes import cut_boxes
 from cryopipe.evaluation.benchmark_plan import plan_from_mapping
 from cryopipe.evaluation.leaderboard import benchmark_phantoms
-from cryopipe.files.boxes import BoxWriter
+from cryopipe.files.box_stacks import BoxWriter
 from cryopipe.files.tables import write_table
 from cryopipe.job import run
 from cryopipe.volume.device import choose_device

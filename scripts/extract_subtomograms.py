@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cryopipe.columns import COORDINATES, PARTICLE
-from cryopipe.files.boxes import BoxWriter
+from cryopipe.files.box_stacks import BoxWriter
 from cryopipe.files.opening import open_tomogram
 from cryopipe.files.star import read_particles, write_particles
 from cryopipe.job import run

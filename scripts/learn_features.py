@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cryopipe.features import FeatureOptions, create_learner, learn_features
-from cryopipe.features.distributed import granted_gpus, is_first, relaunched, team
-from cryopipe.files.boxes import BoxStack
+from cryopipe.features.training.distributed import granted_gpus, is_first, relaunched, team
+from cryopipe.files.box_stacks import BoxStack
 from cryopipe.files.features import write_features
 from cryopipe.files.tables import write_table
 from cryopipe.job import run

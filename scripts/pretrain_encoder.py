@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import yaml
 
-from cryopipe.features.pretraining import pretrain
-from cryopipe.features.pretraining_boxes import phantoms_of
-from cryopipe.features.pretraining_recipe import recipe_from_mapping
-from cryopipe.features.transfer import save_encoder
+from cryopipe.features.learners.transfer import save_encoder
 from cryopipe.files.tables import write_table
 from cryopipe.job import run
+from cryopipe.pretraining.recipe import recipe_from_mapping
+from cryopipe.pretraining.run import pretrain
+from cryopipe.pretraining.training_boxes import phantoms_of
 from cryopipe.volume.device import choose_device
 
 if TYPE_CHECKING:

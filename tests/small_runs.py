@@ -15,7 +15,7 @@ import psutil
 import yaml
 
 from cryopipe.config import CHECKOUT
-from cryopipe.files.boxes import BoxStack
+from cryopipe.files.box_stacks import BoxStack
 from cryopipe.files.features import read_features
 from cryopipe.files.mrc import open_volume
 from cryopipe.files.star import read_particles

@@ -20,8 +20,7 @@ from cryopipe.averaging import (
     refine,
 )
 from cryopipe.averaging import spectra as spectra_module
-from cryopipe.averaging.band import Band
-from cryopipe.averaging.frames import centre_of_density, common_frame, transform_poses, turned
+from cryopipe.averaging.fourier_band import Band
 from cryopipe.averaging.search import (
     Grid,
     Poses,
@@ -32,6 +31,7 @@ from cryopipe.averaging.search import (
     shift_grid,
 )
 from cryopipe.averaging.spectra import ChosenBoxes, Spectra
+from cryopipe.averaging.superposition import centre_of_density, common_frame, transform_poses, turned
 from cryopipe.volume.fsc import fourier_shell_correlation
 from cryopipe.volume.geometry import (
     angular_distance,

@@ -31,10 +31,10 @@ from cryopipe.evaluation.leaderboard import (
     run_benchmark,
 )
 from cryopipe.evaluation.pages import update_page
-from cryopipe.files.boxes import BoxWriter
+from cryopipe.files.box_stacks import BoxWriter
 from cryopipe.files.mrc import write_volume
 from cryopipe.files.tables import write_table
-from cryopipe.simulation.boxes import BoxOptions
+from cryopipe.simulation.box_simulator import BoxOptions
 from cryopipe.simulation.phantoms import stock_phantoms
 
 FOLDER = Path(__file__).parents[1] / "config" / "benchmarks"

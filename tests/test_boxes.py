@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cryopipe.errors import DataError, FileError
-from cryopipe.files import boxes as boxes_module
-from cryopipe.files.boxes import BoxStack, BoxWriter
+from cryopipe.files import box_stacks as boxes_module
+from cryopipe.files.box_stacks import BoxStack, BoxWriter
 
 BOX = 4
 COUNTS = (5, 0, 3)

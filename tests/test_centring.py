@@ -9,8 +9,8 @@ import torch
 
 from cryopipe.features import FeatureOptions, Learner, learn_features
 from cryopipe.features import centring as centring_module
-from cryopipe.features.box_source import Boxes
 from cryopipe.features.centring import CentredBoxes, _common_profile, find_centres
+from cryopipe.features.training.box_source import Boxes
 
 CPU = torch.device("cpu")
 

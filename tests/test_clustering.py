@@ -10,9 +10,9 @@ from cryopipe import columns
 from cryopipe.clustering import ClusteringOptions, cluster_particles, find_clusters
 from cryopipe.clustering.calibration import agreement_temperature, calibrated_posteriors
 from cryopipe.clustering.dimensions import leading_components
-from cryopipe.clustering.duplicates import find_duplicates
+from cryopipe.clustering.duplicate_picks import find_duplicates
 from cryopipe.clustering.selection import Candidate, choose_count, half_set_stability
-from cryopipe.features.mixtures import fit_mixture, mixture_from_labels
+from cryopipe.mixtures.gaussian import fit_mixture, mixture_from_labels
 
 SIZES = (150, 60, 240)
 

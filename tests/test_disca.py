@@ -17,11 +17,10 @@ from sklearn.metrics import adjusted_rand_score
 
 from cryopipe.errors import LearningError
 from cryopipe.features import FeatureOptions, create_learner
-from cryopipe.features import disca as disca_module
-from cryopipe.features.box_source import BoxSource
-from cryopipe.features.disca import Disca
-from cryopipe.features.mixtures import Mixture, fit_mixture
-from cryopipe.features.training import (
+from cryopipe.features.learners import disca as disca_module
+from cryopipe.features.learners.disca import Disca
+from cryopipe.features.training.box_source import BoxSource
+from cryopipe.features.training.loop import (
     MOST_BAD_STEPS,
     categorical_hinge,
     cross_entropy,
@@ -32,6 +31,7 @@ from cryopipe.features.training import (
     train_epoch,
 )
 from cryopipe.files.weights import load_weights
+from cryopipe.mixtures.gaussian import Mixture, fit_mixture
 
 CPU = torch.device("cpu")
 TINY = FeatureOptions(

@@ -15,14 +15,14 @@ from scipy.spatial.transform import Rotation
 
 from cryopipe import columns
 from cryopipe.errors import DataError
-from cryopipe.evaluation.averages import read_averages, with_map_scores
-from cryopipe.evaluation.clustering import BACKGROUND, pair_clusters, score_clusters
-from cryopipe.evaluation.maps import fit_map
-from cryopipe.evaluation.matching import match_points
+from cryopipe.evaluation.average_scores import read_averages, with_map_scores
+from cryopipe.evaluation.cluster_scores import BACKGROUND, pair_clusters, score_clusters
+from cryopipe.evaluation.map_scores import fit_map
 from cryopipe.evaluation.options import EvaluationOptions
-from cryopipe.evaluation.picking import cluster_detection, recall_table, score_picking
-from cryopipe.evaluation.poses import score_poses
-from cryopipe.evaluation.tables import averages_table, clusters_table, contents_table, picking_table
+from cryopipe.evaluation.pick_scores import cluster_detection, recall_table, score_picking
+from cryopipe.evaluation.point_matching import match_points
+from cryopipe.evaluation.pose_scores import score_poses
+from cryopipe.evaluation.score_tables import averages_table, clusters_table, contents_table, picking_table
 from cryopipe.evaluation.truth import (
     NO_MATCH,
     SYMMETRY,

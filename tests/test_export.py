@@ -31,11 +31,11 @@ from cryopipe.export import (
     gather_particles,
     relion5,
 )
-from cryopipe.export.boxes import cut_boxes, even_box_size
-from cryopipe.export.dynamo import dynamo_angles, rotation_from_dynamo_angles
+from cryopipe.export.dynamo_writer import dynamo_angles, rotation_from_dynamo_angles
+from cryopipe.export.relion_boxes import cut_boxes, even_box_size
 from cryopipe.export.unbinned import Frames
 from cryopipe.export.verification import verify
-from cryopipe.files.dynamo import read_dynamo_table, write_dynamo_table
+from cryopipe.files.dynamo_table import read_dynamo_table, write_dynamo_table
 from cryopipe.files.mrc import open_volume, read_header, write_volume
 from cryopipe.files.star import read_particles, read_star, write_particles, write_star
 from cryopipe.files.tables import read_table, write_table

@@ -177,7 +177,7 @@ PROGRAM = """
 import contextlib, os, resource, sys
 import numpy as np, pandas as pd, torch
 from cryopipe.errors import FileError
-from cryopipe.files.boxes import BoxWriter
+from cryopipe.files.box_stacks import BoxWriter
 from cryopipe.files.features import write_features
 from cryopipe.files.mrc import write_volume
 from cryopipe.files.star import write_particles

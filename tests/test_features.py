@@ -10,16 +10,17 @@ from scipy.stats import kstest
 
 from cryopipe.errors import ConfigError, FileError
 from cryopipe.features import FeatureOptions, create_learner
-from cryopipe.features.box_source import BoxSource
-from cryopipe.features.distributed import Draws
-from cryopipe.features.embedding import MAPS_BYTES, embed_all, principal_components
+from cryopipe.features.embedding import MAPS_BYTES, embed_all
+from cryopipe.features.learners.transfer import load_encoder, save_encoder
 from cryopipe.features.networks.encoder import TransferEncoder, central_weight
 from cryopipe.features.networks.yopo import PUBLISHED_WIDTHS, Yopo, noisy_input
-from cryopipe.features.pretraining_boxes import HALF_TURNS, half_turned
-from cryopipe.features.rotations import turned_copies, uniform_rotations
-from cryopipe.features.transfer import load_encoder, save_encoder
+from cryopipe.features.training.augment import turned_copies, uniform_rotations
+from cryopipe.features.training.box_source import BoxSource
+from cryopipe.features.training.distributed import Draws
 from cryopipe.files.features import read_features, write_features
 from cryopipe.files.weights import load_weights, save_weights
+from cryopipe.mixtures.components import principal_components
+from cryopipe.pretraining.training_boxes import HALF_TURNS, half_turned
 from cryopipe.volume.rotate import rotate_volumes
 
 CPU = torch.device("cpu")

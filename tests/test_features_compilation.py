@@ -7,8 +7,8 @@ import logging
 import pytest
 import torch
 
-from cryopipe.features.compilation import WORTHWHILE_BOXES, compiled, pays
 from cryopipe.features.networks.yopo import Yopo
+from cryopipe.features.training.compilation import WORTHWHILE_BOXES, compiled, pays
 
 CPU = torch.device("cpu")
 SHAPE = (3, 1, 8, 8, 8)

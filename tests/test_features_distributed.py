@@ -10,7 +10,7 @@ import torch
 from test_disca import CPU
 
 from cryopipe.errors import LearningError
-from cryopipe.features.distributed import (
+from cryopipe.features.training.distributed import (
     Draws,
     gathered,
     granted_gpus,
@@ -28,8 +28,9 @@ sys.path.insert(0, {tests!r})
 from dataclasses import replace
 from pathlib import Path
 from test_disca import TINY, learner, two_kinds
-from cryopipe.features import devices, learn_features
-from cryopipe.features.distributed import is_first, processes, relaunched, team
+from cryopipe.features import learn_features
+from cryopipe.features.training import devices
+from cryopipe.features.training.distributed import is_first, processes, relaunched, team
 out = Path({out!r})
 torch.set_num_threads(1)
 # In single precision, so that what differs is the order of sums alone.
@@ -101,7 +102,7 @@ def test_shares_cover_all_and_draw_what_one_would(
     expected = [whole.normal(2), whole.uniform(4)]
     parts = []
     for rank in range(number_of_processes):
-        monkeypatch.setattr("cryopipe.features.distributed.processes", lambda: number_of_processes)
+        monkeypatch.setattr("cryopipe.features.training.distributed.processes", lambda: number_of_processes)
         monkeypatch.setattr("torch.distributed.get_rank", lambda rank=rank: rank)
         monkeypatch.setattr("torch.distributed.get_world_size", lambda: number_of_processes)
         draws = Draws(torch.Generator().manual_seed(3), count)

@@ -14,17 +14,17 @@ import torch
 from test_disca import CPU, TINY, two_kinds, without_clock
 
 from cryopipe.features import create_learner
-from cryopipe.features.box_source import BoxSource
-from cryopipe.files.boxes import BoxStack, BoxWriter
+from cryopipe.features.training.box_source import BoxSource
+from cryopipe.files.box_stacks import BoxStack, BoxWriter
 
 PROGRAM = """
 import sys, torch
 from pathlib import Path
-from cryopipe.features.box_source import BoxSource
+from cryopipe.features.training.box_source import BoxSource
 from cryopipe.features.embedding import embed_all
 from cryopipe.features.networks.yopo import Yopo
-from cryopipe.features.training import cross_entropy, smoothed_targets, train_epoch
-from cryopipe.files.boxes import BoxStack
+from cryopipe.features.training.loop import cross_entropy, smoothed_targets, train_epoch
+from cryopipe.files.box_stacks import BoxStack
 
 def peak():
     line = next(l for l in Path("/proc/self/status").read_text().splitlines() if l.startswith("VmHWM"))
@@ -87,7 +87,7 @@ def test_training_is_the_same_from_memory_and_from_files(
     tmp_path: Path, bfloat16: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Bit for bit, in either number format, whichever of them this processor prefers: batches are equal, so sums are.
-    monkeypatch.setattr("cryopipe.features.devices.has_fast_bfloat16", lambda device: bfloat16)
+    monkeypatch.setattr("cryopipe.features.training.devices.has_fast_bfloat16", lambda device: bfloat16)
     boxes, _ = two_kinds(30)
     options = replace(TINY, iterations=1)
     with BoxWriter(tmp_path / "b.h5", 12, 10.0, (-60, 60), "a") as writer:

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 
-from cryopipe.features import mixtures
-from cryopipe.features.matching import agreement, match_labels
-from cryopipe.features.mixtures import choose_mixture, feasible_counts, fit_mixture, mixture_from_labels
-from cryopipe.features.separation import separation_index
+from cryopipe.mixtures import gaussian as mixtures
+from cryopipe.mixtures.gaussian import choose_mixture, feasible_counts, fit_mixture, mixture_from_labels
+from cryopipe.mixtures.label_matching import agreement, match_labels
+from cryopipe.mixtures.separation import separation_index
 
 
 def planted(count: int, per_cluster: int, dimensions: int, seed: int) -> tuple[torch.Tensor, np.ndarray]:

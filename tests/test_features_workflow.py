@@ -10,7 +10,7 @@ import pytest
 from test_disca import CPU, learner, two_kinds
 from test_workflow import make_dataset, snakemake
 
-from cryopipe.files.boxes import BoxWriter
+from cryopipe.files.box_stacks import BoxWriter
 from cryopipe.files.features import read_features
 
 FEATURES = "results/features/features.npz"

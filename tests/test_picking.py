@@ -19,7 +19,7 @@ from scipy.spatial import cKDTree
 
 from cryopipe.columns import COORDINATES
 from cryopipe.errors import DataError
-from cryopipe.evaluation.matching import match_points
+from cryopipe.evaluation.point_matching import match_points
 from cryopipe.files.mrc import open_volume, write_volume
 from cryopipe.files.star import read_particles
 from cryopipe.picking import PickOptions, Picks, pick_particles

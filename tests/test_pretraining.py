@@ -9,10 +9,10 @@ import torch
 import yaml
 
 from cryopipe.errors import ConfigError, SimulationError
-from cryopipe.features import pretraining
-from cryopipe.features.pretraining import PretrainingRun, pretrain
-from cryopipe.features.pretraining_boxes import TrainingBoxes, phantoms_of
-from cryopipe.features.pretraining_recipe import ClassSet, Recipe, Stage, recipe_from_mapping
+from cryopipe.pretraining import run as pretraining
+from cryopipe.pretraining.recipe import ClassSet, Recipe, Stage, recipe_from_mapping
+from cryopipe.pretraining.run import PretrainingRun, pretrain
+from cryopipe.pretraining.training_boxes import TrainingBoxes, phantoms_of
 
 CPU = torch.device("cpu")
 RECIPES = sorted((Path(__file__).parents[1] / "config/pretraining").glob("*.yaml"))

@@ -17,7 +17,7 @@ import yaml
 
 from cryopipe.columns import COORDINATES
 from cryopipe.config import CHECKOUT
-from cryopipe.evaluation.matching import match_points
+from cryopipe.evaluation.point_matching import match_points
 from cryopipe.evaluation.truth import centres
 from cryopipe.files.mrc import open_volume
 from cryopipe.files.star import read_particles

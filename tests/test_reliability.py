@@ -23,7 +23,7 @@ from cryopipe.evaluation.reliability import (
 )
 from cryopipe.evaluation.reliability_tables import posterior_section, reliability_table
 from cryopipe.features import FeatureOptions
-from cryopipe.features.transfer import Transfer
+from cryopipe.features.learners.transfer import Transfer
 
 CPU = torch.device("cpu")
 

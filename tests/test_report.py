@@ -28,7 +28,7 @@ from cryopipe.files.star import write_particles, write_star
 from cryopipe.files.tables import write_table
 from cryopipe.report.charts import Line, line_chart, number_axis
 from cryopipe.report.content import cost_rows, page_content, tomogram_pictures
-from cryopipe.report.embedding import embed_in_plane
+from cryopipe.report.embedding_chart import embed_in_plane
 from cryopipe.report.isosurface import contour_level, object_radius, render_isosurface
 from cryopipe.report.options import ReportOptions
 from cryopipe.report.page import render_page

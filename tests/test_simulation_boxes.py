@@ -12,9 +12,9 @@ from scipy.spatial.transform import Rotation
 
 from cryopipe.errors import SimulationError
 from cryopipe.simulation import EXAMPLES, AssemblySpec, BoxOptions, BoxSimulator, Phantom, phantom
+from cryopipe.simulation.box_transfer import box_transfer, mean_power
 from cryopipe.simulation.optics import Optics, contrast_transfer, electron_wavelength, tilt_angles
 from cryopipe.simulation.rendering import random_matrices
-from cryopipe.simulation.transfer import box_transfer, mean_power
 from cryopipe.volume.fsc import fourier_shell_correlation
 from cryopipe.volume.rotate import rotate_volumes
 from cryopipe.volume.wedge import wedge_mask

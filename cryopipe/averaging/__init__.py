@@ -2,6 +2,6 @@
 
 from cryopipe.averaging.alignment import AlignmentResult, align_cluster, refine
 from cryopipe.averaging.options import AveragingOptions
-from cryopipe.averaging.tables import fsc_blocks, particle_table
+from cryopipe.averaging.particle_table import fsc_blocks, particle_table
 
 __all__ = ["AlignmentResult", "AveragingOptions", "align_cluster", "fsc_blocks", "particle_table", "refine"]

@@ -13,14 +13,14 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from cryopipe.averaging.averages import fsc_weighted, wedge_compensated_average, wedge_compensated_sums
-from cryopipe.averaging.band import Band
-from cryopipe.averaging.frames import common_frame, transform_poses, turned
+from cryopipe.averaging.context import Setting
+from cryopipe.averaging.fourier_band import Band
 from cryopipe.averaging.halfset import HalfSet
 from cryopipe.averaging.options import AveragingOptions
 from cryopipe.averaging.resolution import Resolution, measure_resolution
 from cryopipe.averaging.search import Grid, Poses
-from cryopipe.averaging.setting import Setting
 from cryopipe.averaging.spectra import Boxes, Spectra
+from cryopipe.averaging.superposition import common_frame, transform_poses, turned
 from cryopipe.volume.fsc import FSC, CorrectedFSC, fourier_shell_correlation, resolution_at
 
 logger = logging.getLogger(__name__)

@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cryopipe.averaging.band import Band
+from cryopipe.averaging.fourier_band import Band
+from cryopipe.averaging.initial_model import add_symmetric, noise_from_power
 from cryopipe.averaging.search import Grid, Poses, Reference, best_on_grid, refine_poses
 from cryopipe.averaging.spectra import Spectra, batches
-from cryopipe.averaging.start import add_symmetric, noise_from_power
 from cryopipe.progress import Progress
 
 logger = logging.getLogger(__name__)

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cryopipe.averaging.band import Band
-from cryopipe.averaging.frames import NoiseAgreement, common_frame, noise_agreement
+from cryopipe.averaging.fourier_band import Band
 from cryopipe.averaging.search import Poses
+from cryopipe.averaging.superposition import NoiseAgreement, common_frame, noise_agreement
 from cryopipe.volume.fsc import CorrectedFSC, corrected_fsc, resolution_at
 
 logger = logging.getLogger(__name__)

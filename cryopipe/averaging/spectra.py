@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cryopipe.averaging.band import Band
+from cryopipe.averaging.fourier_band import Band
 from cryopipe.volume.fsc import shell_indices
 from cryopipe.volume.wedge import measured, wedge_mask
 

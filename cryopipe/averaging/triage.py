@@ -14,10 +14,10 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from cryopipe import columns
-from cryopipe.averaging.band import Band
-from cryopipe.averaging.frames import common_frame, transform_poses, turned
+from cryopipe.averaging.fourier_band import Band
 from cryopipe.averaging.options import AveragingOptions
 from cryopipe.averaging.search import Poses
+from cryopipe.averaging.superposition import common_frame, transform_poses, turned
 from cryopipe.volume.fourier import fourier_rescale, low_pass
 from cryopipe.volume.geometry import relion_angles, rotation_from_relion_angles
 from cryopipe.volume.masks import radius_grid, sphere_mask

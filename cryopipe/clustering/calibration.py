@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from cryopipe.features.mixtures import SEARCH_POINTS, Mixture, refine_mixture
+from cryopipe.mixtures.gaussian import SEARCH_POINTS, Mixture, refine_mixture
 
 DIVISIONS = 3
 """Times that the particles are divided into halves."""

@@ -16,7 +16,7 @@ from cryopipe.clustering.dimensions import leading_components
 from cryopipe.clustering.options import ClusteringOptions
 from cryopipe.clustering.selection import choose_count, fit_candidates
 from cryopipe.columns import NOISE_CLASS
-from cryopipe.features.mixtures import Mixture
+from cryopipe.mixtures.gaussian import Mixture
 
 logger = logging.getLogger(__name__)
 

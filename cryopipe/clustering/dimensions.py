@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from cryopipe.features.embedding import principal_components
+from cryopipe.mixtures.components import principal_components
 
 VARIANCE_SHARE = 0.95
 """Of 0.90, 0.95, 0.98 and 1, on phantoms of 1 to 12 classes at several noise levels, the one that found the most true

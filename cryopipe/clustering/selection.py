@@ -9,7 +9,7 @@ from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
 from cryopipe.clustering.options import ClusteringOptions
-from cryopipe.features.mixtures import SEARCH_POINTS, Mixture, feasible_counts, fit_mixture
+from cryopipe.mixtures.gaussian import SEARCH_POINTS, Mixture, feasible_counts, fit_mixture
 
 HALVINGS = 3
 """Times that the particles are divided into halves for the stability."""

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from cryopipe.columns import CLASS, COORDINATES, PARTICLE
 from cryopipe.errors import FileError
 from cryopipe.evaluation.benchmark_plan import BenchmarkPlan
-from cryopipe.files.boxes import BoxStack, BoxWriter
+from cryopipe.files.box_stacks import BoxStack, BoxWriter
 from cryopipe.files.tables import read_table
-from cryopipe.simulation.boxes import BoxOptions, BoxSimulator, SimulatedBoxes, random_in_ball
+from cryopipe.simulation.box_simulator import BoxOptions, BoxSimulator, SimulatedBoxes, random_in_ball
 from cryopipe.simulation.phantoms import Phantom
 from cryopipe.simulation.tomogram import simulate_tomogram
 from cryopipe.subtomograms import SubtomogramOptions, extract_subtomograms

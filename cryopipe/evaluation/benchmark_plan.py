@@ -11,7 +11,7 @@ from cryopipe.config import section_of
 from cryopipe.errors import ConfigError
 from cryopipe.features import LEARNERS
 from cryopipe.features.options import FeatureOptions
-from cryopipe.simulation.boxes import BoxOptions
+from cryopipe.simulation.box_simulator import BoxOptions
 from cryopipe.simulation.options import SimulationOptions
 
 SIZES = ("reduced", "full")

@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 from cryopipe.clustering import ClusteringOptions, find_clusters
 from cryopipe.evaluation.benchmark_boxes import BoxSet, FloatArray, measure_snr, simulate_set
 from cryopipe.evaluation.benchmark_plan import BenchmarkPlan, Condition, Size
-from cryopipe.evaluation.clustering import score_clusters
+from cryopipe.evaluation.cluster_scores import score_clusters
 from cryopipe.evaluation.hardware import peak_memory
 from cryopipe.features import Learner, create_learner
 from cryopipe.progress import Progress

@@ -15,7 +15,7 @@ from cryopipe.clustering import ClusteringOptions, find_clusters
 from cryopipe.columns import NOISE_CLASS
 from cryopipe.evaluation.benchmark_boxes import FloatArray, simulate_set
 from cryopipe.features import Learner
-from cryopipe.simulation.boxes import BoxOptions
+from cryopipe.simulation.box_simulator import BoxOptions
 from cryopipe.simulation.phantoms import Phantom, stock_phantoms
 
 logger = logging.getLogger(__name__)

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from cryopipe.features.box_source import BoxSource
-from cryopipe.features.compilation import compiled
-from cryopipe.features.devices import has_fast_bfloat16
 from cryopipe.features.embedding import embed_all
-from cryopipe.features.mixtures import choose_mixture
 from cryopipe.features.networks.encoder import TransferEncoder
 from cryopipe.features.networks.yopo import Yopo, noisy_input
 from cryopipe.features.options import FeatureOptions
-from cryopipe.features.training import LOSSES, smoothed_targets, train_epoch
+from cryopipe.features.training.box_source import BoxSource
+from cryopipe.features.training.compilation import compiled
+from cryopipe.features.training.devices import has_fast_bfloat16
+from cryopipe.features.training.loop import LOSSES, smoothed_targets, train_epoch
+from cryopipe.mixtures.gaussian import choose_mixture
 
 BOX_SIZE = 24
 BATCH_SIZE = 64

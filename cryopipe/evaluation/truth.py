@@ -12,7 +12,7 @@ import pandas as pd
 
 from cryopipe import columns
 from cryopipe.errors import DataError
-from cryopipe.evaluation.matching import Matches, match_points
+from cryopipe.evaluation.point_matching import Matches, match_points
 from cryopipe.simulation.assemblies import draw_spec
 from cryopipe.simulation.phantoms import EXAMPLES
 from cryopipe.simulation.tomogram import SPECIES

@@ -13,9 +13,9 @@ import pandas as pd
 
 from cryopipe.errors import ConfigError
 from cryopipe.export.artiax import ArtiaxWriter
-from cryopipe.export.dynamo import DynamoWriter
+from cryopipe.export.dynamo_writer import DynamoWriter
 from cryopipe.export.options import Average, ExportOptions, Microscope, TomogramRecord
-from cryopipe.export.particles import ParticleSet, Poses, gather_particles, inside_tomograms
+from cryopipe.export.particle_set import ParticleSet, Poses, gather_particles, inside_tomograms
 from cryopipe.export.relion3 import Relion3Writer
 from cryopipe.export.relion5 import TiltSeriesWriter
 from cryopipe.export.verification import verify

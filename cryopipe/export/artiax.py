@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from cryopipe import columns
-from cryopipe.export.particles import ParticleSet, Poses
+from cryopipe.export.particle_set import ParticleSet, Poses
 from cryopipe.export.writer import Setting, Written, rows_in_clusters
 from cryopipe.files.star import read_particles, write_particles
 from cryopipe.files.tables import write_table

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from cryopipe import columns
 from cryopipe.errors import DataError
-from cryopipe.export.boxes import cut_boxes, even_box_size
-from cryopipe.export.particles import FloatArray, ParticleSet, Poses
+from cryopipe.export.particle_set import FloatArray, ParticleSet, Poses
+from cryopipe.export.relion_boxes import cut_boxes, even_box_size
 from cryopipe.export.writer import Setting, Written, rows_in_clusters
 from cryopipe.files.mrc import open_volume, write_volume
 from cryopipe.files.star import read_star, write_particles

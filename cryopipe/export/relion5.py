@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from cryopipe import columns
-from cryopipe.export.particles import FloatArray, ParticleSet, Poses
+from cryopipe.export.particle_set import FloatArray, ParticleSet, Poses
 from cryopipe.export.unbinned import Frames, frames_of, read_frames
 from cryopipe.export.writer import Setting, Written, rows_in_clusters
 from cryopipe.files.names import absolute_name

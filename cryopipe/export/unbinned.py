@@ -10,7 +10,7 @@ import pandas as pd
 
 from cryopipe.errors import DataError
 from cryopipe.export.options import TomogramRecord
-from cryopipe.export.particles import FloatArray, ParticleSet
+from cryopipe.export.particle_set import FloatArray, ParticleSet
 from cryopipe.export.writer import Setting
 from cryopipe.files.star import read_star
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cryopipe.errors import DataError
-from cryopipe.export.particles import Poses
+from cryopipe.export.particle_set import Poses
 
 POSITION_LIMIT = 0.1
 """Voxels of the tomogram."""

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from cryopipe import columns
-from cryopipe.export.particles import ParticleSet, Poses
+from cryopipe.export.particle_set import ParticleSet, Poses
 from cryopipe.export.writer import Setting, Written, rows_in_clusters
 from cryopipe.files.star import read_particles, write_star
 from cryopipe.volume.geometry import relion_angles, rotation_from_relion_angles

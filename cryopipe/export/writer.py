@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cryopipe import columns
 from cryopipe.errors import DataError
 from cryopipe.export.options import Average, ExportOptions, Microscope, TomogramRecord
-from cryopipe.export.particles import ParticleSet, Poses
+from cryopipe.export.particle_set import ParticleSet, Poses
 
 
 @dataclass(frozen=True)

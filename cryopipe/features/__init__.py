@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 
 from cryopipe.errors import ConfigError
-from cryopipe.features.disca import Disca
 from cryopipe.features.learner import Learner
+from cryopipe.features.learners.disca import Disca
+from cryopipe.features.learners.transfer import Transfer
 from cryopipe.features.learning import LearnedFeatures, learn_features
 from cryopipe.features.options import FeatureOptions
-from cryopipe.features.transfer import Transfer
 
 LEARNERS: dict[str, type[Learner]] = {"disca": Disca, "transfer": Transfer}
 

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cryopipe.features.box_source import Boxes
+from cryopipe.features.training.box_source import Boxes
 from cryopipe.progress import Progress
 
 PROFILE_BOXES = 2000

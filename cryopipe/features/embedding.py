@@ -1,16 +1,14 @@
-"""A network applied to many boxes, and features reduced to their principal components."""
+"""A network applied to many boxes."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from cryopipe.errors import LearningError
-from cryopipe.features.box_source import BoxSource
-from cryopipe.features.devices import autocast, lay_out
-from cryopipe.features.distributed import gathered, share
+from cryopipe.features.training.box_source import BoxSource
+from cryopipe.features.training.devices import autocast, lay_out
+from cryopipe.features.training.distributed import gathered, share
 from cryopipe.progress import Progress
 
 MAPS_BYTES = {"cpu": 0.25e9, "cuda": 2e9}
@@ -21,8 +19,6 @@ differ in the last digits between batch sizes. The number of boxes at once there
 """
 _MAPS = 4
 """Maps of the first layer's size that are held at a time."""
-_ROWS = 50_000
-"""Features that are turned to double precision at a time."""
 
 
 def embed_all(network: nn.Module, source: BoxSource, what: str) -> Tensor:
@@ -72,46 +68,3 @@ def _boxes_at_once(network: nn.Module, source: BoxSource) -> int:
     """Return how many boxes go through the network at once; see `MAPS_BYTES`."""
     bytes_per_voxel = _MAPS * 4 * max(getattr(network, "widths", (16,))[0], 1)
     return max(1, int(MAPS_BYTES[source.device.type] / bytes_per_voxel) // source.box_voxels)
-
-
-@dataclass(frozen=True)
-class Projection:
-    """Principal components: `(features - mean) @ axes`.
-
-    Attributes
-    ----------
-    mean
-        (width,).
-    axes
-        (width, d), scaled so that the first component has variance 1.
-    """
-
-    mean: Tensor
-    axes: Tensor
-
-    def apply(self, features: Tensor) -> Tensor:
-        """Return (n, d) components of `features` (n, width)."""
-        return (features - self.mean) @ self.axes
-
-
-def principal_components(features: Tensor, count: int) -> Projection:
-    """Return the leading principal components of `features` (n, width).
-
-    There are at most `count`, and fewer for few particles: a covariance in d dimensions cannot be told from fewer
-    than some ten particles per dimension.
-    """
-    particles, width = features.shape
-    dimensions = max(1, min(count, width, particles // 10))
-    mean = features.mean(dim=0, dtype=torch.float64)
-    covariance = torch.zeros(width, width, dtype=torch.float64, device=features.device)
-    for part in features.split(_ROWS):
-        offsets = part.double() - mean
-        covariance += offsets.T @ offsets / max(1, particles - 1)
-    variances, axes = torch.linalg.eigh(covariance)
-    axes = axes[:, -dimensions:].flip(1)
-    # An eigenvector's sign is arbitrary; the largest entry is made positive so that results repeat.
-    largest = axes.gather(0, axes.abs().argmax(dim=0, keepdim=True))
-    scale = variances[-1].clamp(min=1e-12).sqrt()
-    return Projection(
-        mean.to(features.dtype), (axes * largest.sign() / scale).to(features.dtype).contiguous()
-    )

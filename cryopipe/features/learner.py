@@ -11,8 +11,8 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from cryopipe.features.box_source import Boxes
 from cryopipe.features.options import FeatureOptions
+from cryopipe.features.training.box_source import Boxes
 
 
 class Learner(ABC):

@@ -10,13 +10,13 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from cryopipe.features.box_source import Boxes
 from cryopipe.features.centring import CentredBoxes, Centring, find_centres
-from cryopipe.features.distributed import shared
-from cryopipe.features.embedding import principal_components
 from cryopipe.features.learner import Learner
-from cryopipe.features.mixtures import choose_mixture
 from cryopipe.features.options import FeatureOptions
+from cryopipe.features.training.box_source import Boxes
+from cryopipe.features.training.distributed import shared
+from cryopipe.mixtures.components import principal_components
+from cryopipe.mixtures.gaussian import choose_mixture
 
 MOST_KINDS = 8
 """Particles are centred by up to this many kinds; finer ones have much the same profile."""

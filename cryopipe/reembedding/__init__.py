@@ -1,8 +1,8 @@
 """Averages put back into the tomograms, at the particles' positions and orientations."""
 
 from cryopipe.reembedding.options import ReembeddingOptions
+from cryopipe.reembedding.placed_particles import artiax_table, choose_particles, poses_of_table
 from cryopipe.reembedding.placement import Reembedded, reembed
-from cryopipe.reembedding.tables import artiax_table, choose_particles, poses_of_table
 from cryopipe.reembedding.templates import Template, make_template
 
 __all__ = [

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cryopipe import columns
 from cryopipe.progress import Progress
-from cryopipe.reembedding.tables import FloatArray, poses_of_table
+from cryopipe.reembedding.placed_particles import FloatArray, poses_of_table
 from cryopipe.reembedding.templates import Template
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ import pandas as pd
 from cryopipe import columns
 from cryopipe.report.cards import cluster_card
 from cryopipe.report.curves import history_charts, selection_charts
-from cryopipe.report.embedding import embed_in_plane
+from cryopipe.report.embedding_chart import embed_in_plane
 from cryopipe.report.options import ReportOptions
 from cryopipe.report.palette import cluster_colour, cluster_marker
 from cryopipe.report.pictures import SlicePicture, slice_picture

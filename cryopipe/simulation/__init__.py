@@ -2,7 +2,7 @@
 
 from cryopipe.simulation.assemblies import AssemblySpec
 from cryopipe.simulation.box_options import BoxOptions
-from cryopipe.simulation.boxes import BoxSimulator, SimulatedBoxes
+from cryopipe.simulation.box_simulator import BoxSimulator, SimulatedBoxes
 from cryopipe.simulation.maps import phantom_from_density, read_map, read_maps
 from cryopipe.simulation.options import SimulationOptions
 from cryopipe.simulation.output import write_tomogram

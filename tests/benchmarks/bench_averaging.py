@@ -24,9 +24,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from aligned_sets import BoxSet, pose_errors
 
 from cryopipe.averaging import AlignmentResult, AveragingOptions, align_cluster
-from cryopipe.averaging.band import Band
-from cryopipe.averaging.frames import common_frame, turned
+from cryopipe.averaging.fourier_band import Band
 from cryopipe.averaging.search import Poses
+from cryopipe.averaging.superposition import common_frame, turned
 from cryopipe.volume.fsc import fourier_shell_correlation, resolution_at
 from cryopipe.volume.geometry import random_rotations
 from cryopipe.volume.masks import sphere_mask

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from cryopipe.errors import ConfigError
-from cryopipe.features.distributed import Draws
+from cryopipe.features.training.distributed import Draws
 
 PUBLISHED_WIDTHS = (64, 80, 96, 112, 128, 144, 160, 176, 192, 208)
 SILENCED = 0.5

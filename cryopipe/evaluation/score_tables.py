@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 
 from cryopipe import columns
-from cryopipe.evaluation.clustering import BACKGROUND, score_clusters
-from cryopipe.evaluation.picking import (
+from cryopipe.evaluation.cluster_scores import BACKGROUND, score_clusters
+from cryopipe.evaluation.pick_scores import (
     ALL,
     DetectionScore,
     cluster_detection,
     recall_table,
     score_picking,
 )
-from cryopipe.evaluation.poses import score_poses
+from cryopipe.evaluation.pose_scores import score_poses
 from cryopipe.evaluation.truth import NO_MATCH, TRUE_CLASS, TRUE_INDEX, MatchedParticles, centres, symmetry_of
 from cryopipe.volume.geometry import rotation_from_relion_angles, symmetry_rotations
 

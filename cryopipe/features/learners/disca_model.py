@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import torch
 
 from cryopipe.errors import FileError
-from cryopipe.features.embedding import Projection
+from cryopipe.features.learners.transfer import SHIPPED_WEIGHTS, load_encoder
 from cryopipe.features.networks.encoder import TransferEncoder
 from cryopipe.features.networks.yopo import Yopo
 from cryopipe.features.options import FeatureOptions
-from cryopipe.features.transfer import SHIPPED_WEIGHTS, load_encoder
 from cryopipe.files.weights import load_weights, save_weights
+from cryopipe.mixtures.components import Projection
 
 KIND = "disca"
 RANDOM = "random"

@@ -24,18 +24,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cryopipe.errors import FileError
-from cryopipe.features.box_source import Boxes, BoxSource
-from cryopipe.features.compilation import compiled, pays
-from cryopipe.features.disca_state import Best, DiscaState, read_checkpoint, write_checkpoint
-from cryopipe.features.disca_steps import clustered, fitted_head
-from cryopipe.features.distributed import is_first, normalise_together, shared
-from cryopipe.features.embedding import Projection, embed_all, principal_components
+from cryopipe.features.embedding import embed_all
 from cryopipe.features.learner import Learner
-from cryopipe.features.matching import agreement
-from cryopipe.features.mixtures import Mixture
-from cryopipe.features.model import DiscaModel, build_model, load_model, save_model
+from cryopipe.features.learners.disca_model import DiscaModel, build_model, load_model, save_model
+from cryopipe.features.learners.disca_state import Best, DiscaState, read_checkpoint, write_checkpoint
+from cryopipe.features.learners.disca_steps import clustered, fitted_head
 from cryopipe.features.networks.yopo import noisy_input
-from cryopipe.features.training import LOSSES, smoothed_targets, train_epoch
+from cryopipe.features.training.box_source import Boxes, BoxSource
+from cryopipe.features.training.compilation import compiled, pays
+from cryopipe.features.training.distributed import is_first, normalise_together, shared
+from cryopipe.features.training.loop import LOSSES, smoothed_targets, train_epoch
+from cryopipe.mixtures.components import Projection, principal_components
+from cryopipe.mixtures.gaussian import Mixture
+from cryopipe.mixtures.label_matching import agreement
 
 logger = logging.getLogger(__name__)
 Forward = Callable[[Tensor], Tensor]

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from cryopipe.errors import one_line
-from cryopipe.features.devices import autocast, lay_out
-from cryopipe.features.distributed import processes
+from cryopipe.features.training.devices import autocast, lay_out
+from cryopipe.features.training.distributed import processes
 
 logger = logging.getLogger(__name__)
 

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cryopipe.errors import FileError
-from cryopipe.features.embedding import Projection
-from cryopipe.features.mixtures import Mixture
-from cryopipe.features.training import optimiser_tensors, restore_optimiser
+from cryopipe.features.training.loop import optimiser_tensors, restore_optimiser
 from cryopipe.files.weights import load_weights, save_weights
+from cryopipe.mixtures.components import Projection
+from cryopipe.mixtures.gaussian import Mixture
 
 
 @dataclass

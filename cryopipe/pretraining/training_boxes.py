@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cryopipe.features.pretraining_recipe import ClassSet, Stage
+from cryopipe.pretraining.recipe import ClassSet, Stage
 from cryopipe.simulation.box_options import BoxOptions
-from cryopipe.simulation.boxes import BoxSimulator
+from cryopipe.simulation.box_simulator import BoxSimulator
 from cryopipe.simulation.maps import read_named_maps
 from cryopipe.simulation.phantoms import Phantom, filler_phantoms, stock_phantoms
 from cryopipe.simulation.rendering import ParticleRenderer

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from cryopipe.errors import DataError
-from cryopipe.evaluation.maps import fit_map
+from cryopipe.evaluation.map_scores import fit_map
 from cryopipe.files.mrc import open_volume, read_header
 from cryopipe.files.star import read_particles
 

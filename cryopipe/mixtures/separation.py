@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cryopipe.features.mixtures import mixture_from_labels
+from cryopipe.mixtures.gaussian import mixture_from_labels
 
 
 def separation_index(points: Tensor, labels: Tensor) -> float:

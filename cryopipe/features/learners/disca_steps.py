@@ -7,12 +7,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cryopipe.features.embedding import principal_components
-from cryopipe.features.matching import match_labels
-from cryopipe.features.mixtures import choose_mixture
 from cryopipe.features.options import FeatureOptions
-from cryopipe.features.separation import separation_index
-from cryopipe.features.training import guarded_step
+from cryopipe.features.training.loop import guarded_step
+from cryopipe.mixtures.components import principal_components
+from cryopipe.mixtures.gaussian import choose_mixture
+from cryopipe.mixtures.label_matching import match_labels
+from cryopipe.mixtures.separation import separation_index
 
 HEAD_EPOCHS = 10
 HEAD_LEARNING_RATE = 1e-3

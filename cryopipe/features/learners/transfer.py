@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cryopipe.errors import FileError
-from cryopipe.features.box_source import Boxes, BoxSource
 from cryopipe.features.embedding import embed_all
 from cryopipe.features.learner import Learner
 from cryopipe.features.networks.encoder import TransferEncoder
+from cryopipe.features.training.box_source import Boxes, BoxSource
 from cryopipe.files.weights import load_weights, save_weights
 
-SHIPPED_WEIGHTS = Path(__file__).parents[2] / "resources" / "transfer_encoder.safetensors"
+SHIPPED_WEIGHTS = Path(__file__).parents[3] / "resources" / "transfer_encoder.safetensors"
 KIND = "transfer encoder"
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cryopipe import columns
 from cryopipe.clustering.clusters import Clusters, find_clusters
-from cryopipe.clustering.duplicates import find_duplicates
+from cryopipe.clustering.duplicate_picks import find_duplicates
 from cryopipe.clustering.options import ClusteringOptions
 
 

@@ -18,12 +18,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from cryopipe.errors import FileError
-from cryopipe.features.devices import autocast, lay_out
 from cryopipe.features.networks.encoder import TransferEncoder
-from cryopipe.features.pretraining_boxes import TrainingBoxes
-from cryopipe.features.pretraining_recipe import Recipe
-from cryopipe.features.training import optimiser_tensors, restore_optimiser
+from cryopipe.features.training.devices import autocast, lay_out
+from cryopipe.features.training.loop import optimiser_tensors, restore_optimiser
 from cryopipe.files.weights import load_weights, save_weights
+from cryopipe.pretraining.recipe import Recipe
+from cryopipe.pretraining.training_boxes import TrainingBoxes
 from cryopipe.progress import Progress
 from cryopipe.simulation.phantoms import Phantom
 

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cryopipe.averaging.band import Band
+from cryopipe.averaging.fourier_band import Band
 from cryopipe.averaging.options import AveragingOptions
 from cryopipe.averaging.search import log_likelihoods, shift_grid
 from cryopipe.averaging.spectra import BATCH_BYTES, Spectra

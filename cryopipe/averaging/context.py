@@ -9,13 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cryopipe.averaging.band import Band
-from cryopipe.averaging.frames import centre_of_density
+from cryopipe.averaging.fourier_band import Band
 from cryopipe.averaging.halfset import HalfSet
+from cryopipe.averaging.initial_model import StartData, best_start
 from cryopipe.averaging.options import AveragingOptions
 from cryopipe.averaging.search import Grid, shift_grid
 from cryopipe.averaging.spectra import Spectra
-from cryopipe.averaging.start import StartData, best_start
+from cryopipe.averaging.superposition import centre_of_density
 from cryopipe.volume.fourier import shift_volumes
 from cryopipe.volume.geometry import rotation_grid, symmetry_rotations
 from cryopipe.volume.masks import sphere_mask

@@ -17,10 +17,10 @@ from scipy.spatial.transform import Rotation
 
 from cryopipe import columns
 from cryopipe.errors import DataError
-from cryopipe.export.particles import FloatArray, ParticleSet, Poses
+from cryopipe.export.particle_set import FloatArray, ParticleSet, Poses
 from cryopipe.export.writer import Setting, Written, rows_in_clusters
 from cryopipe.files.atomic import write_text
-from cryopipe.files.dynamo import read_dynamo_table, write_dynamo_table
+from cryopipe.files.dynamo_table import read_dynamo_table, write_dynamo_table
 from cryopipe.files.names import absolute_name
 
 COLUMN_COUNT = 36

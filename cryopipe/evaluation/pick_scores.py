@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from cryopipe.evaluation.matching import Matches
+from cryopipe.evaluation.point_matching import Matches
 
 ALL = "all"
 """Name of the row, in every table, that counts everything together."""

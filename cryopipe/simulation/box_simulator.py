@@ -12,11 +12,11 @@ from torch import Tensor
 
 from cryopipe.errors import SimulationError
 from cryopipe.simulation.box_options import BoxOptions
+from cryopipe.simulation.box_transfer import box_transfer
 from cryopipe.simulation.neighbours import Crowd
 from cryopipe.simulation.optics import Optics, tilt_angles
 from cryopipe.simulation.phantoms import Phantom, filler_phantoms
 from cryopipe.simulation.rendering import ParticleRenderer, paste, random_matrices
-from cryopipe.simulation.transfer import box_transfer
 
 _AXES = (-3, -2, -1)
 _REFERENCE_DRAWS = 6

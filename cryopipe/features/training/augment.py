@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cryopipe.features.distributed import Draws
+from cryopipe.features.training.distributed import Draws
 
 
 def uniform_rotations(draws: Draws) -> Tensor:

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cryopipe.errors import LearningError
-from cryopipe.features.box_source import BoxSource
-from cryopipe.features.devices import autocast, lay_out
-from cryopipe.features.distributed import Draws, processes, share, sum_in_place
-from cryopipe.features.rotations import turned_copies, uniform_rotations
+from cryopipe.features.training.augment import turned_copies, uniform_rotations
+from cryopipe.features.training.box_source import BoxSource
+from cryopipe.features.training.devices import autocast, lay_out
+from cryopipe.features.training.distributed import Draws, processes, share, sum_in_place
 from cryopipe.progress import Progress
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,1 @@
+"""Gaussian mixtures, principal components, separation of clusters, and matching of labels."""

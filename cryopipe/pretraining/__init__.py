@@ -1,0 +1,1 @@
+"""Training of the transfer encoder on simulated boxes: recipe, boxes, run."""
