@@ -19,9 +19,11 @@ import jsonschema
 import yaml
 
 from cryopipe.errors import ConfigError, one_line
+from cryopipe.installation import ROOT
 
-CHECKOUT = Path(__file__).resolve().parents[1]
-SCHEMA = CHECKOUT / "workflow" / "schemas" / "config.schema.yaml"
+CHECKOUT = ROOT
+"""Another name of `cryopipe.installation.ROOT`."""
+SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 Key = tuple[Any, ...]
 Section = TypeVar("Section")
 _JSON_TYPES = {"number": "a number", "integer": "a whole number", "string": "text", "array": "a list",

@@ -6,9 +6,11 @@ It prepares and looks; the work itself is started with `snakemake`, whose option
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
+from cryopipe import __version__
 from cryopipe.cli.check import check
 from cryopipe.cli.init import init
 from cryopipe.cli.simulate import simulate
@@ -17,8 +19,8 @@ from cryopipe.errors import CryopipeError, one_line
 
 app = typer.Typer(
     name="cryopipe",
-    help="From cryo-electron tomograms to picked, clustered and averaged particles.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -27,6 +29,21 @@ app.command(short_help="Set up a dataset directory.")(init)
 app.command(short_help="Tell what is wrong with the configuration and the tomograms.")(check)
 app.command(short_help="Make tomograms with known truth.")(simulate)
 app.command(short_help="Open the report.")(view)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"cryopipe {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """From cryo-electron tomograms to picked, clustered and averaged particles."""
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -14,12 +14,12 @@ from typing import Annotated
 
 import typer
 
-from cryopipe.config import CHECKOUT
 from cryopipe.config_pages import render_config
 from cryopipe.errors import CryopipeError, FileError, TableError, one_line
 from cryopipe.files.atomic import write_text
 from cryopipe.files.metadata import find_tilt_file, read_tilt_range, tilt_angles
 from cryopipe.files.mrc import read_header
+from cryopipe.installation import ROOT
 from cryopipe.tomograms import COLUMNS, CONTRASTS, NAME, RESERVED
 
 SUFFIXES = (".mrc", ".rec", ".map")
@@ -34,12 +34,20 @@ TABLE_HEADING = """# The tomograms of this dataset, one per line, columns parted
 """
 SNAKEFILE = """# cryopipe on the tomograms of config/tomograms.tsv. Run `snakemake --cores all` in this directory, or
 # `snakemake --profile slurm` on a cluster.
+import sys
+
+try:
+    from cryopipe.installation import SNAKEFILE
+except ModuleNotFoundError as error:
+    sys.exit(f"Error: {sys.executable} has no {error.name}; activate the environment in which cryopipe is installed")
+
+
 configfile: "config/config.yaml"
 
 
 module cryopipe:
     snakefile:
-        {snakefile}
+        SNAKEFILE
     config:
         config
 
@@ -112,9 +120,9 @@ def init(
         dataset / "config" / "config.yaml": render_config(
             CONFIG_HEADING, {"imaging": {"contrast": contrast}}
         ),
-        dataset / "Snakefile": SNAKEFILE.format(snakefile=_snakemake_string(CHECKOUT / "Snakefile")),
+        dataset / "Snakefile": SNAKEFILE,
     }
-    for profile in sorted((CHECKOUT / "workflow" / "profiles" / "slurm").iterdir()):
+    for profile in sorted((ROOT / "workflow" / "profiles" / "slurm").iterdir()):
         files[dataset / "slurm" / profile.name] = profile.read_text(encoding="utf-8")
     existing = [str(path) for path in files if path.exists() or path.is_symlink()]
     if existing and not force:
@@ -224,10 +232,6 @@ def _slug(text: str) -> str:
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     slug = re.sub(r"[^A-Za-z0-9_-]+", "_", plain).strip("_-")[:LONGEST_NAME]
     return slug if NAME.fullmatch(slug) else "tomogram"
-
-
-def _snakemake_string(path: Path) -> str:
-    return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _report(dataset: Path, rows: Sequence[Row]) -> str:

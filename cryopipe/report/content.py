@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import importlib.metadata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cryopipe import columns
+from cryopipe import __version__, columns
 from cryopipe.report.cards import cluster_card
 from cryopipe.report.curves import history_charts, selection_charts
 from cryopipe.report.embedding_chart import embed_in_plane
@@ -72,7 +71,7 @@ def page_content(
     points, method = scatter_points(results, options, seed)
     return {
         "dataset": dataset,
-        "version": _version(),
+        "version": __version__,
         "created": datetime.datetime.now().astimezone().strftime("%d %B %Y, %H:%M"),
         "headline": headline(results),
         "tiles": _tiles(results),
@@ -89,14 +88,6 @@ def page_content(
         "costs": cost_rows(results.costs),
         "settings": settings,
     }
-
-
-def _version() -> str:
-    """Return cryopipe's version; a checkout that runs without being installed has none."""
-    try:
-        return importlib.metadata.version("cryopipe")
-    except importlib.metadata.PackageNotFoundError:
-        return "(not installed)"
 
 
 def _chip(results: RunResults, number: int) -> Chip:

@@ -4,14 +4,14 @@ import csv
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(workflow.basedir)))
-
 from snakemake.exceptions import WorkflowError
 
 import cryopipe.config
+import cryopipe.installation
 import cryopipe.tomograms
 from cryopipe.errors import CryopipeError
 
+cryopipe.installation.find_library_first()
 CONFIG_FILE = workflow.configfiles[0] if workflow.configfiles else "config/config.yaml"
 
 try:

@@ -18,8 +18,9 @@ from cryopipe.features.learner import Learner
 from cryopipe.features.networks.encoder import TransferEncoder
 from cryopipe.features.training.box_source import Boxes, BoxSource
 from cryopipe.files.weights import load_weights, save_weights
+from cryopipe.installation import ROOT
 
-SHIPPED_WEIGHTS = Path(__file__).parents[3] / "resources" / "transfer_encoder.safetensors"
+SHIPPED_WEIGHTS = ROOT / "resources" / "transfer_encoder.safetensors"
 KIND = "transfer encoder"
 
 
