@@ -181,7 +181,7 @@ def _cut(volume: NDArray[Any], centres: NDArray[np.float64], half: int, name: st
         box[:] = np.pad(part, list(missing), mode="symmetric")
         if not np.isfinite(box).all():
             raise DataError(
-                "holds NaN or infinite values", file=name, remedy="run check_tomograms, then repair it"
+                "holds NaN or infinite values", file=name, remedy="run `cryopipe check`, then repair it"
             )
     return boxes
 

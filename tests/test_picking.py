@@ -323,7 +323,7 @@ def test_impossible_diameters(planted: NDArray[np.float32], diameter: float, mes
 def test_values_that_are_no_numbers_are_refused(planted: NDArray[np.float32]) -> None:
     broken = np.tile(planted, (1, 3, 3))  # so large that not all rows are sampled
     broken[3, 5, 5] = np.nan
-    with pytest.raises(DataError, match=r"a\.mrc: holds NaN or infinite values; run check_tomograms"):
+    with pytest.raises(DataError, match=r"a\.mrc: holds NaN or infinite values; run `cryopipe check`"):
         pick_particles(broken, VOXEL, OPTIONS, "bright", name="a.mrc")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ from hypothesis import strategies as st
 
 from cryopipe.columns import COORDINATES, TOMOGRAM
 from cryopipe.errors import DataError, FileError
+from cryopipe.files import star
 from cryopipe.files.star import read_particles, read_star, write_particles, write_star
+from cryopipe.files.star_loop import read_plain_loop
 
 quick = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)
 
@@ -170,6 +173,140 @@ def test_tables_and_columns_that_star_cannot_name_are_refused(tmp_path: Path) ->
 def test_broken_files_are_told(tmp_path: Path, content: bytes | None, message: str) -> None:
     if content is not None:
         (tmp_path / "p.star").write_bytes(content)
+    with pytest.raises(FileError, match=message):
+        read_star(tmp_path / "p.star")
+
+
+ODD_VALUES = [
+    "007",
+    "-01",
+    "+00",
+    "0",
+    "-0",
+    "00.5",
+    "1.",
+    ".5",
+    ".",
+    "+",
+    "-",
+    "e",
+    "1e5",
+    "1E+5",
+    "1e-05",
+    "1e400",
+    "-1e400",
+    "1d5",
+    "1_000",
+    "0x10",
+    "1,5",
+    "nan",
+    "NaN",
+    "-nan",
+    "inf",
+    "Infinity",
+    "NA",
+    "N/A",
+    "None",
+    "null",
+    "True",
+    "false",
+    "123456789012345678",
+    "1234567890123456789",
+    "9223372036854775807",
+    "99999999999999999999",
+    "1e18",
+    "0.1234567890123456789",
+    "000001@Extract/job007/a.mrcs",
+    "2026-11-27",
+    "12:30:45",
+    "1+2j",
+    "١",
+    "а",
+    "_x",
+    "loop_",
+    "$1",
+    ";",
+    "[a]",
+]
+VALUES = (
+    st.sampled_from(ODD_VALUES) | st.text("0123456789+-.eE", min_size=1, max_size=22) | st.floats().map(repr)
+)
+
+
+@settings(quick, max_examples=200)
+@given(data=st.data(), width=st.integers(1, 4))
+@example(data=None, width=2)
+def test_plain_loops_read_as_the_grammar_reads_them(data: st.DataObject | None, width: int) -> None:
+    names = ["a", "rlnTomoName", "b", "c"][:width]
+    if data is None:
+        rows = [[value, value] for value in ODD_VALUES]
+    else:
+        column = st.lists(
+            st.sampled_from(data.draw(st.lists(VALUES, min_size=1, max_size=3))), min_size=4, max_size=4
+        )
+        rows = [list(row) for row in zip(*(data.draw(column) for _ in names), strict=True)]
+    lines = ["\t ".join(row) + "  " for row in rows]
+    expected = star._parse_rows(Path("x"), names, star._numbered(lines, 1))
+    plain = read_plain_loop(names, ["", *lines, " "])
+    assert plain is not None
+    pd.testing.assert_frame_equal(plain, expected, check_exact=True)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [["1 2", "3"], ["1", "2 3"], ["1 2 3", "4 5 6"], ["1 2", "3 4 5"], ["a b", "'c d' e"], ["a b # c"], ["a\x0bb"],
+     ["a\u3000b"], ["a \x00b"], [""]],
+)  # fmt: skip
+def test_loops_that_are_not_plain_are_left_to_the_grammar(lines: list[str]) -> None:
+    assert read_plain_loop(["x", "y"], lines) is None
+
+
+@settings(quick, max_examples=25)
+@given(
+    floats=st.lists(st.floats(-1e9, 1e9).map(lambda value: round(value, 9)), min_size=3, max_size=3),
+    integers=st.lists(st.integers(-(10**17), 10**17), min_size=3, max_size=3),
+    names=st.lists(st.from_regex(r"[A-Za-z][A-Za-z0-9_./@-]{3,8}", fullmatch=True), min_size=3, max_size=3),
+)
+def test_plain_loops_read_as_starfile_reads_them(
+    tmp_path: Path, floats: list[float], integers: list[int], names: list[str]
+) -> None:
+    texts = [f"x{name}" for name in names]
+    write_particles(tmp_path / "p.star", pd.DataFrame({TOMOGRAM: texts, "x": floats, "n": integers}))
+    other = starfile.read(tmp_path / "p.star", always_dict=True)["particles"]
+    pd.testing.assert_frame_equal(read_particles(tmp_path / "p.star"), other, check_dtype=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ('"a ' * 40_000, ['"a'] * 40_000),
+        ("' " * 20_001, [" "] * 10_000 + ["'"]),
+        ("'" * 40_000, ["'" * 39_998]),
+        ("\"'" * 20_000, ["\"'" * 20_000]),
+    ],
+)
+def test_lines_of_repeated_quotes_take_no_longer_than_others(text: str, values: list[str]) -> None:
+    begin = time.process_time()
+    assert star._tokens(text) == values
+    assert time.process_time() - begin < 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "data_a\nloop_\n_x #1\n_y\n_x #3\n1 2 3\n",
+            "line 5 names the column x again; rename or remove one of them",
+        ),
+        ("data_a\n_x 1\n_x 2\n", "line 3 names the column x again"),
+        (
+            "data_a\n_x 1\ndata_b\n_x 1\ndata_a\n_x 2\n",
+            "line 5 begins a second block data_a; rename or remove",
+        ),
+    ],
+)
+def test_what_is_named_twice_is_told(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "p.star").write_text(content)
     with pytest.raises(FileError, match=message):
         read_star(tmp_path / "p.star")
 

@@ -224,7 +224,7 @@ def test_centres_outside_the_tomogram_are_refused() -> None:
 def test_values_that_are_no_numbers_are_refused() -> None:
     volume = np.zeros((20, 20, 20), dtype=np.float32)
     volume[10, 10, 10] = np.nan
-    with pytest.raises(DataError, match="a tomogram: holds NaN or infinite values; run check_tomograms"):
+    with pytest.raises(DataError, match="a tomogram: holds NaN or infinite values; run `cryopipe check`"):
         extract(volume, [[9, 9, 9]], 10.0, SubtomogramOptions(8, 10.0))
 
 

@@ -59,7 +59,7 @@ def embed_all(network: nn.Module, source: BoxSource, what: str) -> Tensor:
     if not bool(torch.isfinite(features).all()):
         raise LearningError(
             "some features are not finite numbers",
-            remedy="run check_tomograms for NaN in the tomograms, and train again if features.weights is set",
+            remedy="run `cryopipe check` for NaN in the tomograms, and train again if features.weights is set",
         )
     return features
 

@@ -110,7 +110,7 @@ class BoxWriter:
                 f"box of particle {names[int(np.argmin(finite))]!r} holds values that are not finite numbers "
                 "in half precision",
                 file=self.path,
-                remedy="run check_tomograms on its tomogram",
+                remedy="run `cryopipe check` on its tomogram",
             )
         start = len(self._names)
         self._boxes.resize(start + len(names), axis=0)

@@ -1,9 +1,10 @@
 """STAR files as RELION and its relatives write and read them.
 
-The grammar is read here and not by a library, because values must survive: a tomogram called `007` or `nan`,
-a path with an apostrophe or `#` in it, a loop that an interrupted copy cut short. What is written is plain
-enough for RELION, starfile, Warp and Dynamo alike: one line per row, values parted by blanks, no blank line
-inside a loop, no comments in it.
+Values must survive: a tomogram called `007` or `nan`, a path with an apostrophe or `#` in it, a loop that an
+interrupted copy cut short. Plain loops, without quotes and comments, are read by `cryopipe.files.star_loop` through
+pandas; everything else by the grammar below, and both give the same tables. What is written is plain enough for
+RELION, starfile, Warp and Dynamo alike: one line per row, values parted by blanks, no blank line inside a loop,
+no comments in it.
 """
 
 from __future__ import annotations
@@ -17,21 +18,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cryopipe.columns import TEXT_COLUMNS, TOMOGRAM
+from cryopipe.columns import TOMOGRAM
 from cryopipe.errors import DataError, FileError
 from cryopipe.files.atomic import write_text
+from cryopipe.files.star_loop import read_plain_loop, typed
 
 Block = pd.DataFrame | Mapping[str, object]
 
-_TOKEN = re.compile(
-    r"""'(?P<single>(?:[^']|'(?=\S))*)'(?=\s|$)   # in apostrophes; one inside counts unless a blank follows
-      | "(?P<double>(?:[^"]|"(?=\S))*)"(?=\s|$)   # in quotes, likewise
-      | (?P<comment>\#.*)
-      | (?P<bare>\S+)""",
-    re.VERBOSE,
-)
-_INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]{0,17})")
-_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_CLOSING = {quote: re.compile(quote + r"(?!\S)") for quote in "'\""}
+"""A quote ends a value only where a blank follows; within a value it stands for itself."""
+_BARE = re.compile(r"\S+")
 _NO_ROW = ("_", "data_", "loop_")
 _RESERVED = re.compile(r"(data_|loop_|save_|global_|stop_|_|;|\#|'|\"|\$|\[)", re.IGNORECASE)
 
@@ -61,13 +57,22 @@ def read_star(path: str | os.PathLike[str]) -> dict[str, pd.DataFrame]:
 def _read_blocks(path: Path, holding: str) -> dict[str, pd.DataFrame]:
     """Read all blocks, but of their rows only the ones that hold a text; the others are not even looked at."""
     try:
-        with path.open(encoding="utf-8-sig") as stream:
-            lines = [line if holding in line or line.lstrip().startswith(_NO_ROW) else "" for line in stream]
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError:
         raise FileError("no such file", file=path, remedy="correct the path") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise FileError(f"cannot be read as text ({error})", file=path, remedy="give a STAR file") from error
-    blocks = {name: _parse_block(path, body) for name, body in _split_blocks(lines)}
+    if holding:
+        lines = [line if holding in line or line.lstrip().startswith(_NO_ROW) else "" for line in lines]
+    blocks = {}
+    for name, start, end in _split_blocks(lines):
+        if name in blocks:
+            raise FileError(
+                f"line {start} begins a second block data_{name}",
+                file=path,
+                remedy="rename or remove one of them",
+            )
+        blocks[name] = _parse_block(path, lines[start:end], start + 1)
     if not blocks:
         raise FileError("is not a STAR file: it has no data_ block", file=path, remedy="give a STAR file")
     return blocks
@@ -127,37 +132,64 @@ def write_particles(
     write_star(path, {**blocks, "particles": table})
 
 
-def _split_blocks(lines: Sequence[str]) -> Iterator[tuple[str, list[tuple[int, str]]]]:
-    """Yield the blocks' names and their numbered lines, without blank lines and comments.
+def _split_blocks(lines: Sequence[str]) -> Iterator[tuple[str, int, int]]:
+    """Yield the blocks' names and which lines (from 0, without the end) they hold.
 
     A line that opens with `data_` opens a block only if it is one word: a row can open with a tomogram
     called data_1.
     """
-    name: str | None = None
-    body: list[tuple[int, str]] = []
-    for number, line in enumerate(lines, 1):
+    opened: tuple[str, int] | None = None
+    for index, line in enumerate(lines):
+        if "data_" not in line:
+            continue
+        words = line.split("#")[0].split()
+        if len(words) == 1 and words[0].startswith("data_"):
+            if opened is not None:
+                yield (*opened, index)
+            opened = (words[0][len("data_") :], index + 1)
+    if opened is not None:
+        yield (*opened, len(lines))
+
+
+def _parse_block(path: Path, lines: Sequence[str], first: int) -> pd.DataFrame:
+    """Return the table of a block, whose lines count from `first` in the file."""
+    head, rows = _split_head(lines, first)
+    if not head and not rows:
+        return pd.DataFrame()
+    if not head or head[0][1].split()[0] != "loop_":
+        return _parse_simple(path, [*head, *_numbered(rows, first + len(lines) - len(rows))])
+    columns = [text.split()[0][1:].split("#")[0] for _, text in head[1:]]
+    _refuse_repeated(path, columns, [number for number, _ in head[1:]])
+    table = read_plain_loop(columns, rows)
+    return (
+        _parse_rows(path, columns, _numbered(rows, first + len(lines) - len(rows)))
+        if table is None
+        else table
+    )
+
+
+def _split_head(lines: Sequence[str], first: int) -> tuple[list[tuple[int, str]], list[str]]:
+    """Return `loop_` and the labels, numbered, without blanks and comments, and the lines that follow them."""
+    head: list[tuple[int, str]] = []
+    for index, line in enumerate(lines):
         text = line.strip()
         if not text or text.startswith("#"):
             continue
-        if text.startswith("data_") and len(text.split("#")[0].split()) == 1:
-            if name is not None:
-                yield name, body
-            name, body = text.split("#")[0].split()[0][len("data_") :], []
-        else:
-            body.append((number, text))
-    if name is not None:
-        yield name, body
+        if not text.startswith("_" if head else ("loop_", "_")) or text.split()[0] == "_":
+            return head, list(lines[index:])
+        head.append((first + index, text))
+    return head, []
 
 
-def _parse_block(path: Path, body: Sequence[tuple[int, str]]) -> pd.DataFrame:
-    if not body:
-        return pd.DataFrame()
-    if body[0][1].split()[0] != "loop_":
-        return _parse_simple(path, body)
-    start = next((i for i, (_, text) in enumerate(body) if i and not text.startswith("_")), len(body))
-    columns = [text.split()[0][1:].split("#")[0] for _, text in body[1:start]]
+def _numbered(lines: Sequence[str], first: int) -> list[tuple[int, str]]:
+    """Return the lines with their numbers, without blank lines and comments."""
+    numbered = ((number, line.strip()) for number, line in enumerate(lines, first))
+    return [(number, text) for number, text in numbered if text and not text.startswith("#")]
+
+
+def _parse_rows(path: Path, columns: Sequence[str], lines: Sequence[tuple[int, str]]) -> pd.DataFrame:
     rows = []
-    for number, text in body[start:]:
+    for number, text in lines:
         values = _tokens(text)
         if len(values) != len(columns):
             raise FileError(
@@ -167,12 +199,12 @@ def _parse_block(path: Path, body: Sequence[tuple[int, str]]) -> pd.DataFrame:
             )
         rows.append(values)
     texts = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
-    return pd.DataFrame({column: _typed(column, text) for column, text in zip(columns, texts, strict=True)})
+    return pd.DataFrame({column: typed(column, text) for column, text in zip(columns, texts, strict=True)})
 
 
-def _parse_simple(path: Path, body: Sequence[tuple[int, str]]) -> pd.DataFrame:
+def _parse_simple(path: Path, lines: Sequence[tuple[int, str]]) -> pd.DataFrame:
     values = {}
-    for number, text in body:
+    for number, text in lines:
         tokens = _tokens(text)
         if len(tokens) != 2 or not tokens[0].startswith("_"):
             raise FileError(
@@ -180,35 +212,45 @@ def _parse_simple(path: Path, body: Sequence[tuple[int, str]]) -> pd.DataFrame:
                 file=path,
                 remedy="give a STAR file",
             )
-        values[tokens[0][1:]] = tokens[1]
-    return pd.DataFrame({column: _typed(column, (text,)) for column, text in values.items()})
+        values[number] = (tokens[0][1:], tokens[1])
+    _refuse_repeated(path, [name for name, _ in values.values()], list(values))
+    return pd.DataFrame({column: typed(column, (text,)) for column, text in values.values()})
+
+
+def _refuse_repeated(path: Path, columns: Sequence[str], numbers: Sequence[int]) -> None:
+    if len(set(columns)) == len(columns):
+        return
+    number, name = next(
+        (number, name)
+        for at, (number, name) in enumerate(zip(numbers, columns, strict=True))
+        if name in columns[:at]
+    )
+    raise FileError(
+        f"line {number} names the column {name} again", file=path, remedy="rename or remove one of them"
+    )
 
 
 def _tokens(text: str) -> list[str]:
+    """Return the values on a line; the time grows with its length, whatever quotes it holds."""
     if not any(mark in text for mark in "'\"#"):
         return text.split()
     tokens = []
-    for match in _TOKEN.finditer(text):
-        kind = match.lastgroup
-        if kind == "comment":
+    unclosed = ""  # quotes that nothing closes from here on
+    at = 0
+    while (bare := _BARE.search(text, at)) is not None:
+        start, mark = bare.start(), text[bare.start()]
+        if mark == "#":
             break
-        tokens.append(match.group(kind) if kind else "")
+        if mark in _CLOSING and mark not in unclosed:
+            closing = _CLOSING[mark].search(text, start + 1)
+            if closing is not None:
+                tokens.append(text[start + 1 : closing.start()])
+                at = closing.end()
+                continue
+            unclosed += mark
+        tokens.append(bare.group())
+        at = bare.end()
     return tokens
-
-
-def _typed(column: str, texts: Sequence[str]) -> pd.Series:
-    if column in TEXT_COLUMNS or not texts:
-        return pd.Series(texts, dtype=str if column in TEXT_COLUMNS else float)
-    if all(_INTEGER.fullmatch(text) for text in texts):
-        return pd.Series(np.array([int(text) for text in texts], dtype=np.int64))
-    if all(_DECIMAL.fullmatch(text) for text in texts) and not any(_padded(text) for text in texts):
-        return pd.Series(np.array([float(text) for text in texts]))
-    return pd.Series(texts, dtype=str)
-
-
-def _padded(text: str) -> bool:
-    """Tell whether the text is a name made of digits, such as 007, or a number too long for an integer."""
-    return text.lstrip("+-").isdigit() and _INTEGER.fullmatch(text) is None
 
 
 def _loop_lines(path: str | os.PathLike[str], table: pd.DataFrame) -> list[str]:

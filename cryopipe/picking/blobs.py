@@ -165,7 +165,7 @@ class Source:
             raise DataError(
                 "holds NaN or infinite values",
                 file=self.name,
-                remedy="run check_tomograms, then repair or remove it",
+                remedy="run `cryopipe check`, then repair or remove it",
             )
         return block.sub_(self.median).mul_(self.sign).clamp_(-self.limit, self.limit)
 

@@ -184,7 +184,7 @@ def _sample_voxels(volume: NDArray[Any], name: str) -> NDArray[np.float32]:
     release_pages(volume)
     if not np.isfinite(voxels).all():
         raise DataError(
-            "holds NaN or infinite values", file=name, remedy="run check_tomograms, then repair or remove it"
+            "holds NaN or infinite values", file=name, remedy="run `cryopipe check`, then repair or remove it"
         )
     return voxels
 
