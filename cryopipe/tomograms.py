@@ -43,10 +43,10 @@ class Tomogram:
 
     name: str
     path: str
-    voxel_size: float | None
-    tilt_range: tuple[float, float]
-    contrast: str
-    mask: str | None
+    voxel_size: float | None = None
+    tilt_range: tuple[float, float] = (-60.0, 60.0)
+    contrast: str = "dark"
+    mask: str | None = None
 
 
 def read_tomogram_table(

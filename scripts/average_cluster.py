@@ -24,7 +24,7 @@ def main(job: Any) -> None:
     particles = particles[particles[columns.CLASS] == int(job.wildcards.cluster)]
     place = {name: i for i, name in enumerate(stack.names)}
     rows = np.array([place[name] for name in particles[columns.PARTICLE]])
-    options = AveragingOptions(**job.params.options).for_particles(particles[columns.DIAMETER].median())
+    options = AveragingOptions(**job.params.averaging).for_particles(particles[columns.DIAMETER].median())
     # Alignment starts from where learning found the particles' centres, and its shifts add to those.
     origins = particles[list(columns.ORIGINS)].to_numpy() if columns.ORIGINS[0] in particles else 0.0
     shifts = np.zeros((len(stack), 3), np.int64)
@@ -35,7 +35,7 @@ def main(job: Any) -> None:
         stack.voxel_size,
         options,
         job.params.seed,
-        choose_device(job.params.device),
+        choose_device(job.config["device"]),
     )
     write_volume(job.output.average, result.average, stack.voxel_size)
     for path, half_map in zip((job.output.half1, job.output.half2), result.half_maps, strict=True):

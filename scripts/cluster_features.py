@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def main(job: Any) -> None:
     names, features, arrays = read_features(job.input.features)
     particles = pd.concat([read_particles(path) for path in job.input.particles], ignore_index=True)
-    options = ClusteringOptions(**job.params.options)
+    options = ClusteringOptions(**job.params.clustering)
     table, clusters = cluster_particles(
         particles, names, features, arrays["shifts"], arrays["centring_scores"], options, job.params.seed
     )

@@ -11,19 +11,17 @@ from cryopipe.evaluation.truth import match_particles, of_tomogram, voxel_sizes_
 from cryopipe.files.star import read_particles, write_particles
 from cryopipe.files.tables import write_table
 from cryopipe.job import run
-from cryopipe.tomograms import Tomogram
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 
 def main(job: Any) -> None:
-    tomograms = [Tomogram(**row) for row in job.params.tomograms]
-    options = EvaluationOptions(**job.params.options)
+    options = EvaluationOptions(**job.params.evaluation)
     tables = {path: read_particles(path) for path in job.input.truth}
-    truth = {one.name: of_tomogram(tables[options.truth_file(one.name)], one.name) for one in tomograms}
+    truth = {name: of_tomogram(tables[options.truth_file(name)], name) for name in job.params.tomograms}
     picks = pd.concat([read_particles(path) for path in job.input.picks], ignore_index=True)
-    voxel_sizes = voxel_sizes_of(picks, [one.name for one in tomograms])
+    voxel_sizes = voxel_sizes_of(picks, job.params.tomograms)
     matched_picks = match_particles(picks, truth, voxel_sizes, options.radius)
     particles = match_particles(read_particles(job.input.particles), truth, voxel_sizes, options.radius)
     write_table(job.output.picking, picking_table(matched_picks))

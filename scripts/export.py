@@ -26,23 +26,19 @@ if TYPE_CHECKING:
 def main(job: Any) -> None:
     records = {}
     for row, check in zip(job.params.tomograms, job.input.checks, strict=True):
-        tomogram = Tomogram(**row)
+        one = Tomogram(**row)
         if not (read_table(check)["status"] == "bad").any():
-            opened = open_tomogram(tomogram)
-            records[tomogram.name] = TomogramRecord(
-                tomogram.name,
-                tomogram.path,
-                opened.volume.shape,
-                opened.voxel_size,
-                tomogram.tilt_range,
-                tomogram.contrast,
-            )
+            opened = open_tomogram(one)
+            known = (opened.volume.shape, opened.voxel_size, one.tilt_range, one.contrast)
+            records[one.name] = TomogramRecord(one.name, one.path, *known)
+    options = job.params.options
+    boxes = options.get("subtomograms", {"box_size": 0, "voxel_size": 0})
     setting = Setting(
         records,
-        Microscope(**job.params.microscope),
-        ExportOptions(**job.params.options),
-        job.params.box_width,
-        job.params.seed,
+        Microscope(**options.get("imaging", {})),
+        ExportOptions(**{"formats": [job.wildcards.format], **options.get("export", {})}),
+        boxes["box_size"] * boxes["voxel_size"],
+        options.get("seed", 0),
         {
             int(Path(path).stem.removeprefix("cluster_")): Average(
                 open_volume(path), read_header(path).voxel_size_xyz[0]
@@ -53,8 +49,8 @@ def main(job: Any) -> None:
     particles = gather_particles(
         read_particles(job.input.particles), [read_particles(path) for path in job.input.clusters]
     )
-    folder = Path(job.output.summary).parent.parent
-    write_table(job.output.summary, export_particles(particles, setting, folder))
+    results = Path(job.output[0]).parent.parent
+    write_table(job.output[0], export_particles(particles, setting, results))
 
 
 run(main, snakemake)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def main(job: Any) -> None:
-    tomogram, options = Tomogram(**job.params.tomogram), SubtomogramOptions(**job.params.options)
+    tomogram, options = Tomogram(**job.params.tomogram), SubtomogramOptions(**job.params.subtomograms)
     particles = read_particles(job.input.particles)
     kept: list[int] = []
     with BoxWriter(
@@ -33,8 +33,8 @@ def main(job: Any) -> None:
                 options,
                 tomogram.contrast,
                 np.random.default_rng(job.params.seed),
-                device=choose_device(job.params.device),
-                memory_gb=job.params.memory_gb / 2,
+                device=choose_device(job.config["device"]),
+                memory_gb=job.config["memory_gb"] / 2,
                 name=tomogram.name,
             ):
                 writer.append(boxes, particles[PARTICLE].iloc[indices].tolist())

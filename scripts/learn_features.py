@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 def main(job: Any) -> None:
     if relaunched(granted_gpus(job.resources.get("gpu"), job.resources.get("gres")), sys.argv[0]):
         return
-    options, boxes = FeatureOptions(**job.params.options), BoxStack(job.input.boxes)
-    with team(choose_device(job.params.device)) as device:
-        learner = create_learner(options.learner, options, device, job.params.seed, job.params.memory_gb)
+    options, boxes = FeatureOptions(**job.params.features), BoxStack(job.input.boxes)
+    with team(choose_device(job.config["device"])) as device:
+        learner = create_learner(options.learner, options, device, job.params.seed, job.config["memory_gb"])
         learned = learn_features(learner, boxes, options, Path(job.params.checkpoint))
         if is_first():
             write_features(

@@ -27,10 +27,10 @@ def main(job: Any) -> None:
         picks = pick_particles(
             opened.volume,
             voxel_size,
-            PickOptions(**job.params.options),
+            PickOptions(**job.params.pick),
             tomogram.contrast,
             opened.mask,
-            device=choose_device(job.params.device),
+            device=choose_device(job.config["device"]),
             name=tomogram.name,
         )
     table = pd.DataFrame(picks.coordinates, columns=list(columns.COORDINATES))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def main(job: Any) -> None:
-    tomogram, options = Tomogram(**job.params.tomogram), ReembeddingOptions(**job.params.options)
+    tomogram, options = Tomogram(**job.params.tomogram), ReembeddingOptions(**job.params.reembedding)
     shown = tomogram.path
     if (read_table(job.input.check)["status"] == "bad").any():
         shown = job.output.density  # it may be the name that is bad

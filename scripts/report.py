@@ -25,7 +25,7 @@ def main(job: Any) -> None:
     results = read_results(Path(), tomograms, bool(job.input.evaluation))
     settings = dict(job.params.settings)
     text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
-    options = ReportOptions(**job.params.options)
+    options = ReportOptions(**settings["report"])
     content = page_content(results, options, text, Path.cwd().name, settings["seed"])
     write_text(job.output.page, render_page(content))
     with atomic_path(job.output.averages) as temporary:

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 def main(job: Any) -> None:
     name = job.wildcards.tomogram
     simulated = simulate_tomogram(
-        SimulationOptions(**job.params.options),
+        SimulationOptions(**job.params.simulation),
         seed_for(job.params.seed, name),
         name,
-        choose_device(job.params.device),
+        choose_device(job.config["device"]),
     )
     maps = Path(job.output.volume).parent / "maps"
     write_tomogram(simulated, job.output.volume, job.output.truth, job.output.labels, maps)

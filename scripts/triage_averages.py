@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cryopipe.averaging import AveragingOptions
-from cryopipe.averaging.triage import ClusterMaps, find_mergers, merged_particles, triage
+from cryopipe.averaging.triage import ClusterMaps, find_mergers, triage
 from cryopipe.files.mrc import open_volume, read_header
-from cryopipe.files.star import read_particles, read_star, write_particles
+from cryopipe.files.star import read_particles, read_star
 from cryopipe.files.tables import write_table
 from cryopipe.job import run
 
@@ -39,14 +39,12 @@ if TYPE_CHECKING:
 
 
 def main(job: Any) -> None:
-    options = AveragingOptions(**job.params.options)
+    options = AveragingOptions(**job.params.averaging)
     clusters = {
         int(Path(path).stem.removeprefix("cluster_")): read_cluster(path) for path in job.input.averages
     }
-    mergers = find_mergers(clusters, options)
     write_table(job.output.triage, triage(clusters, read_known(options.known_maps), options))
-    write_table(job.output.mergers, mergers)
-    write_particles(job.output.particles, merged_particles(clusters, mergers, options.merge))
+    write_table(job.output.mergers, find_mergers(clusters, options))
 
 
 run(main, snakemake)

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from cryopipe import columns
-from cryopipe.config import CHECKOUT
-from cryopipe.errors import ConfigError, DataError
+from cryopipe.config import CHECKOUT, defaults
+from cryopipe.errors import ConfigError, DataError, FileError
 from cryopipe.export import (
     WRITERS,
     Average,
@@ -37,8 +37,10 @@ from cryopipe.export.unbinned import Frames
 from cryopipe.export.verification import verify
 from cryopipe.files.dynamo_table import read_dynamo_table, write_dynamo_table
 from cryopipe.files.mrc import open_volume, read_header, write_volume
+from cryopipe.files.ownership import withdraw_files
 from cryopipe.files.star import read_particles, read_star, write_particles, write_star
 from cryopipe.files.tables import read_table, write_table
+from cryopipe.provenance import options_of
 from cryopipe.tomograms import Tomogram
 from cryopipe.volume.geometry import relion_angles
 
@@ -669,15 +671,16 @@ def test_references_have_the_box_of_the_particles(scene: Scene, tmp_path: Path) 
     assert np.corrcoef(reference.ravel(), exact.ravel())[0, 1] > 0.999
 
 
+@pytest.mark.parametrize("name", ["relion", "relion5"])
 def test_the_script_exports_what_the_workflow_hands_it(
-    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     rows, checks = [], []
-    for name, record in records().items():
-        write_volume(record.path, np.zeros(SHAPES[name], dtype=np.int8), VOXEL_SIZES[name])
-        rows.append(vars(Tomogram(name, record.path, None, record.tilt_range, "dark", None)))
-        checks.append(f"results/check/{name}.tsv")
+    for tomogram, record in records().items():
+        write_volume(record.path, np.zeros(SHAPES[tomogram], dtype=np.int8), VOXEL_SIZES[tomogram])
+        rows.append(vars(Tomogram(tomogram, record.path, None, record.tilt_range, "dark", None)))
+        checks.append(f"results/check/{tomogram}.tsv")
         write_table(checks[-1], pd.DataFrame({"status": ["ok"]}))
     rows.append(vars(Tomogram("gone", "gone.mrc", None, (-60, 60), "dark", None)))
     checks.append("results/check/gone.tsv")
@@ -690,24 +693,53 @@ def test_the_script_exports_what_the_workflow_hands_it(
         input=SimpleNamespace(
             particles="results/clusters/particles.star", clusters=clusters, averages=[], checks=checks
         ),
-        output=SimpleNamespace(summary="results/export/summary.tsv"),
+        output=[f"results/export/{name}.tsv"],
+        wildcards=SimpleNamespace(format=name),
         params=SimpleNamespace(
             tomograms=rows,
-            microscope=vars(Microscope()),
-            options={"formats": ["relion", "relion5"]},
-            box_width=160.0,
-            seed=1,
+            options=options_of(f"export_{name}", {**defaults(), "seed": 7}),
         ),
     )
     monkeypatch.setattr("cryopipe.job.run", lambda main, handed: main(handed))
     runpy.run_path(str(CHECKOUT / "scripts" / "export.py"), {"snakemake": job})
-    summary = read_table("results/export/summary.tsv")
-    assert summary["particles"].tolist()[:4] == [
-        (scene.particles[columns.CLASS] > 0).sum(),
-        *((scene.particles[columns.CLASS] == number).sum() for number in (1, 2, 0)),
-    ]
+    summary = read_table(job.output[0])
+    classes = scene.particles[columns.CLASS]
+    counts = [(classes > 0).sum(), *((classes == number).sum() for number in (1, 2, 0))]
+    assert summary["particles"].tolist()[:4] == counts if name == "relion" else counts[:1]
     assert summary["position_error"].max() < 1e-4
-    assert len(read_star("results/relion5/tomograms.star")["global"]) == 3
+    assert set(summary["format"]) == {name}
+    if name == "relion5":
+        assert len(read_star("results/relion5/tomograms.star")["global"]) == 3
+
+
+def test_files_of_the_user_outlive_every_export(scene: Scene, tmp_path: Path) -> None:
+    """RELION was run in the folder; then the export is repeated, fails, and is repeated with other options."""
+    names = ["relion", "relion4", "relion5", "warp", "dynamo", "artiax"]
+    export_particles(scene.gather(), setting(formats=names), tmp_path)
+    users = {
+        tmp_path / name / "Refine3D" / "job001" / "run_data.star": f"of the user {name}" for name in names
+    }
+    users |= {tmp_path / name / "notes.txt": "mine" for name in names}
+    for path, text in users.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (tmp_path / "warp" / "particles_10A.star").rename(tmp_path / "warp" / "kept.star")
+    export_particles(scene.gather(), setting(formats=names, tilt_hand=1), tmp_path)
+    assert read_star(tmp_path / "relion5" / "tomograms.star")["global"]["rlnTomoHand"].eq(1).all()
+    whole = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(FileError, match=r"absent\.star: no such file"):
+        export_particles(
+            scene.gather(), setting(formats=["relion5"], relion_tomograms="absent.star"), tmp_path
+        )
+    few = replace(scene.gather(), table=scene.gather().table.assign(**{columns.CLASS: 1}))
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == whole
+    export_particles(few, setting(formats=["relion"]), tmp_path)
+    assert not (tmp_path / "relion" / "cluster_02.star").exists()  # that cluster is no more
+    for name in names:
+        withdraw_files(tmp_path / name)
+    left = {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+    assert left.pop(tmp_path / "warp" / "kept.star").startswith("# written by cryopipe")
+    assert left == users
 
 
 def test_star_refuses_what_relion_would_misread(tmp_path: Path) -> None:

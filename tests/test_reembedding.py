@@ -267,7 +267,7 @@ def test_the_script_places_what_the_workflow_hands_it(
         input=SimpleNamespace(check="check.tsv", particles=["cluster_01.star"], averages=["cluster_01.mrc"]),
         output=SimpleNamespace(**output),
         params=SimpleNamespace(
-            tomogram=vars(Tomogram("ts", "ts.mrc", None, (-60, 60), "dark", None)), options={"sigma": 1.0}
+            tomogram=vars(Tomogram("ts", "ts.mrc", None, (-60, 60), "dark", None)), reembedding={"sigma": 1.0}
         ),
     )
     monkeypatch.setattr("cryopipe.job.run", lambda main, handed: main(handed))

@@ -67,11 +67,15 @@ def test_clusters_whose_averages_match_are_offered_with_the_frame_between_them(
     np.testing.assert_allclose(offered[["x", "y", "z"]].to_numpy()[0], -TURN.inv().apply(SHIFT), atol=0.1)
 
 
+def tables(clusters: dict[int, ClusterMaps]) -> dict[int, tuple[pd.DataFrame, float]]:
+    return {number: (cluster.particles, cluster.voxel_size) for number, cluster in clusters.items()}
+
+
 def test_merged_particles_keep_their_place_against_the_common_average(
     clusters: dict[int, ClusterMaps],
 ) -> None:
     mergers = find_mergers(clusters, OPTIONS)
-    merged = merged_particles(clusters, mergers, apply=True)
+    merged = merged_particles(tables(clusters), mergers, apply=True)
     assert merged[columns.CLASS].value_counts().to_dict() == {1: 50, 2: 25}
     before = clusters[3].particles
     after = merged[merged[columns.PARTICLE].str.startswith("t3/")]
@@ -85,7 +89,7 @@ def test_merged_particles_keep_their_place_against_the_common_average(
 
 
 def test_nothing_is_merged_unless_asked(clusters: dict[int, ClusterMaps]) -> None:
-    same = merged_particles(clusters, find_mergers(clusters, OPTIONS), apply=False)
+    same = merged_particles(tables(clusters), find_mergers(clusters, OPTIONS), apply=False)
     pd.testing.assert_frame_equal(
         same, pd.concat([clusters[i].particles for i in (1, 2, 3)], ignore_index=True)
     )

@@ -20,7 +20,7 @@ from cryopipe.config import CHECKOUT
 JOB_LINE = re.compile(r"^(\w+) +(\d+)$", re.M)
 ONCE = {
     **{"all": 1, "gather_checks": 1, "learn_features": 1, "cluster_features": 1, "triage_averages": 1},
-    **{"export": 1, "report": 1},
+    **{"merge_clusters": 1, "export": 2, "gather_exports": 1, "report": 1},
 }
 
 
@@ -74,7 +74,7 @@ CASES: dict[str, tuple[list[str], dict[str, Any], dict[str, int]]] = {
     "every export": (
         ["a"],
         {"export": {"formats": ["relion", "relion4", "relion5", "warp", "dynamo", "artiax"]}},
-        {**ONCE, **per_tomogram(1)},
+        {**ONCE, **per_tomogram(1), "export": 6},
     ),
     "subtomograms for RELION": (["a"], {"export": {"subtomograms": True}}, {**ONCE, **per_tomogram(1)}),
     "averages at full resolution": (["a"], {"averaging": {"voxel_size": 5.0}}, {**ONCE, **per_tomogram(1)}),

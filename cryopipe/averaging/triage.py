@@ -142,13 +142,15 @@ def find_mergers(clusters: Mapping[int, ClusterMaps], options: AveragingOptions)
     return pd.DataFrame(rows, columns=["cluster", "into", "correlation", "offered", *FRAME_COLUMNS])
 
 
-def merged_particles(clusters: Mapping[int, ClusterMaps], mergers: pd.DataFrame, apply: bool) -> pd.DataFrame:
+def merged_particles(
+    clusters: Mapping[int, tuple[pd.DataFrame, float]], mergers: pd.DataFrame, apply: bool
+) -> pd.DataFrame:
     """Return the aligned particles of all clusters in one table.
 
     Parameters
     ----------
     clusters
-        By number.
+        By number: aligned particles, and the voxel size of their average, angstrom.
     mergers
         From `find_mergers`.
     apply
@@ -157,12 +159,13 @@ def merged_particles(clusters: Mapping[int, ClusterMaps], mergers: pd.DataFrame,
     offered = mergers[mergers["offered"] == 1] if apply else mergers.iloc[:0]
     frames = {int(row["cluster"]): row for _, row in offered.iterrows()}
     tables = []
-    for number, cluster in sorted(clusters.items()):
-        table = cluster.particles
+    for number, (table, voxel_size) in sorted(clusters.items()):
         if number in frames:
             into = int(frames[number]["into"])
-            table = _in_frame(table, frames[number], cluster.voxel_size).assign(**{columns.CLASS: into})
-        tables.append(table)
+            moved = _in_frame(table, frames[number], voxel_size)
+            tables.append(moved.assign(**{columns.CLASS: into}))
+        else:
+            tables.append(table)
     nothing = pd.DataFrame(columns=[columns.PARTICLE, columns.CLASS])
     return pd.concat(tables, ignore_index=True) if tables else nothing
 

@@ -6,6 +6,7 @@ Every writer reads its own files back; what is off by more than 0.1 voxel or 0.1
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from cryopipe.export.relion5 import TiltSeriesWriter
 from cryopipe.export.verification import verify
 from cryopipe.export.warp import WarpWriter
 from cryopipe.export.writer import Setting, Writer, Written, check_tomograms
+from cryopipe.files.ownership import replaced_files
 
 __all__ = [
     "WRITERS",
@@ -56,6 +58,8 @@ def export_particles(particles: ParticleSet, setting: Setting, folder: Path) -> 
     """Write the particles in every format that the options ask for, and verify each file.
 
     Particles that lie outside their tomogram, as a shift found on a face of it leaves some, are in no file.
+    A format's files come to their places once all of them are verified; of earlier files only those that cryopipe wrote are
+    replaced or removed.
 
     Parameters
     ----------
@@ -78,6 +82,8 @@ def export_particles(particles: ParticleSet, setting: Setting, folder: Path) -> 
         If a format is unknown.
     DataError
         If something cannot be written, or a file does not say what was meant.
+    FileError
+        If a file of the user's stands where one is to be written.
     """
     check_tomograms(particles, setting)
     inside = inside_tomograms(
@@ -93,11 +99,24 @@ def export_particles(particles: ParticleSet, setting: Setting, folder: Path) -> 
     for name in setting.options.formats:
         if name not in WRITERS:
             raise ConfigError(f"export format {name!r} is unknown", remedy=f"use {', '.join(WRITERS)}")
-        writer = WRITERS[name]
-        for written in writer.write(particles, setting, folder / name):
-            meant = particles.select(written.rows)
-            deviation = verify(written.path, meant, writer.read(written.path, setting))
-            errors = round(deviation.position, 6), round(deviation.angle, 6)
-            summary.append((name, str(written.path), len(meant), *errors, outside))
-            logger.info("%s: %s particles", written.path, len(meant))
+        with replaced_files(folder / name) as staging:
+            rows = _write_verified(
+                WRITERS[name], particles, replace(setting, final_folder=folder / name), staging
+            )
+        summary += [(name, *row, outside) for row in rows]
+        for file, count, *_ in rows:
+            logger.info("%s: %s particles", file, count)
     return pd.DataFrame(summary, columns=SUMMARY_COLUMNS)
+
+
+def _write_verified(
+    writer: Writer, particles: ParticleSet, setting: Setting, folder: Path
+) -> list[tuple[str, int, float, float]]:
+    """Write one format into `folder`; return its files, at their final places, with particles and errors."""
+    rows = []
+    for written in writer.write(particles, setting, folder):
+        meant = particles.select(written.rows)
+        file = setting.final(folder) / written.path.relative_to(folder)
+        deviation = verify(file, meant, writer.read(written.path, setting))
+        rows.append((str(file), len(meant), round(deviation.position, 6), round(deviation.angle, 6)))
+    return rows

@@ -63,7 +63,9 @@ class Relion3Writer:
             _write_references(particles, table[OPTICS], optics, setting, folder)
         lean = table[[name for name in LEAN_COLUMNS if name in table]].copy()
         # RELION finds tomograms from the folder it is started in, which is this one.
-        paths = {name: _seen_from(record.path, folder) for name, record in setting.tomograms.items()}
+        paths = {
+            name: _seen_from(record.path, setting.final(folder)) for name, record in setting.tomograms.items()
+        }
         lean[columns.MICROGRAPH] = lean[columns.TOMOGRAM].map(paths).astype(str)
         written = [_write(folder / "particles.star", lean, optics, clustered)]
         for cluster in np.unique(particles.clusters[clustered]):

@@ -54,24 +54,24 @@ class TiltSeriesWriter:
         chosen = particles.select(rows)
         frames = frames_of(particles, setting)
         table, optics = self._tables(chosen, frames, setting)
-        path = folder / "particles.star"
+        path, final = folder / "particles.star", setting.final(folder)
         write_particles(path, table, optics)
         written = [Written(path, rows)]
         project = setting.options.relion_tomograms
         if not project:
-            write_star(folder / "tomograms.star", {"global": _tomograms_table(frames, setting, folder)})
+            write_star(folder / "tomograms.star", {"global": _tomograms_table(frames, setting, final)})
         # Paths count from the project's directory: this folder, or that of the RELION project.
         write_star(
             folder / "optimisation_set.star",
             {
                 "": {
-                    "rlnTomoParticlesFile": absolute_name(path) if project else path.name,
+                    "rlnTomoParticlesFile": absolute_name(final / path.name) if project else path.name,
                     "rlnTomoTomogramsFile": absolute_name(project) if project else "tomograms.star",
                 }
             },
         )
         if self.version == 5:
-            written += _write_import_list(table, rows, folder, absolute=bool(project))
+            written += _write_import_list(table, rows, folder, final if project else None)
         return written
 
     def read(self, path: Path, setting: Setting) -> Poses:
@@ -153,17 +153,20 @@ def _tomograms_table(frames: Frames, setting: Setting, folder: Path) -> pd.DataF
     return table
 
 
-def _write_import_list(table: pd.DataFrame, rows: np.ndarray, folder: Path, absolute: bool) -> list[Written]:
-    """Write one coordinate file per tomogram and the list of them for RELION 5's import job."""
+def _write_import_list(
+    table: pd.DataFrame, rows: np.ndarray, folder: Path, final: Path | None
+) -> list[Written]:
+    """Write one coordinate file per tomogram and their list for RELION 5's import job, absolute if `final` is given."""
     written, files = [], []
     names = list(dict.fromkeys(table[columns.TOMOGRAM]))
     places = table.groupby(columns.TOMOGRAM).indices
     for name in names:
         mine = places[name]
-        path = folder / "coordinates" / f"{name}.star"
+        file = f"coordinates/{name}.star"
+        path = folder / file
         write_particles(path, table.iloc[mine][[columns.TOMOGRAM, *CENTRED, *columns.ANGLES]])
         written.append(Written(path, rows[mine]))
-        files.append(absolute_name(path) if absolute else f"coordinates/{name}.star")
+        files.append(absolute_name(final / file) if final else file)
     listed = pd.DataFrame({columns.TOMOGRAM: pd.Series(names, dtype=str)})
     listed["rlnTomoImportParticleFile"] = pd.Series(files, dtype=str)
     write_star(folder / "import.star", {"particles": listed})

@@ -35,6 +35,9 @@ class Setting:
         Of the noise that fills boxes beyond the tomogram.
     averages
         By cluster number; the references that RELION may start from.
+    final_folder
+        Where the files will lie once they are verified, for names that are relative to it or absolute; None if they stay
+        where they are written.
     """
 
     tomograms: Mapping[str, TomogramRecord]
@@ -43,6 +46,11 @@ class Setting:
     box_width: float
     seed: int
     averages: Mapping[int, Average] = field(default_factory=dict)
+    final_folder: Path | None = None
+
+    def final(self, folder: Path) -> Path:
+        """Return where what is written into `folder` will lie."""
+        return self.final_folder or folder
 
     def number_of(self, tomogram: str) -> int:
         """Return the tomogram's number, counted from 1 in the table's order, for formats without names."""

@@ -9,6 +9,7 @@ import os
 import platform
 import re
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -58,8 +59,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     # 40 letters of the stem keep the temporary name below the 255 bytes that file systems allow
-    owner = f"{_home()}-{os.getpid()}-{secrets.token_hex(4)}"
-    temporary = target.with_name(f".{target.stem[:40]}-{owner}{target.suffix}")
+    temporary = target.with_name(f".{target.stem[:40]}-{_owner()}{target.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_left_overs(target.parent)
@@ -72,9 +72,44 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     except OSError as error:
         if error.errno not in _REMEDIES or not _concerns(error, temporary, target):
             raise
-        raise FileError(
-            f"cannot be written ({error.strerror})", file=target, remedy=_REMEDIES[error.errno]
-        ) from error
+        raise _unwritable(error, target) from error
+
+
+@contextmanager
+def temporary_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Hand out an empty folder inside `folder` that is removed, with all that is in it, when the block ends.
+
+    Directories that are missing are made; `folder` itself does not stay if it is empty in the end.
+
+    Raises
+    ------
+    FileError
+        If it cannot be made.
+    """
+    target = Path(folder)
+    temporary = target / f".partial-{_owner()}"
+    try:
+        temporary.mkdir(parents=True)
+        _remove_left_overs(target)
+    except OSError as error:
+        if error.errno not in _REMEDIES:
+            raise
+        raise _unwritable(error, target) from error
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        with suppress(OSError):  # something is in it
+            target.rmdir()
+
+
+def _owner() -> str:
+    """Name this process, and something within it, in the name of a temporary file."""
+    return f"{_home()}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def _unwritable(error: OSError, target: Path) -> FileError:
+    return FileError(f"cannot be written ({error.strerror})", file=target, remedy=_REMEDIES[error.errno or 0])
 
 
 def _concerns(error: OSError, temporary: Path, target: Path) -> bool:
@@ -109,7 +144,7 @@ def _home() -> str:
 
 @functools.cache
 def _remove_left_overs(folder: Path) -> None:
-    """Remove the temporary files of processes that were killed; one look per process and folder is enough."""
+    """Remove the temporary files and folders of processes that were killed; one look per process and folder is enough."""
     try:
         names = os.listdir(folder)
     except OSError:  # one may be allowed to write where one may not look
@@ -119,7 +154,10 @@ def _remove_left_overs(folder: Path) -> None:
         with suppress(OSError):  # another job may remove it at the same time
             abandoned = time.time() - path.stat().st_mtime > _ABANDONED_SECONDS
             if abandoned or (found["home"] == _home() and not _is_alive(int(found["process"]))):
-                path.unlink()
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
 
 
 def _is_alive(process: int) -> bool:

@@ -20,16 +20,14 @@ rule average_cluster:
         # boxes are read in batches, so memory does not grow with the cluster
         mem_mb=lambda wildcards, attempt: attempt * 4000,
     params:
-        options=config["averaging"],
-        device=config["device"],
-        seed=config["seed"],
+        **options_of("average_cluster", config),
     message:
         "Aligning and averaging cluster {wildcards.cluster}."
     script:
         "../../scripts/average_cluster.py"
 
 
-# What the averages are worth, and which clusters look the same; merging is up to the configuration.
+# What the averages are worth, and which clusters look the same.
 rule triage_averages:
     input:
         averages=of_clusters("results/averages/cluster_{cluster}.mrc"),
@@ -40,7 +38,6 @@ rule triage_averages:
     output:
         triage="results/averages/triage.tsv",
         mergers="results/averages/mergers.tsv",
-        particles="results/averages/particles.star",
     log:
         "logs/triage_averages.log",
     benchmark:
@@ -53,8 +50,35 @@ rule triage_averages:
         mem_mb=lambda wildcards, input, attempt: attempt
         * (3000 + 15 * input_size_mb(wildcards, input)),
     params:
-        options=config["averaging"],
+        **options_of("triage_averages", config),
+        known_maps=file_state(config["averaging"]["known_maps"]),
     message:
         "Judging the averages and looking for clusters that match."
     script:
         "../../scripts/triage_averages.py"
+
+
+# The particles of all clusters in one table; whether clusters that match become one is up to the configuration.
+rule merge_clusters:
+    input:
+        mergers="results/averages/mergers.tsv",
+        averages=of_clusters("results/averages/cluster_{cluster}.mrc"),
+        aligned=of_clusters("results/averages/cluster_{cluster}.star"),
+    output:
+        "results/averages/particles.star",
+    log:
+        "logs/merge_clusters.log",
+    benchmark:
+        "benchmarks/merge_clusters.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    resources:
+        # a table takes some 15 times its file while it is read
+        mem_mb=lambda wildcards, input, attempt: attempt
+        * (3000 + 15 * input_size_mb(wildcards, input)),
+    params:
+        **options_of("merge_clusters", config),
+    message:
+        "Gathering the particles of all clusters."
+    script:
+        "../../scripts/merge_clusters.py"

@@ -21,7 +21,7 @@ rule measure_costs:
         dataset="(particles|voxels|tomograms)_[0-9a-z_]+",
     conda:
         "../../envs/torch.yaml"
-    threads: workflow.cores or 1
+    threads: lambda wildcards, attempt: workflow.cores or 1
     params:
         # the pace is that of the default, 100/1s, whose timers would keep the driver busy after hundreds of jobs
         snakemake=[

@@ -13,7 +13,8 @@ rule check_tomogram:
     conda:
         "../../envs/base.yaml"
     params:
-        tomogram=lambda wildcards: vars(TOMOGRAMS[wildcards.tomogram]),
+        tomogram=row_of_table("voxel_size", "tilt_range", "contrast", "mask"),
+        files=state_of_files,
         twins=lambda wildcards: TWINS[wildcards.tomogram],
     message:
         "Checking {wildcards.tomogram}: header, voxels, contrast and mask."

@@ -18,8 +18,7 @@ checkpoint cluster_features:
         mem_mb=lambda wildcards, input, attempt: attempt
         * (3000 + 20 * input_size_mb(wildcards, input)),
     params:
-        options=config["clustering"],
-        seed=config["seed"],
+        **options_of("cluster_features", config),
     message:
         "Sorting all particles into clusters."
     script:

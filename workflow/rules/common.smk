@@ -10,12 +10,15 @@ import cryopipe.config
 import cryopipe.installation
 import cryopipe.tomograms
 from cryopipe.errors import CryopipeError
+from cryopipe.provenance import FORMATS, canonical, file_state, options_of
 
 cryopipe.installation.find_library_first()
 CONFIG_FILE = workflow.configfiles[0] if workflow.configfiles else "config/config.yaml"
 
 try:
-    config.update(cryopipe.config.complete(dict(config), CONFIG_FILE))
+    completed = cryopipe.config.complete(dict(config), CONFIG_FILE)
+    config.clear()  # else options would stand in the user's order
+    config.update(completed)
     TOMOGRAMS = cryopipe.tomograms.read_tomogram_table(
         config["tomograms"],
         tuple(config["imaging"]["tilt_range"]),
@@ -52,8 +55,28 @@ def files_to_check(wildcards):
         for path in (tomogram.path, tomogram.mask)
         if path
         and not set(path) & set("{}<>")
-        and (path.startswith("results/") or Path(path).is_file())
+        and (is_made(path) or Path(path).is_file())
     ]
+
+
+def row_of_table(*columns):
+    """What a rule uses of a tomogram's row; its name and path always."""
+    return lambda wildcards: canonical(
+        {
+            name: getattr(TOMOGRAMS[wildcards.tomogram], name)
+            for name in ("name", "path", *columns)
+        }
+    )
+
+
+def state_of_files(wildcards):
+    """Size and time of a tomogram and its mask: a file with an older time in its place is another one, too."""
+    return [file_state(path) for path in files_to_check(wildcards) if not is_made(path)]
+
+
+def is_made(path):
+    """Whether the workflow itself makes a file."""
+    return path.startswith("results/")
 
 
 def input_size_mb(wildcards, input):
@@ -87,6 +110,16 @@ def given_weights(wildcards):
     return [] if weights in (None, "random") else [weights]
 
 
+def files_of_export(format):
+    """The state of the user's files that one format of the export reads."""
+    options = options_of(f"export_{format}", config).get("export", {})
+    volumes = [one.path for one in TOMOGRAMS.values() if not is_made(one.path)]
+    return [
+        file_state(options.get("relion_tomograms")),
+        [file_state(path) for path in volumes if options.get("subtomograms")],
+    ]
+
+
 def final_results(wildcards):
     """What a whole run makes."""
     return [
@@ -114,6 +147,7 @@ def print_failure(log_file):
 
 def averaging_box_options(wildcards):
     """How the boxes to average are cut: at their own voxel size, as wide as those for learning."""
-    learned, voxel_size = config["subtomograms"], config["averaging"]["voxel_size"]
+    options = options_of("extract_for_averaging", config)
+    learned, voxel_size = options["subtomograms"], options["averaging"]["voxel_size"]
     edge = learned["box_size"] * learned["voxel_size"] / voxel_size
     return {"box_size": 2 * round(edge / 2), "voxel_size": voxel_size, "border": "fill"}

@@ -25,9 +25,7 @@ rule simulate_tomogram:
     resources:
         mem_mb=lambda wildcards, attempt: attempt * 4000,
     params:
-        options=config["simulation"],
-        seed=config["seed"],
-        device=config["device"],
+        **options_of("simulate_tomogram", config),
     message:
         "Simulating tomogram {wildcards.tomogram}."
     script:

@@ -44,8 +44,10 @@ rule evaluate:
         mem_mb=lambda wildcards, input, attempt: attempt
         * (4000 + 15 * input_size_mb(wildcards, input)),
     params:
-        tomograms=[vars(tomogram) for tomogram in TOMOGRAMS.values()],
-        options=config["evaluation"],
+        **options_of("evaluate", config),
+        tomograms=list(TOMOGRAMS),
+        files=[file_state(path) for path in TRUTH if not is_made(path)],
+        maps=file_state(config["evaluation"]["maps"]),
     message:
         "Scoring picks, clusters and averages against the truth."
     script:

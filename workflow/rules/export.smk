@@ -1,4 +1,5 @@
-# Particles for RELION, Warp, Dynamo and ArtiaX; every file is read back and verified.
+# Particles for RELION, Warp, Dynamo and ArtiaX; every file is read back and verified. The files themselves are no outputs:
+# Snakemake would remove what the user keeps beside them.
 rule export:
     input:
         particles="results/clusters/particles.star",
@@ -6,12 +7,13 @@ rule export:
         averages=of_clusters("results/averages/cluster_{cluster}.mrc"),
         checks=of_tomograms("results/check/{tomogram}.tsv"),
     output:
-        summary="results/export/summary.tsv",
-        folders=[directory(f"results/{name}") for name in config["export"]["formats"]],
+        "results/export/{format}.tsv",
     log:
-        "logs/export.log",
+        "logs/export/{format}.log",
     benchmark:
-        "benchmarks/export.tsv"
+        "benchmarks/export/{format}.tsv"
+    wildcard_constraints:
+        format="|".join(FORMATS),
     conda:
         "../../envs/torch.yaml"
     resources:
@@ -19,16 +21,30 @@ rule export:
         mem_mb=lambda wildcards, input, attempt: attempt
         * (4000 + 15 * input_size_mb(wildcards, input)),
     params:
-        tomograms=[vars(tomogram) for tomogram in TOMOGRAMS.values()],
-        microscope={
-            name: config["imaging"][name]
-            for name in ("voltage", "spherical_aberration", "amplitude_contrast")
-        },
-        options=config["export"],
-        box_width=config["subtomograms"]["box_size"]
-        * config["subtomograms"]["voxel_size"],
-        seed=config["seed"],
+        tomograms=[canonical(vars(tomogram)) for tomogram in TOMOGRAMS.values()],
+        options=lambda wildcards: options_of(f"export_{wildcards.format}", config),
+        files=lambda wildcards: files_of_export(wildcards.format),
     message:
-        "Exporting the particles as {params.options[formats]}."
+        "Exporting the particles for {wildcards.format}."
     script:
         "../../scripts/export.py"
+
+
+# Also removes what was exported in formats that are no longer asked for.
+rule gather_exports:
+    input:
+        expand("results/export/{format}.tsv", format=config["export"]["formats"]),
+    output:
+        "results/export/summary.tsv",
+    log:
+        "logs/gather_exports.log",
+    benchmark:
+        "benchmarks/gather_exports.tsv"
+    conda:
+        "../../envs/base.yaml"
+    params:
+        others=[name for name in FORMATS if name not in config["export"]["formats"]],
+    message:
+        "Gathering what was exported in one table."
+    script:
+        "../../scripts/gather_exports.py"

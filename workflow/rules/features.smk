@@ -19,10 +19,10 @@ rule learn_features:
         mem_mb=lambda wildcards, attempt: attempt
         * (4000 + 1000 * int(config["memory_gb"])),
     params:
-        options=config["features"],
-        device=config["device"],
-        memory_gb=config["memory_gb"],
-        seed=config["seed"],
+        **options_of("learn_features", config),
+        weights=lambda wildcards: [
+            file_state(path) for path in given_weights(wildcards)
+        ],
         # not an output: it must outlive a job that was killed
         checkpoint="results/features/checkpoint.safetensors",
     message:

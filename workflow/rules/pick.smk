@@ -15,9 +15,9 @@ rule pick_particles:
     resources:
         mem_mb=lambda wildcards, attempt: attempt * 4000,
     params:
-        tomogram=lambda wildcards: vars(TOMOGRAMS[wildcards.tomogram]),
-        options=config["pick"],
-        device=config["device"],
+        **options_of("pick_particles", config),
+        tomogram=row_of_table("voxel_size", "contrast", "mask"),
+        files=state_of_files,
     message:
         "Picking particles in {wildcards.tomogram}."
     script:

@@ -24,8 +24,8 @@ rule reembed_averages:
         mem_mb=lambda wildcards, input, attempt: attempt
         * (2000 + 7 * input_size_mb(wildcards, input)),
     params:
-        tomogram=lambda wildcards: vars(TOMOGRAMS[wildcards.tomogram]),
-        options=config["reembedding"],
+        **options_of("reembed_averages", config),
+        tomogram=row_of_table("voxel_size"),
     message:
         "Putting the averages back into {wildcards.tomogram}."
     script:

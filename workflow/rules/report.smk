@@ -38,8 +38,7 @@ rule report:
         mem_mb=lambda wildcards, input, attempt: attempt
         * (4000 + 15 * input_size_mb(wildcards, input)),
     params:
-        tomograms=[vars(tomogram) for tomogram in TOMOGRAMS.values()],
-        options=config["report"],
+        tomograms=[canonical(vars(tomogram)) for tomogram in TOMOGRAMS.values()],
         settings=config,
     message:
         "Drawing the report."

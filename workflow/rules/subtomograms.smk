@@ -16,11 +16,9 @@ rule extract_subtomograms:
     resources:
         mem_mb=lambda wildcards, attempt: attempt * 1000 * int(config["memory_gb"] + 1),
     params:
-        tomogram=lambda wildcards: vars(TOMOGRAMS[wildcards.tomogram]),
-        options=config["subtomograms"],
-        seed=config["seed"],
-        device=config["device"],
-        memory_gb=config["memory_gb"],
+        **options_of("extract_subtomograms", config),
+        tomogram=row_of_table("voxel_size", "tilt_range", "contrast"),
+        files=state_of_files,
     message:
         "Cutting the boxes of {wildcards.tomogram}."
     script:
@@ -40,10 +38,9 @@ use rule extract_subtomograms as extract_for_averaging with:
     benchmark:
         "benchmarks/extract_for_averaging/{tomogram}.tsv"
     params:
-        tomogram=lambda wildcards: vars(TOMOGRAMS[wildcards.tomogram]),
-        options=averaging_box_options,
+        tomogram=row_of_table("voxel_size", "tilt_range", "contrast"),
+        files=state_of_files,
+        subtomograms=averaging_box_options,
         seed=config["seed"],
-        device=config["device"],
-        memory_gb=config["memory_gb"],
     message:
         "Cutting the boxes of {wildcards.tomogram} at the voxel size of the averages."

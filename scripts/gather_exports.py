@@ -1,0 +1,27 @@
+"""Gather what was exported in one table, and remove what was exported in formats that are no longer asked for."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from cryopipe.files.ownership import withdraw_files
+from cryopipe.files.tables import read_table, write_table
+from cryopipe.job import run
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def main(job: Any) -> None:
+    results = Path(job.output[0]).parent.parent
+    for name in job.params.others:
+        withdraw_files(results / name)
+        (results / "export" / f"{name}.tsv").unlink(missing_ok=True)
+    tables = [read_table(path) for path in job.input]
+    write_table(
+        job.output[0], pd.concat(tables, ignore_index=True) if tables else pd.DataFrame({"format": []})
+    )
+
+
+run(main, snakemake)
