@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from cryopipe.evaluation.average_scores import read_averages, with_map_scores
+from cryopipe.evaluation.average_scores import with_map_scores
 from cryopipe.evaluation.options import EvaluationOptions
 from cryopipe.evaluation.score_tables import averages_table, clusters_table, contents_table, picking_table
 from cryopipe.evaluation.truth import match_particles, of_tomogram, voxel_sizes_of
+from cryopipe.files.cluster_averages import read_averages
 from cryopipe.files.star import read_particles, write_particles
 from cryopipe.files.tables import write_table
 from cryopipe.job import run

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cryopipe.export import (
-    Average,
     ExportOptions,
     Microscope,
     Setting,
@@ -12,7 +11,7 @@ from cryopipe.export import (
     export_particles,
     gather_particles,
 )
-from cryopipe.files.mrc import open_volume, read_header
+from cryopipe.files.cluster_averages import read_averages
 from cryopipe.files.opening import open_tomogram
 from cryopipe.files.star import read_particles
 from cryopipe.files.tables import read_table, write_table
@@ -39,12 +38,7 @@ def main(job: Any) -> None:
         ExportOptions(**{"formats": [job.wildcards.format], **options.get("export", {})}),
         boxes["box_size"] * boxes["voxel_size"],
         options.get("seed", 0),
-        {
-            int(Path(path).stem.removeprefix("cluster_")): Average(
-                open_volume(path), read_header(path).voxel_size_xyz[0]
-            )
-            for path in job.input.averages
-        },
+        read_averages(job.input.averages, tables=False),
     )
     particles = gather_particles(
         read_particles(job.input.particles), [read_particles(path) for path in job.input.clusters]

@@ -1,7 +1,6 @@
 """Put the averages back into one tomogram, as density, labels and a ChimeraX script."""
 
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +8,8 @@ import torch
 
 from cryopipe import columns
 from cryopipe.files.chimerax import Cluster, write_chimerax_script
-from cryopipe.files.mrc import open_volume, read_header, write_volume
+from cryopipe.files.cluster_averages import cluster_number, read_map
+from cryopipe.files.mrc import write_volume
 from cryopipe.files.opening import open_tomogram
 from cryopipe.files.star import read_particles, write_particles
 from cryopipe.files.tables import read_table, write_table
@@ -35,11 +35,10 @@ def main(job: Any) -> None:
     chosen = choose_particles(tables, tomogram.name, options)
     templates = {}
     for path in job.input.averages:
-        cluster = int(Path(path).stem.removeprefix("cluster_"))
+        cluster = cluster_number(path)
         if (chosen[columns.CLASS] == cluster).any():
-            average = torch.from_numpy(open_volume(path).astype(np.float32))
-            sampling = read_header(path).voxel_size_xyz[0]
-            templates[cluster] = make_template(average, sampling, voxel_size, options)
+            average, sampling = read_map(path)
+            templates[cluster] = make_template(torch.from_numpy(average), sampling, voxel_size, options)
     placed = reembed(shape, templates, chosen, f"re-embedding {tomogram.name}")
     write_volume(job.output.density, placed.density, voxel_size)
     write_volume(job.output.labels, placed.labels, voxel_size)

@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from cryopipe import columns
 from cryopipe.errors import DataError
-from cryopipe.evaluation.average_scores import read_averages, with_map_scores
+from cryopipe.evaluation.average_scores import with_map_scores
 from cryopipe.evaluation.cluster_scores import BACKGROUND, pair_clusters, score_clusters
 from cryopipe.evaluation.map_scores import fit_map
 from cryopipe.evaluation.options import EvaluationOptions
@@ -34,6 +34,7 @@ from cryopipe.evaluation.truth import (
     true_classes,
     voxel_sizes_of,
 )
+from cryopipe.files.cluster_averages import read_averages
 from cryopipe.files.mrc import write_volume
 from cryopipe.files.star import write_particles
 from cryopipe.simulation.tomogram import SPECIES

@@ -20,7 +20,6 @@ from cryopipe.config import CHECKOUT, defaults
 from cryopipe.errors import ConfigError, DataError, FileError
 from cryopipe.export import (
     WRITERS,
-    Average,
     ExportOptions,
     Microscope,
     ParticleSet,
@@ -35,6 +34,7 @@ from cryopipe.export.dynamo_writer import dynamo_angles, rotation_from_dynamo_an
 from cryopipe.export.relion_boxes import cut_boxes, even_box_size
 from cryopipe.export.unbinned import Frames
 from cryopipe.export.verification import verify
+from cryopipe.files.cluster_averages import ClusterAverage
 from cryopipe.files.dynamo_table import read_dynamo_table, write_dynamo_table
 from cryopipe.files.mrc import open_volume, read_header, write_volume
 from cryopipe.files.ownership import withdraw_files
@@ -658,7 +658,7 @@ def test_references_have_the_box_of_the_particles(scene: Scene, tmp_path: Path) 
     average = asymmetric_map(24, width=2.5).numpy()
     chosen = replace(
         setting(tmp_path, formats=["relion"], subtomograms=True, box_width=300.0),
-        averages={1: Average(average, 13.0), 7: Average(average, 13.0)},
+        averages={1: ClusterAverage(average, 13.0), 7: ClusterAverage(average, 13.0)},
     )
     export_particles(scene.gather(), chosen, tmp_path)
     written = list((tmp_path / "relion" / "references").iterdir())

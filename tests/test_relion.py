@@ -19,7 +19,6 @@ from scipy.spatial.transform import Rotation
 from cryopipe import columns
 from cryopipe.averaging import AveragingOptions, particle_table, refine
 from cryopipe.export import (
-    Average,
     ExportOptions,
     Microscope,
     Setting,
@@ -27,6 +26,7 @@ from cryopipe.export import (
     export_particles,
     gather_particles,
 )
+from cryopipe.files.cluster_averages import ClusterAverage
 from cryopipe.files.mrc import open_volume, write_volume
 from cryopipe.files.star import read_particles, read_star, write_star
 from cryopipe.subtomograms import SubtomogramOptions, extract_subtomograms
@@ -250,7 +250,7 @@ def test_relion_makes_our_average_from_our_poses(exported: Exported) -> None:
         ExportOptions(formats=["relion"], subtomograms=True),
         BOX * VOXEL_SIZE,
         1,
-        {1: Average(result.average, VOXEL_SIZE)},
+        {1: ClusterAverage(result.average, VOXEL_SIZE)},
     )
     folder = exported.folder / "aligned"
     export_particles(gather_particles(picks[PICK_COLUMNS], [aligned]), setting, folder)
@@ -276,7 +276,7 @@ def test_relion_refines_tomograms_of_two_voxel_sizes_together(relion: None, tmp_
         table[list(columns.COORDINATES)] = rng.uniform(15, 25, (count, 3))
         tables.append(table)
     options = ExportOptions(formats=["relion"], subtomograms=True)
-    averages = {1: Average(asymmetric_map(24).numpy(), 10.0)}
+    averages = {1: ClusterAverage(asymmetric_map(24).numpy(), 10.0)}
     setting = Setting(tomograms, Microscope(), options, 240.0, 1, averages)
     export_particles(gather_particles(pd.concat(tables, ignore_index=True), []), setting, tmp_path)
     project = tmp_path / "relion"

@@ -21,21 +21,22 @@ from typer.testing import CliRunner
 
 from cryopipe import columns
 from cryopipe.errors import FileError
+from cryopipe.files.cluster_averages import ClusterAverage
 from cryopipe.files.costs import COST_COLUMNS
 from cryopipe.files.features import write_features
 from cryopipe.files.mrc import write_volume
 from cryopipe.files.star import write_particles, write_star
 from cryopipe.files.tables import write_table
+from cryopipe.palette import cluster_colour, cluster_marker
 from cryopipe.report.charts import Line, line_chart, number_axis
 from cryopipe.report.content import cost_rows, page_content, tomogram_pictures
 from cryopipe.report.embedding_chart import embed_in_plane
 from cryopipe.report.isosurface import contour_level, object_radius, render_isosurface
 from cryopipe.report.options import ReportOptions
 from cryopipe.report.page import render_page
-from cryopipe.report.palette import cluster_colour, cluster_marker
 from cryopipe.report.pictures import central_slices, slice_picture
 from cryopipe.report.profiles import radial_profile
-from cryopipe.report.results import AverageResult, RunResults, TomogramResult, read_results
+from cryopipe.report.results import RunResults, TomogramResult, read_results
 from cryopipe.report.sheet import contact_sheet
 from cryopipe.report.summary import summary_text
 from cryopipe.tomograms import Tomogram
@@ -111,7 +112,7 @@ def made_results(clusters: int = 3, name: str = "tomo_1") -> RunResults:
     fsc = pd.DataFrame(
         {"rlnResolution": frequency, "rlnFourierShellCorrelationCorrected": 1 - frequency * 10}
     )
-    average = AverageResult(
+    average = ClusterAverage(
         ball(16, 5),
         10.0,
         {"cryopipeResolution0143": 23.4},
@@ -276,10 +277,10 @@ def test_one_cluster_without_an_average_or_a_curve_has_a_page() -> None:
     results = made_results(clusters=1)
     text, _ = made_page(dataclasses.replace(results, averages={}))
     assert "This cluster has no average." in text
-    bare = AverageResult(ball(16, 5), 10.0, {}, pd.DataFrame(), pd.DataFrame())
+    bare = ClusterAverage(ball(16, 5), 10.0, {}, pd.DataFrame(), pd.DataFrame())
     text, _ = made_page(dataclasses.replace(results, averages={1: bare}))
     assert "No FSC curve" in text
-    flat = AverageResult(np.zeros((16, 16, 16)), 10.0, {}, pd.DataFrame(), pd.DataFrame())
+    flat = ClusterAverage(np.zeros((16, 16, 16)), 10.0, {}, pd.DataFrame(), pd.DataFrame())
     _, page = made_page(dataclasses.replace(results, averages={1: flat}))
     assert len(page.named("img")) == 3
 

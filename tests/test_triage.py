@@ -11,7 +11,8 @@ from scipy.spatial.transform import Rotation
 
 from cryopipe import columns
 from cryopipe.averaging import AveragingOptions
-from cryopipe.averaging.triage import ClusterMaps, find_mergers, merged_particles, shape, triage
+from cryopipe.averaging.triage import find_mergers, merged_particles, shape, triage
+from cryopipe.files.cluster_averages import RESOLUTION, ClusterAverage
 from cryopipe.volume.geometry import relion_angles, rotation_from_relion_angles
 from cryopipe.volume.masks import radius_grid
 
@@ -23,7 +24,7 @@ SHIFT = np.array([1.5, -0.5, 1.0])
 
 def cluster(
     volume: np.ndarray, count: int, number: int, resolution: float = 35.0, seed: int = 0
-) -> ClusterMaps:
+) -> ClusterAverage:
     rng = np.random.default_rng(seed)
     halves = [(volume + rng.normal(0, 0.05, volume.shape)).astype(np.float32) for _ in range(2)]
     angles = relion_angles(Rotation.random(count, random_state=rng))
@@ -36,7 +37,13 @@ def cluster(
             columns.ALIGNMENT_KEPT: [1] * (count - 1) + [0],
         }
     )
-    return ClusterMaps((halves[0] + halves[1]) / 2, halves[0], halves[1], VOXEL, particles, resolution)
+    return ClusterAverage(
+        (halves[0] + halves[1]) / 2,
+        VOXEL,
+        {RESOLUTION: resolution} if math.isfinite(resolution) else {},
+        particles=particles,
+        half_maps=(halves[0], halves[1]),
+    )
 
 
 def other_map(n: int) -> np.ndarray:
@@ -45,7 +52,7 @@ def other_map(n: int) -> np.ndarray:
 
 
 @pytest.fixture
-def clusters() -> dict[int, ClusterMaps]:
+def clusters() -> dict[int, ClusterAverage]:
     return {
         1: cluster(chain_map(24), 30, 1),
         2: cluster(other_map(24), 25, 2, resolution=math.inf, seed=1),
@@ -54,7 +61,7 @@ def clusters() -> dict[int, ClusterMaps]:
 
 
 def test_clusters_whose_averages_match_are_offered_with_the_frame_between_them(
-    clusters: dict[int, ClusterMaps],
+    clusters: dict[int, ClusterAverage],
 ) -> None:
     mergers = find_mergers(clusters, OPTIONS)
     assert len(mergers) == 3
@@ -67,15 +74,11 @@ def test_clusters_whose_averages_match_are_offered_with_the_frame_between_them(
     np.testing.assert_allclose(offered[["x", "y", "z"]].to_numpy()[0], -TURN.inv().apply(SHIFT), atol=0.1)
 
 
-def tables(clusters: dict[int, ClusterMaps]) -> dict[int, tuple[pd.DataFrame, float]]:
-    return {number: (cluster.particles, cluster.voxel_size) for number, cluster in clusters.items()}
-
-
 def test_merged_particles_keep_their_place_against_the_common_average(
-    clusters: dict[int, ClusterMaps],
+    clusters: dict[int, ClusterAverage],
 ) -> None:
     mergers = find_mergers(clusters, OPTIONS)
-    merged = merged_particles(tables(clusters), mergers, apply=True)
+    merged = merged_particles(clusters, mergers, apply=True)
     assert merged[columns.CLASS].value_counts().to_dict() == {1: 50, 2: 25}
     before = clusters[3].particles
     after = merged[merged[columns.PARTICLE].str.startswith("t3/")]
@@ -88,8 +91,8 @@ def test_merged_particles_keep_their_place_against_the_common_average(
     np.testing.assert_allclose(of_map1, of_map3, atol=0.25)
 
 
-def test_nothing_is_merged_unless_asked(clusters: dict[int, ClusterMaps]) -> None:
-    same = merged_particles(tables(clusters), find_mergers(clusters, OPTIONS), apply=False)
+def test_nothing_is_merged_unless_asked(clusters: dict[int, ClusterAverage]) -> None:
+    same = merged_particles(clusters, find_mergers(clusters, OPTIONS), apply=False)
     pd.testing.assert_frame_equal(
         same, pd.concat([clusters[i].particles for i in (1, 2, 3)], ignore_index=True)
     )
@@ -102,7 +105,7 @@ def test_no_cluster_gives_empty_tables() -> None:
     assert triage({}, {}, OPTIONS).empty
 
 
-def test_triage_tells_recognised_clusters_hand_and_known_maps(clusters: dict[int, ClusterMaps]) -> None:
+def test_triage_tells_recognised_clusters_hand_and_known_maps(clusters: dict[int, ClusterAverage]) -> None:
     known = {
         "chain": (chain_map(24, TURN).astype(np.float32), VOXEL),
         "shell": (other_map(24).astype(np.float32), VOXEL),

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cryopipe import columns
 from cryopipe.averaging.alignment import AlignmentResult
+from cryopipe.files.cluster_averages import RESOLUTION
 from cryopipe.volume.geometry import relion_angles
 
 NO_RESOLUTION = 999.0
@@ -62,7 +63,7 @@ def fsc_blocks(result: AlignmentResult, symmetry: str) -> dict[str, pd.DataFrame
         "cryopipeResolutionMeasured": int(result.fsc is not None),
     }
     for name, value in (
-        ("cryopipeResolution0143", result.resolution_0143),
+        (RESOLUTION, result.resolution_0143),
         ("cryopipeResolution05", result.resolution_05),
     ):
         if math.isfinite(value):

@@ -18,6 +18,7 @@ from cryopipe.averaging.fourier_band import Band
 from cryopipe.averaging.options import AveragingOptions
 from cryopipe.averaging.search import Poses
 from cryopipe.averaging.superposition import common_frame, transform_poses, turned
+from cryopipe.files.cluster_averages import ClusterAverage
 from cryopipe.volume.fourier import fourier_rescale, low_pass
 from cryopipe.volume.geometry import relion_angles, rotation_from_relion_angles
 from cryopipe.volume.masks import radius_grid, sphere_mask
@@ -27,37 +28,13 @@ FRAME_COLUMNS = ("rot", "tilt", "psi", "x", "y", "z")
 
 
 @dataclass(frozen=True)
-class ClusterMaps:
-    """What is known of one cluster.
-
-    Attributes
-    ----------
-    average, half1, half2
-        (z, y, x).
-    voxel_size
-        Angstrom.
-    particles
-        Aligned particles.
-    resolution
-        At FSC 0.143, angstrom; infinite where not measured.
-    """
-
-    average: NDArray[np.float32]
-    half1: NDArray[np.float32]
-    half2: NDArray[np.float32]
-    voxel_size: float
-    particles: pd.DataFrame
-    resolution: float
-
-
-@dataclass(frozen=True)
 class _Match:
     frame: Poses
     correlation: float
 
 
 def triage(
-    clusters: Mapping[int, ClusterMaps],
+    clusters: Mapping[int, ClusterAverage],
     known: Mapping[str, tuple[NDArray[np.float32], float]],
     options: AveragingOptions,
 ) -> pd.DataFrame:
@@ -90,7 +67,7 @@ def triage(
             "resolution": cluster.resolution if math.isfinite(cluster.resolution) else math.nan,
             "recognised": int(cluster.resolution < options.recognised_resolution),
         }
-        rows.append(row | _consistency(cluster, options) | shape(cluster.average, cluster.voxel_size) | _best_match(cluster, known, options))  # fmt: skip
+        rows.append(row | _consistency(cluster, options) | shape(cluster.volume, cluster.voxel_size) | _best_match(cluster, known, options))  # fmt: skip
     names = ["cluster", "particles", "kept", "resolution", "recognised", "half_correlation", "mirror_correlation",
              "diameter", "shell_radius", "centre_density", "best_match", "match_correlation"]  # fmt: skip
     return pd.DataFrame(rows, columns=names)
@@ -111,7 +88,7 @@ def shape(average: NDArray[np.float32], voxel_size: float) -> dict[str, object]:
     return {"diameter": 2 * edge * voxel_size, "shell_radius": peak * voxel_size, "centre_density": centre}
 
 
-def find_mergers(clusters: Mapping[int, ClusterMaps], options: AveragingOptions) -> pd.DataFrame:
+def find_mergers(clusters: Mapping[int, ClusterAverage], options: AveragingOptions) -> pd.DataFrame:
     """Compare all averages with one another and offer as one cluster those that match.
 
     Parameters
@@ -132,7 +109,7 @@ def find_mergers(clusters: Mapping[int, ClusterMaps], options: AveragingOptions)
     taken: set[int] = set()
     for i, number in enumerate(order):
         for into in order[:i]:
-            match = _align(clusters[into], clusters[number].average, clusters[number].resolution, options)
+            match = _align_averages(clusters[into], clusters[number], options)
             offered = match.correlation >= options.merge_correlation and not {number, into} & taken
             if offered:
                 taken.add(number)
@@ -143,14 +120,14 @@ def find_mergers(clusters: Mapping[int, ClusterMaps], options: AveragingOptions)
 
 
 def merged_particles(
-    clusters: Mapping[int, tuple[pd.DataFrame, float]], mergers: pd.DataFrame, apply: bool
+    clusters: Mapping[int, ClusterAverage], mergers: pd.DataFrame, apply: bool
 ) -> pd.DataFrame:
     """Return the aligned particles of all clusters in one table.
 
     Parameters
     ----------
     clusters
-        By number: aligned particles, and the voxel size of their average, angstrom.
+        By number.
     mergers
         From `find_mergers`.
     apply
@@ -159,13 +136,13 @@ def merged_particles(
     offered = mergers[mergers["offered"] == 1] if apply else mergers.iloc[:0]
     frames = {int(row["cluster"]): row for _, row in offered.iterrows()}
     tables = []
-    for number, (table, voxel_size) in sorted(clusters.items()):
+    for number, cluster in sorted(clusters.items()):
         if number in frames:
             into = int(frames[number]["into"])
-            moved = _in_frame(table, frames[number], voxel_size)
+            moved = _in_frame(cluster.particles, frames[number], cluster.voxel_size)
             tables.append(moved.assign(**{columns.CLASS: into}))
         else:
-            tables.append(table)
+            tables.append(cluster.particles)
     nothing = pd.DataFrame(columns=[columns.PARTICLE, columns.CLASS])
     return pd.concat(tables, ignore_index=True) if tables else nothing
 
@@ -190,19 +167,20 @@ def _in_frame(table: pd.DataFrame, merger: pd.Series, voxel_size: float) -> pd.D
     return table.assign(**dict(zip(names, np.hstack([new_angles, new_origins]).T, strict=True)))
 
 
+def _align_averages(target: ClusterAverage, other: ClusterAverage, options: AveragingOptions) -> _Match:
+    """Superpose an average on another at the coarser resolution of the two."""
+    coarser = max(target.resolution, other.resolution)
+    return _align(_tensor(target.volume), _tensor(other.volume), target.voxel_size, coarser, options)
+
+
 def _align(
-    target: ClusterMaps, volume: NDArray[np.float32], resolution: float, options: AveragingOptions
+    goal: Tensor, other: Tensor, voxel_size: float, resolution: float, options: AveragingOptions
 ) -> _Match:
-    """Carry a map onto a cluster's average and correlate the two inside the mask, at the coarser resolution."""
-    goal, other = (
-        torch.from_numpy(target.average.astype(np.float32)),
-        torch.from_numpy(volume.astype(np.float32)),
-    )
-    n, voxel_size = goal.shape[0], target.voxel_size
-    coarser = max(target.resolution, resolution)
-    if not math.isfinite(coarser):
-        coarser = options.start_resolution
-    coarser = min(max(coarser, 2.2 * voxel_size), n * voxel_size / 4)
+    """Superpose `other` on `goal`, both (z, y, x), and correlate the two inside the mask at a resolution."""
+    n = goal.shape[0]
+    if not math.isfinite(resolution):
+        resolution = options.start_resolution
+    coarser = min(max(resolution, 2.2 * voxel_size), n * voxel_size / 4)
     mask = sphere_mask(n, 0.4 * n, max(2.0, n / 10))
     goal, other = (low_pass(v, coarser, voxel_size) * mask for v in (goal, other))
     band = Band(n, math.ceil(n * voxel_size / coarser), goal.device)
@@ -210,34 +188,37 @@ def _align(
     return _Match(frame, _masked_correlation(goal, turned(other, frame), mask))
 
 
-def _consistency(cluster: ClusterMaps, options: AveragingOptions) -> dict[str, object]:
-    half1, half2 = (torch.from_numpy(half.astype(np.float32)) for half in (cluster.half1, cluster.half2))
+def _consistency(cluster: ClusterAverage, options: AveragingOptions) -> dict[str, object]:
+    if cluster.half_maps is None:
+        raise ValueError("triage needs the half-maps; read the averages with half_maps=True")
+    half1, half2 = (_tensor(half) for half in cluster.half_maps)
     n = half1.shape[0]
     mask = sphere_mask(n, 0.4 * n, max(2.0, n / 10))
     resolution = cluster.resolution if math.isfinite(cluster.resolution) else options.start_resolution
     limit = max(resolution, 2.2 * cluster.voxel_size)
     smooth = [low_pass(half, limit, cluster.voxel_size) for half in (half1, half2)]
-    target = ClusterMaps(
-        cluster.half1, cluster.half1, cluster.half2, cluster.voxel_size, cluster.particles, resolution
-    )
-    mirrored = torch.roll(half2.flip(2), 1 - n % 2, dims=2).numpy()
+    mirrored = torch.roll(half2.flip(2), 1 - n % 2, dims=2)
     return {
         "half_correlation": _masked_correlation(smooth[0], smooth[1], mask),
-        "mirror_correlation": _align(target, mirrored, resolution, options).correlation,
+        "mirror_correlation": _align(half1, mirrored, cluster.voxel_size, resolution, options).correlation,
     }
 
 
 def _best_match(
-    cluster: ClusterMaps, known: Mapping[str, tuple[NDArray[np.float32], float]], options: AveragingOptions
+    cluster: ClusterAverage, known: Mapping[str, tuple[NDArray[np.float32], float]], options: AveragingOptions
 ) -> dict[str, object]:
     best, score = "", math.nan
     for name, (volume, voxel_size) in sorted(known.items()):
-        n = cluster.average.shape[0]
-        same = fourier_rescale(torch.from_numpy(volume.astype(np.float32)), voxel_size, cluster.voxel_size, n)
-        correlation = _align(cluster, same.numpy(), cluster.resolution, options).correlation
-        if not correlation <= score:
-            best, score = name, correlation
+        n = cluster.volume.shape[0]
+        same = fourier_rescale(_tensor(volume), voxel_size, cluster.voxel_size, n)
+        match = _align(_tensor(cluster.volume), same, cluster.voxel_size, cluster.resolution, options)
+        if not match.correlation <= score:
+            best, score = name, match.correlation
     return {"best_match": best, "match_correlation": score}
+
+
+def _tensor(volume: NDArray[np.float32]) -> Tensor:
+    return torch.from_numpy(volume.astype(np.float32))
 
 
 def _masked_correlation(a: Tensor, b: Tensor, mask: Tensor) -> float:

@@ -15,7 +15,7 @@ import pandas as pd
 from cryopipe.errors import ConfigError
 from cryopipe.export.artiax import ArtiaxWriter
 from cryopipe.export.dynamo_writer import DynamoWriter
-from cryopipe.export.options import Average, ExportOptions, Microscope, TomogramRecord
+from cryopipe.export.options import ExportOptions, Microscope, TomogramRecord
 from cryopipe.export.particle_set import ParticleSet, Poses, gather_particles, inside_tomograms
 from cryopipe.export.relion3 import Relion3Writer
 from cryopipe.export.relion5 import TiltSeriesWriter
@@ -26,7 +26,6 @@ from cryopipe.files.ownership import replaced_files
 
 __all__ = [
     "WRITERS",
-    "Average",
     "ExportOptions",
     "Microscope",
     "ParticleSet",

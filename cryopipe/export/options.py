@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 
 @dataclass(frozen=True)
 class ExportOptions:
@@ -86,19 +83,3 @@ class TomogramRecord:
     voxel_size: float
     tilt_range: tuple[float, float]
     contrast: str
-
-
-@dataclass(frozen=True)
-class Average:
-    """The average of a cluster.
-
-    Attributes
-    ----------
-    volume
-        (z, y, x), particles bright.
-    voxel_size
-        Angstrom.
-    """
-
-    volume: NDArray[np.float32]
-    voxel_size: float

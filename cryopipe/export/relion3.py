@@ -20,6 +20,7 @@ from cryopipe.errors import DataError
 from cryopipe.export.particle_set import FloatArray, ParticleSet, Poses
 from cryopipe.export.relion_boxes import cut_boxes, even_box_size
 from cryopipe.export.writer import Setting, Written, rows_in_clusters
+from cryopipe.files.cluster_averages import cluster_name
 from cryopipe.files.mrc import open_volume, write_volume
 from cryopipe.files.star import read_star, write_particles
 from cryopipe.progress import progress
@@ -70,7 +71,7 @@ class Relion3Writer:
         written = [_write(folder / "particles.star", lean, optics, clustered)]
         for cluster in np.unique(particles.clusters[clustered]):
             rows = np.flatnonzero(particles.clusters == cluster)
-            written.append(_write(folder / f"cluster_{cluster:02d}.star", table, optics, rows))
+            written.append(_write(folder / f"{cluster_name(cluster)}.star", table, optics, rows))
         noise = np.flatnonzero(particles.clusters == columns.NOISE_CLASS)
         bare = table.drop(columns=[name for name in (IMAGE, WEDGE, *ONLY_ALIGNED) if name in table])
         written.append(_write(folder / "noise.star", bare, optics, noise))
@@ -184,7 +185,7 @@ def _write_references(
             pixel_size, box_size = float(group["rlnImagePixelSize"]), int(group["rlnImageSize"])
             volume = torch.from_numpy(np.asarray(average.volume, dtype=np.float32))
             scaled = fourier_rescale(volume, average.voxel_size, pixel_size, box_size)
-            write_volume(folder / "references" / f"cluster_{cluster:02d}.mrc", scaled.numpy(), pixel_size)
+            write_volume(folder / "references" / f"{cluster_name(cluster)}.mrc", scaled.numpy(), pixel_size)
 
 
 def _wedge_name(tilt_range: tuple[float, float], box_size: int) -> str:

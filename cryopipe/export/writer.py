@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from cryopipe import columns
 from cryopipe.errors import DataError
-from cryopipe.export.options import Average, ExportOptions, Microscope, TomogramRecord
+from cryopipe.export.options import ExportOptions, Microscope, TomogramRecord
 from cryopipe.export.particle_set import ParticleSet, Poses
+from cryopipe.files.cluster_averages import ClusterAverage
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Setting:
     options: ExportOptions
     box_width: float
     seed: int
-    averages: Mapping[int, Average] = field(default_factory=dict)
+    averages: Mapping[int, ClusterAverage] = field(default_factory=dict)
     final_folder: Path | None = None
 
     def final(self, folder: Path) -> Path:

@@ -10,22 +10,8 @@ from pathlib import Path
 from cryopipe.errors import DataError
 from cryopipe.files.atomic import write_text
 from cryopipe.files.names import relative_name
+from cryopipe.palette import cluster_colour
 
-COLOURS = (
-    "#e69f00",
-    "#56b4e9",
-    "#009e73",
-    "#f0e442",
-    "#0072b2",
-    "#d55e00",
-    "#cc79a7",
-    "#999999",
-    "#882255",
-    "#117733",
-    "#332288",
-    "#ddcc77",
-)
-"""Colours of the clusters 1, 2, ..., told apart by most eyes (Okabe and Ito, then Tol); they repeat."""
 TOMOGRAM_MODEL, DENSITY_MODEL, LABELS_MODEL, FIRST_CLUSTER_MODEL = 1, 2, 3, 10
 
 
@@ -43,11 +29,6 @@ class Cluster:
 
     number: int
     particles: int
-
-
-def cluster_colour(number: int) -> str:
-    """Return the colour #rrggbb of the cluster `number`, counted from 1."""
-    return COLOURS[(number - 1) % len(COLOURS)]
 
 
 def quoted(text: str) -> str:

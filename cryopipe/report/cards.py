@@ -10,12 +10,13 @@ import pandas as pd
 from markupsafe import Markup
 
 from cryopipe import columns
+from cryopipe.files.cluster_averages import ClusterAverage
+from cryopipe.palette import cluster_colour, cluster_marker
 from cryopipe.report.charts import Axis, Line, line_chart, number_axis, resolution_axis
 from cryopipe.report.isosurface import VIEWS, contour_level, object_radius, render_isosurface
-from cryopipe.report.palette import cluster_colour, cluster_marker
 from cryopipe.report.pictures import central_slices, picture_address
 from cryopipe.report.profiles import radial_profile
-from cryopipe.report.results import AverageResult, RunResults
+from cryopipe.report.results import RunResults
 from cryopipe.report.summary import mean_posterior, number_text, resolution, resolution_text
 
 logger = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ def cluster_card(results: RunResults, number: int) -> ClusterCard:
     )
 
 
-def _surfaces(average: AverageResult, level: float) -> list[tuple[str, str]]:
+def _surfaces(average: ClusterAverage, level: float) -> list[tuple[str, str]]:
     if not np.isfinite(level):
         return []
     reach = object_radius(average.volume, level)
@@ -99,7 +100,7 @@ def _surfaces(average: AverageResult, level: float) -> list[tuple[str, str]]:
     ]
 
 
-def _figures(results: RunResults, number: int, average: AverageResult | None) -> list[tuple[str, str]]:
+def _figures(results: RunResults, number: int, average: ClusterAverage | None) -> list[tuple[str, str]]:
     members = results.classes == number
     share = members.sum() / max(len(results.particles), 1)
     figures = [
@@ -141,7 +142,7 @@ def _judgement(triage: pd.DataFrame, number: int) -> list[tuple[str, str]]:
     return figures
 
 
-def _charts(number: int, average: AverageResult) -> list[tuple[str, Markup]]:
+def _charts(number: int, average: ClusterAverage) -> list[tuple[str, Markup]]:
     charts = []
     curve = fsc_chart(number, average.fsc)
     if curve is not None:

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from cryopipe import __version__, columns
+from cryopipe.palette import cluster_colour, cluster_marker
 from cryopipe.report.cards import cluster_card
 from cryopipe.report.curves import history_charts, selection_charts
 from cryopipe.report.embedding_chart import embed_in_plane
 from cryopipe.report.options import ReportOptions
-from cryopipe.report.palette import cluster_colour, cluster_marker
 from cryopipe.report.pictures import SlicePicture, slice_picture
 from cryopipe.report.results import RunResults, TomogramResult
 from cryopipe.report.summary import headline, number_text, resolution, resolution_text

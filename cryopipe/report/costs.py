@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
-from cryopipe.report.palette import cluster_colour
+from cryopipe.palette import cluster_colour
 
 WIDTH, HEIGHT = 760, 560
 LEFT, RIGHT, TOP, BOTTOM = 90, 190, 50, 70

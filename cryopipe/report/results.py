@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from cryopipe import columns
 from cryopipe.errors import CryopipeError
+from cryopipe.files.cluster_averages import ClusterAverage, average_files, read_averages
 from cryopipe.files.costs import COST_COLUMNS, read_costs
 from cryopipe.files.features import read_features
-from cryopipe.files.mrc import open_volume, read_header
 from cryopipe.files.opening import open_tomogram
-from cryopipe.files.star import read_particles, read_star
+from cryopipe.files.star import read_particles
 from cryopipe.files.tables import TEXT_COLUMNS, read_table
 from cryopipe.tomograms import Tomogram
 
@@ -57,31 +56,6 @@ class TomogramResult:
 
 
 @dataclass(frozen=True)
-class AverageResult:
-    """One cluster's average.
-
-    Attributes
-    ----------
-    volume
-        (z, y, x), particles bright.
-    voxel_size
-        Angstrom.
-    figures
-        Single values that stand beside the FSC curve, by column name.
-    fsc
-        The curve, one row per shell; empty if there is none.
-    particles
-        The cluster's particles with their poses; empty if there are none.
-    """
-
-    volume: np.ndarray
-    voxel_size: float
-    figures: Mapping[str, Any]
-    fsc: pd.DataFrame
-    particles: pd.DataFrame
-
-
-@dataclass(frozen=True)
 class RunResults:
     """Everything that the report shows; what a run did not make is empty.
 
@@ -116,7 +90,7 @@ class RunResults:
     particles: pd.DataFrame
     features: np.ndarray
     history: pd.DataFrame
-    averages: dict[int, AverageResult]
+    averages: dict[int, ClusterAverage]
     selection: pd.DataFrame = field(default_factory=pd.DataFrame)
     triage: pd.DataFrame = field(default_factory=pd.DataFrame)
     mergers: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -165,11 +139,7 @@ def read_results(folder: Path, tomograms: Iterable[Tomogram], evaluated: bool = 
         particles=particles,
         features=_features(results / "features" / "features.npz", particles),
         history=_table(results / "features" / "history.tsv"),
-        averages={
-            int(path.stem.removeprefix("cluster_")): _average(path)
-            for path in sorted((results / "averages").glob("cluster_*.mrc"))
-            if path.stem.removeprefix("cluster_").isdigit()
-        },
+        averages=read_averages(average_files(results / "averages")),
         selection=_table(results / "clusters" / "selection.tsv"),
         triage=_table(results / "averages" / "triage.tsv", ("best_match",)),
         mergers=_table(results / "averages" / "mergers.tsv", ()),
@@ -219,17 +189,3 @@ def _features(path: Path, particles: pd.DataFrame) -> np.ndarray:
         if name in place:
             ordered[row] = features[place[name]]
     return ordered
-
-
-def _average(path: Path) -> AverageResult:
-    header = read_header(path)
-    curve_path = path.with_name(f"{path.stem}_fsc.star")
-    blocks = read_star(curve_path) if curve_path.is_file() else {}
-    general = blocks.get("general", pd.DataFrame())
-    return AverageResult(
-        volume=np.asarray(open_volume(path), np.float32),
-        voxel_size=header.voxel_size or 1.0,
-        figures={str(name): value for name, value in general.iloc[0].items()} if len(general) else {},
-        fsc=blocks.get("fsc", pd.DataFrame()),
-        particles=_particles(path.with_suffix(".star")),
-    )

@@ -7,17 +7,17 @@ from collections.abc import Mapping
 import numpy as np
 from PIL import Image, ImageDraw
 
+from cryopipe.files.cluster_averages import ClusterAverage
+from cryopipe.palette import cluster_colour
 from cryopipe.report.isosurface import VIEWS, contour_level, object_radius, render_isosurface
-from cryopipe.report.palette import cluster_colour
 from cryopipe.report.pictures import grey
-from cryopipe.report.results import AverageResult
 
 CELL = 160
 GAP = 8
 LABEL = 90
 
 
-def contact_sheet(averages: Mapping[int, AverageResult]) -> np.ndarray:
+def contact_sheet(averages: Mapping[int, ClusterAverage]) -> np.ndarray:
     """Draw one row per cluster: the surface from three sides, then the central xy, xz and yz slices.
 
     Returns

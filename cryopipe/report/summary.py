@@ -63,7 +63,7 @@ def mean_posterior(results: RunResults, cluster: int) -> float:
 def resolution(results: RunResults, cluster: int) -> float:
     """Return the resolution of a cluster's average at FSC 0.143, angstrom; NaN if there is none."""
     average = results.averages.get(cluster)
-    return math.nan if average is None else float(average.figures.get("cryopipeResolution0143", math.nan))
+    return average.resolution if average is not None and math.isfinite(average.resolution) else math.nan
 
 
 def number_text(value: float, form: str = ".3g") -> str:

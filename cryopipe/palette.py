@@ -1,7 +1,8 @@
-"""Colours of clusters: told apart by colour-blind readers, on paper white and on black.
+"""Colours of clusters, the same in the report and in ChimeraX.
 
-The hues are those of Okabe and Ito (2008) but the yellow, which vanishes on white; Tol's olive stands in.
-Past seven clusters the colours come again with another marker, so that no two clusters share both.
+The hues are those of Okabe and Ito (2008), which colour-blind readers distinguish, except the yellow, which is
+invisible on white; Tol's olive replaces it. Beyond seven clusters the colours repeat, and in the report with another
+marker, so that no two clusters have the same colour and marker.
 """
 
 from __future__ import annotations
