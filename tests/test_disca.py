@@ -30,7 +30,7 @@ from cryopipe.features.training.loop import (
     smoothed_targets,
     train_epoch,
 )
-from cryopipe.files.weights import load_weights
+from cryopipe.files.weights import load_weights, save_weights
 from cryopipe.mixtures.gaussian import Mixture, fit_mixture
 
 CPU = torch.device("cpu")
@@ -210,6 +210,22 @@ def test_checkpoint_of_another_training_is_not_taken_up(
     (tmp_path / "bad.safetensors").write_text("torn")
     learner().fit(boxes, tmp_path / "bad.safetensors")
     assert "is not a safetensors file" in caplog.text
+
+
+def test_damaged_checkpoint_is_told_and_changes_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    boxes, _ = two_kinds(24)
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    expected = learner(seed=1)
+    history = expected.fit(boxes, checkpoint)
+    tensors, metadata = load_weights(checkpoint)
+    del tensors["best.labels"]
+    save_weights(checkpoint, tensors, metadata)
+    again = learner(seed=1)
+    pd.testing.assert_frame_equal(again.fit(boxes, checkpoint), history)
+    assert "is a damaged checkpoint (KeyError('best.labels')): training starts anew" in caplog.text
+    np.testing.assert_array_equal(again.embed(boxes), expected.embed(boxes))
 
 
 def test_checkpoint_from_other_starting_weights_is_not_taken_up(

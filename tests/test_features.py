@@ -11,7 +11,8 @@ from scipy.stats import kstest
 from cryopipe.errors import ConfigError, FileError
 from cryopipe.features import FeatureOptions, create_learner
 from cryopipe.features.embedding import MAPS_BYTES, embed_all
-from cryopipe.features.learners.transfer import load_encoder, save_encoder
+from cryopipe.features.learners.disca_model import load_model
+from cryopipe.features.learners.transfer import SHIPPED_WEIGHTS, load_encoder, save_encoder
 from cryopipe.features.networks.encoder import TransferEncoder, central_weight
 from cryopipe.features.networks.yopo import PUBLISHED_WIDTHS, Yopo, noisy_input
 from cryopipe.features.training.augment import turned_copies, uniform_rotations
@@ -185,6 +186,58 @@ def test_weights_of_another_kind_are_refused(tmp_path: Path) -> None:
     save_weights(tmp_path / "w.safetensors", {"a": torch.ones(2)}, {"kind": "disca"})
     with pytest.raises(FileError, match="holds 'disca', not a transfer encoder"):
         load_encoder(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (None, "describes no network (JSONDecodeError"),
+        ("{", "describes no network (JSONDecodeError"),
+        ("[" * 100_000, "describes no network (RecursionError"),
+        ("[]", "describes no network (AttributeError"),
+        ("{}", "describes no network (KeyError('widths'))"),
+        ('{"widths": 3, "feature_width": 32}', "describes a network of impossible sizes: widths and feature_width are [3,"),
+        ('{"widths": [], "feature_width": 32}', "describes a network of impossible sizes"),
+        ('{"widths": [16, 32, true], "feature_width": 32}', "describes a network of impossible sizes"),
+        ('{"widths": [16, 32, 1e3], "feature_width": 32}', "describes a network of impossible sizes"),
+        ('{"widths": [16, 32, 64], "feature_width": -32}', "describes a network of impossible sizes"),
+        ('{"widths": [16, 32, 1000000000], "feature_width": 32}', "describes a network of impossible sizes"),
+        ('{"widths": [65536, 65536, 65536], "feature_width": 65536}', "weights do not fit their own description: blocks.0.0.weight has shape [16, 1, 3, 3, 3], not"),
+        ('{"widths": [16, 32, 64], "feature_width": 33}', "weights do not fit their own description: head.4.weight has"),
+        ('{"widths": [16, 32], "feature_width": 32}', "weights do not fit their own description: head.0.weight has"),
+        ('{"widths": [16, 32, 64], "feature_width": 32, "type": "yopo3"}', "describes a network of type 'yopo3'"),
+        ('{"widths": [16, 32, 64], "feature_width": 32, "type": {}}', "describes a network of type '{}'"),
+    ],
+)  # fmt: skip
+def test_weights_that_describe_another_network_are_told_before_any_memory_is_taken(
+    tmp_path: Path, network: str | None, message: str
+) -> None:
+    tensors = load_weights(SHIPPED_WEIGHTS)[0]
+    path = tmp_path / "w.safetensors"
+    for kind, reader in (
+        ("transfer encoder", load_encoder),
+        ("disca", lambda p: load_model(p, torch.device("cpu"))),
+    ):
+        own = {f"network.{name}" if kind == "disca" else name: value for name, value in tensors.items()}
+        others = {} if network is None else {"network": network}
+        save_weights(path, own, {"kind": kind, **others})
+        with pytest.raises(FileError) as caught:
+            reader(path)
+        assert str(caught.value).startswith(f"{path}: {message}")
+        assert str(caught.value).endswith("; give the file as it was written, or train again")
+
+
+def test_disca_weights_without_half_of_their_projection_are_told(tmp_path: Path) -> None:
+    tensors, metadata = load_weights(SHIPPED_WEIGHTS)
+    own = {f"network.{name}": value for name, value in tensors.items()}
+    shape = {"kind": "disca", "network": metadata["network"]}
+    for name, axes in ((0, None), (1, torch.ones(31, 2)), (2, torch.ones(32))):
+        more = {} if axes is None else {"projection.axes": axes}
+        save_weights(tmp_path / f"{name}.st", own | {"projection.mean": torch.zeros(32)} | more, shape)
+        with pytest.raises(
+            FileError, match="its projection is incomplete or of impossible shape; train again"
+        ):
+            load_model(tmp_path / f"{name}.st", torch.device("cpu"))
 
 
 def test_weights_files_round_trip_and_name_what_is_wrong(tmp_path: Path) -> None:

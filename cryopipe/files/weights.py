@@ -65,7 +65,7 @@ def load_weights(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor],
         raise FileError(
             "no such file of weights", file=path, remedy="correct the path or train first"
         ) from None
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
         raise FileError(
             f"is not a safetensors file ({error})", file=path, remedy="replace it by a whole one"
         ) from error

@@ -112,6 +112,9 @@ class Disca(Learner):
                 logger.info("going on after iteration %d of %s", state.iteration, checkpoint)
             except FileError as error:
                 logger.warning("%s: training starts anew", error)
+                return DiscaState.fresh(
+                    model.network, self.options.learning_rate, self.options.label_smoothing
+                )
         return state
 
     def _fingerprint(self, boxes: Boxes, network: nn.Module) -> str:

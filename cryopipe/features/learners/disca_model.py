@@ -11,6 +11,7 @@ import torch
 from cryopipe.errors import FileError
 from cryopipe.features.learners.transfer import SHIPPED_WEIGHTS, load_encoder
 from cryopipe.features.networks.encoder import TransferEncoder
+from cryopipe.features.networks.restoring import restore_network
 from cryopipe.features.networks.yopo import Yopo
 from cryopipe.features.options import FeatureOptions
 from cryopipe.files.weights import load_weights, save_weights
@@ -77,18 +78,15 @@ def load_model(path: str | os.PathLike[str], device: torch.device) -> DiscaModel
     tensors, metadata = load_weights(path)
     if metadata.get("kind") != KIND:
         return DiscaModel(load_encoder(path).to(device))
-    description = json.loads(metadata["network"])
-    kind = NETWORKS[description.pop("type")]
-    network: TransferEncoder | Yopo = kind(**description)
-    try:
-        network.load_state_dict(
-            {name.removeprefix("network."): t for name, t in tensors.items() if name.startswith("network.")}
-        )
-    except RuntimeError as error:
-        raise FileError(
-            f"weights do not fit their own description ({error})", file=path, remedy="train again"
-        ) from error
+    own = {name.removeprefix("network."): t for name, t in tensors.items() if name.startswith("network.")}
+    network: TransferEncoder | Yopo = restore_network(path, metadata.get("network", ""), own, NETWORKS)
     projection = None
     if "projection.mean" in tensors:
-        projection = Projection(tensors["projection.mean"].to(device), tensors["projection.axes"].to(device))
+        mean, axes = tensors["projection.mean"], tensors.get("projection.axes")
+        width = network.feature_width
+        if axes is None or axes.ndim != 2 or mean.shape != (width,) or axes.shape[0] != width:
+            raise FileError(
+                "its projection is incomplete or of impossible shape", file=path, remedy="train again"
+            )
+        projection = Projection(mean.to(device), axes.to(device))
     return DiscaModel(network.to(device), projection)

@@ -151,12 +151,21 @@ def read_checkpoint(path: str | os.PathLike[str], state: DiscaState, fingerprint
     Raises
     ------
     FileError
-        If the file is damaged or belongs to another training; `state` is as it was then.
+        If the file is damaged or belongs to another training; the network of `state` is as it was then, but start
+        from a fresh state.
     """
     tensors, metadata = load_weights(path)
     if metadata.get("fingerprint") != fingerprint:
         raise FileError("is the checkpoint of another training", file=path)
-    numbers: dict[str, Any] = json.loads(metadata["numbers"])
+    before = {name: value.clone() for name, value in state.network.state_dict().items()}
+    try:
+        _restore(state, tensors, json.loads(metadata["numbers"]))
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        state.network.load_state_dict(before)
+        raise FileError(f"is a damaged checkpoint ({error!r})", file=path) from error
+
+
+def _restore(state: DiscaState, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
     device = next(state.network.parameters()).device
     tensors = {name: value.to(device) for name, value in tensors.items()}
     state.network.load_state_dict(_under(tensors, "network."))

@@ -16,6 +16,7 @@ from cryopipe.errors import FileError
 from cryopipe.features.embedding import embed_all
 from cryopipe.features.learner import Learner
 from cryopipe.features.networks.encoder import TransferEncoder
+from cryopipe.features.networks.restoring import restore_network
 from cryopipe.features.training.box_source import Boxes, BoxSource
 from cryopipe.files.weights import load_weights, save_weights
 from cryopipe.installation import ROOT
@@ -74,6 +75,6 @@ def load_encoder(path: str | os.PathLike[str]) -> TransferEncoder:
             file=path,
             remedy="leave features.weights blank for the shipped encoder; DISCA's weights want features.learner: disca",
         )
-    encoder = TransferEncoder(**json.loads(metadata["network"]))
-    encoder.load_state_dict({name: value.float() for name, value in tensors.items()})
+    types = {"encoder": TransferEncoder}
+    encoder: TransferEncoder = restore_network(path, metadata.get("network", ""), tensors, types)
     return encoder
