@@ -7,7 +7,9 @@ filter); wider Gaussians on the lattice then complete it, since variances of Gau
 
 All filters are sums of shifted copies in a fixed order, one rounding at a time. A value thus depends on its
 neighbourhood alone, not on how the volume was cut into chunks, and picks are the same to the last bit. Beyond
-its faces the volume continues as its mirror image, as in scipy.ndimage's mode "reflect".
+its faces the volume continues as its mirror image, as in scipy.ndimage's mode "reflect". What is padded or
+masked is unknown: it is given the mean that the wide Gaussian finds in the data about it, so that it makes no
+response. With weights 1 for data and 0 for the unknown, that is N(wv) - W(wv) N(w) / W(w).
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ from cryopipe.picking.parallel import (
 )
 from cryopipe.picking.peaks import REACH
 from cryopipe.progress import Progress
+from cryopipe.volume.padding import Region, gather
 
 RATIO = 1.1
 """Wider over narrower Gaussian, as in DISCA; near 1, where the difference is the Laplacian of a Gaussian."""
@@ -46,6 +49,8 @@ _COARSEST = 1.5
 _FIRST = 0.7
 """The Gaussian before the lattice is thinned out, in lattice steps."""
 
+_LEAST_WEIGHT = 1e-30
+"""Divisor where there are no data far and wide, and the dividend is 0."""
 _HELD = 2
 """Points of the coarse lattice that are held at a time over voxels of the chunks; a larger lattice is gone through tile
 by tile, overlapping by halos."""
@@ -140,6 +145,8 @@ class Source:
         1 if particles are bright, else -1.
     device
         Where blocks are computed.
+    region
+        Which voxels hold data.
     name
         The tomogram's name, for error messages.
     """
@@ -149,25 +156,42 @@ class Source:
     limit: float
     sign: int
     device: torch.device
+    region: Region
     name: str
 
-    def block(self, ranges: Ranges) -> Tensor:
+    def block(self, ranges: Ranges) -> Block:
         """Return the voxels of `ranges` (start, stop per axis z, y, x; also beyond the faces) in single precision."""
-        indices = [_reflect(a, b, n) for (a, b), n in zip(ranges, self.volume.shape, strict=True)]
-        lows = [int(i.min()) for i in indices]
-        values = self.volume[tuple(slice(a, int(i.max()) + 1) for a, i in zip(lows, indices, strict=True))]
-        for axis, (low, index) in enumerate(zip(lows, indices, strict=True)):
-            if len(index) != values.shape[axis] or index[0] != low or (np.diff(index) < 0).any():
-                values = np.take(values, index - low, axis=axis)
-        block = torch.from_numpy(values.astype(np.float32)).to(self.device)
+        z, y, x = (_reflect(a, b, n) for (a, b), n in zip(ranges, self.volume.shape, strict=True))
+        values = torch.from_numpy(gather(self.volume, (z, y, x)).astype(np.float32)).to(self.device)
         release_pages(self.volume)
-        if self.volume.dtype.kind == "f" and not bool(torch.isfinite(block).all()):
+        if self.volume.dtype.kind == "f" and not bool(torch.isfinite(values).all()):
             raise DataError(
                 "holds NaN or infinite values",
                 file=self.name,
                 remedy="run `cryopipe check`, then repair or remove it",
             )
-        return block.sub_(self.median).mul_(self.sign).clamp_(-self.limit, self.limit)
+        values = values.sub_(self.median).mul_(self.sign).clamp_(-self.limit, self.limit)
+        if self.region.whole:
+            return Block(values, None)
+        weights = torch.from_numpy(self.region.grid(z, y, x).astype(np.float32)).to(self.device)
+        return Block(values.mul_(weights), weights)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Values (z, y, x), 0 where they are unknown, and their weights; None where all are known.
+
+    Smoothed values come with weights that are smoothed likewise.
+    """
+
+    values: Tensor
+    weights: Tensor | None
+
+    def weights_within(self, radius: int) -> Tensor:
+        """Return the weights, or one neighbourhood of `radius` if they are all the same: filters give one value then."""
+        assert self.weights is not None
+        first = self.weights[(slice(2 * radius + 1),) * 3]
+        return first if bool((self.weights == first[0, 0, 0]).all()) else self.weights
 
 
 def find_maxima(
@@ -182,8 +206,8 @@ def find_maxima(
     examine
         Called with every chunk, possibly with several at a time; what it returns is handed on.
     chunk_voxels
-        Most voxels that the chunks under way may hold with their halos; a coarse lattice is held besides, up to
-        twice as many points. It has no influence on the result.
+        Most voxels that the chunks under way may hold with their halos, weights included; a coarse lattice is held
+        besides, up to twice as many points. It has no influence on the result.
     what
         What is being done, for progress messages.
 
@@ -192,6 +216,8 @@ def find_maxima(
     The results of `examine`, in the order of the chunks.
     """
     halo, coarse = scale.halo, scale.step > 1
+    if not source.region.whole:
+        chunk_voxels //= 2
     z, y, x = scale.lattice(source.volume.shape)
     lattice: Ranges = (0, z), (0, y), (0, x)
     workers = workers_on(source.device)
@@ -203,7 +229,7 @@ def find_maxima(
     for tile in chunks(lattice, 1, halo, _HELD * chunk_voxels) if coarse else [lattice]:
         load = _thinned(source, scale, tile, chunk_voxels, counter) if coarse else source.block
 
-        def search(ranges: Ranges, load: Callable[[Ranges], Tensor] = load) -> tuple[int, Result]:
+        def search(ranges: Ranges, load: Callable[[Ranges], Block] = load) -> tuple[int, Result]:
             inner, peaks, around = _maxima(_difference(load(grown(ranges, halo)), scale))
             start = np.array([a for a, _ in ranges])
             chunk = Chunk(ranges, inner, peaks.cpu().numpy() + start, around.cpu().numpy())
@@ -218,12 +244,13 @@ def find_maxima(
 
 def _thinned(
     source: Source, scale: Scale, tile: Ranges, chunk_voxels: int, counter: Progress
-) -> Callable[[Ranges], Tensor]:
+) -> Callable[[Ranges], Block]:
     """Return a function that gives blocks of the smoothed volume on a tile of the coarse lattice, which it holds."""
     step, kernel = scale.step, _gaussian(scale.first)
     radius = len(kernel) - 1
     held = grown(tile, scale.halo)
-    coarse = torch.empty(extent(held), device=source.device)
+    values = torch.empty(extent(held), device=source.device)
+    weights = None if source.region.whole else torch.empty_like(values)
     workers = workers_on(source.device)
 
     def place(ranges: Ranges) -> tuple[slice, ...]:
@@ -232,15 +259,15 @@ def _thinned(
     def smooth(ranges: Ranges) -> int:
         (z0, z1), (y0, y1), (x0, x1) = ((a * step - radius, (b - 1) * step + radius + 1) for a, b in ranges)
         block = source.block(((z0, z1), (y0, y1), (x0, x1)))
-        for axis in range(3):
-            block = _convolve(block, kernel, axis, step)
-        coarse[place(ranges)] = block
+        values[place(ranges)] = _filtered(block.values, kernel, step)
+        if weights is not None:
+            weights[place(ranges)] = _filtered(block.weights_within(radius), kernel, step)
         return points(common(ranges, tile))
 
     pieces = chunks(held, step, radius, share(chunk_voxels, points(held) * step**3, workers))
     for count in in_parallel(smooth, pieces, workers):
         counter.advance(count)
-    return lambda ranges: coarse[place(ranges)]
+    return lambda ranges: Block(values[place(ranges)], None if weights is None else weights[place(ranges)])
 
 
 def _maxima(response: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -268,16 +295,27 @@ def _maxima(response: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return inner, peaks, windows[peaks.unbind(1)]
 
 
-def _difference(block: Tensor, scale: Scale) -> Tensor:
-    """Return narrow minus wide Gaussian of a block, smaller by the wide one's radius on every side."""
+def _difference(block: Block, scale: Scale) -> Tensor:
+    """Return narrow minus wide Gaussian of a block, smaller by the wide one's radius on every side.
+
+    Where values are unknown, the narrow Gaussian sees the mean that the wide one finds in those that are known.
+    """
     narrow, wide = _gaussian(scale.narrow), _gaussian(scale.wide)
     margin = len(wide) - len(narrow)
-    first, second = block, block
+    first, second = (_filtered(block.values, *which) for which in ((narrow, 1, margin), (wide,)))
+    if block.weights is None:
+        return first.sub_(second)
+    weights = block.weights_within(len(wide) - 1)
+    near, far = (_filtered(weights, *which) for which in ((narrow, 1, margin), (wide,)))
+    return first.sub_(second.mul_(near.div_(far.clamp_(min=_LEAST_WEIGHT))))
+
+
+def _filtered(block: Tensor, kernel: list[float], step: int = 1, margin: int = 0) -> Tensor:
+    """Convolve with a kernel along every axis; keep every `step`-th value, and none in a further margin."""
     for axis in range(3):
-        first = first.narrow(axis, margin, first.shape[axis] - 2 * margin)
-        first = _convolve(first, narrow, axis)
-        second = _convolve(second, wide, axis)
-    return first.sub_(second)
+        block = block.narrow(axis, margin, block.shape[axis] - 2 * margin)
+        block = _convolve(block, kernel, axis, step)
+    return block
 
 
 def _convolve(block: Tensor, kernel: list[float], axis: int, step: int = 1) -> Tensor:

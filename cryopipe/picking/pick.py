@@ -17,6 +17,7 @@ from cryopipe.files.opening import release_pages
 from cryopipe.picking.blobs import RATIO, Chunk, Scale, Source, find_maxima
 from cryopipe.picking.options import PickOptions
 from cryopipe.picking.peaks import refine, robust_statistics, suppress, upper_deviation
+from cryopipe.volume.padding import Region, find_padding
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +82,8 @@ def pick_particles(
 ) -> Picks:
     """Pick particles without a template.
 
+    Padding and what a mask leaves out are unknown: neither the filters nor any statistic sees their values.
+
     Parameters
     ----------
     volume
@@ -92,7 +95,7 @@ def pick_particles(
     contrast
         "dark" if particles are darker than their surroundings, else "bright".
     mask
-        (z, y, x) like the volume; picks and statistics are taken where it is above 0.
+        (z, y, x) like the volume; what is not above 0 in it is left out. It should hold particles as a whole.
     device
         Where to filter.
     chunk_voxels
@@ -112,21 +115,33 @@ def pick_particles(
     """
     _check_diameters(options.diameters, voxel_size, volume.shape, name)
     _check_mask(mask, volume.shape, name)
-    voxels = _sample_voxels(volume, name)
+    region = _region_of(volume, mask, name)
+    voxels = _sample_voxels(volume, region, name)
     median, sigma = robust_statistics(voxels)
     if sigma == 0:
-        logger.warning("%s is constant: there is nothing to pick", name)
+        logger.warning(
+            "%s is constant%s: there is nothing to pick", name, "" if mask is None else " or masked"
+        )
         return Picks.none()
     limit = math.inf if options.clip is None else options.clip * upper_deviation(voxels, median)
-    source = Source(volume, median, limit, 1 if contrast == "bright" else -1, torch.device(device), name)
+    sign = 1 if contrast == "bright" else -1
+    source = Source(volume, median, limit, sign, torch.device(device), region, name)
     found = []
     for diameter in options.diameters:
         what = f"picking {diameter:g} A in {name}"
-        candidates = _candidates(source, diameter / voxel_size, mask, chunk_voxels, what)
-        allowed = candidates.at(_allowed(candidates, options, voxel_size, volume.shape, mask))
+        candidates = _candidates(source, diameter / voxel_size, chunk_voxels, what)
+        allowed = candidates.at(_allowed(candidates, options, voxel_size, region))
         logger.info("%s: %d maxima above %g sigma", what, len(allowed.scores), options.threshold)
         found.append(allowed)
     return _best(found, options, voxel_size)
+
+
+def _region_of(volume: NDArray[Any], mask: NDArray[Any] | None, name: str) -> Region:
+    padding = find_padding(volume)
+    if padding is not None:
+        values = ", ".join(f"{value:g}" for value in padding.values)
+        logger.info("%s: %.1f %% of the voxels are padding (%s)", name, 100 * padding.fraction, values)
+    return Region(volume.shape, padding, mask)
 
 
 def _best(found: Sequence[_Candidates], options: PickOptions, voxel_size: float) -> Picks:
@@ -177,11 +192,14 @@ def _check_diameters(
             )
 
 
-def _sample_voxels(volume: NDArray[Any], name: str) -> NDArray[np.float32]:
-    """Take about a million voxels, as whole rows spread evenly over z and y."""
+def _sample_voxels(volume: NDArray[Any], region: Region, name: str) -> NDArray[np.float32]:
+    """Take the data among about a million voxels, as whole rows spread evenly over z and y."""
     stride = max(1, math.ceil(math.sqrt(volume.size / _SAMPLES)))
-    voxels = volume[::stride, ::stride].astype(np.float32).ravel()
+    voxels = volume[::stride, ::stride].astype(np.float32)
     release_pages(volume)
+    depth, height, width = volume.shape
+    known = region.grid(np.arange(0, depth, stride), np.arange(0, height, stride), np.arange(width))
+    voxels = voxels[known]
     if not np.isfinite(voxels).all():
         raise DataError(
             "holds NaN or infinite values", file=name, remedy="run `cryopipe check`, then repair or remove it"
@@ -192,7 +210,6 @@ def _sample_voxels(volume: NDArray[Any], name: str) -> NDArray[np.float32]:
 def _candidates(
     source: Source,
     diameter_voxels: float,
-    mask: NDArray[Any] | None,
     chunk_voxels: int,
     what: str,
 ) -> _Candidates:
@@ -207,7 +224,7 @@ def _candidates(
         place = (chunk.peaks + offset) * scale.step
         # A particle cut by a face has its maximum on it, half a voxel beyond the last one's centre.
         near = top & ((place > -1) & (place < edge)).all(axis=1)
-        samples = _sample_response(chunk, stride, scale.step, source.volume, mask)
+        samples = _sample_response(chunk, stride, scale.step, source.volume, source.region)
         return samples, np.clip(place[near], 0, edge - 1.0), height[near]
 
     found = find_maxima(source, scale, examine, chunk_voxels, what)
@@ -225,11 +242,11 @@ def _sample_response(
     stride: int,
     step: int,
     volume: NDArray[Any],
-    mask: NDArray[Any] | None,
+    region: Region,
 ) -> NDArray[np.float64]:
-    """Take the response at lattice points whose indices are multiples of `stride`, but not in padding or masked.
+    """Take the response at lattice points whose indices are multiples of `stride`, but where there are data only.
 
-    Where a voxel equals its next neighbours along all three axes, the tomogram is taken to be padded.
+    Where a voxel equals its next neighbours along all three axes, something inside the tomogram was erased.
     """
     starts = [-a % stride for a, _ in chunk.ranges]
     sampled = (
@@ -248,9 +265,7 @@ def _sample_response(
         wanted[number] |= volume[plane][np.ix_(_beside(y), x)] != values
         wanted[number] |= volume[plane][np.ix_(y, _beside(x))] != values
         release_pages(volume)
-        if mask is not None:
-            wanted[number] &= mask[plane][np.ix_(y, x)] > 0
-            release_pages(mask)
+        wanted[number] &= region.grid(np.array([plane]), y, x)[0]
     return sampled[wanted]
 
 
@@ -260,22 +275,13 @@ def _beside(index: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _allowed(
-    candidates: _Candidates,
-    options: PickOptions,
-    voxel_size: float,
-    shape: tuple[int, ...],
-    mask: NDArray[Any] | None,
+    candidates: _Candidates, options: PickOptions, voxel_size: float, region: Region
 ) -> NDArray[np.bool_]:
-    """Say which candidates lie inside the tomogram, its border and its mask, and above the threshold."""
+    """Say which candidates lie in the tomogram's data, inside its border, and above the threshold."""
     positions = candidates.positions
-    edge = np.array(shape)
+    edge = np.array(region.shape)
     margin = options.border / voxel_size
     kept = candidates.scores >= options.threshold
     kept &= ((positions >= margin - 0.5) & (positions <= edge - 0.5 - margin)).all(axis=1)
-    if mask is not None:
-        voxels = np.rint(positions).astype(int)
-        for plane in np.unique(voxels[kept, 0]):
-            here = np.flatnonzero(kept & (voxels[:, 0] == plane))
-            kept[here] = mask[plane][voxels[here, 1], voxels[here, 2]] > 0
-            release_pages(mask)
+    kept[kept] = region.holds(np.rint(positions[kept]).astype(np.int64))
     return kept
