@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryopipe.errors import TableError
+from cryopipe.volume_names import read_volume_name
 
-COLUMNS = ("tomogram", "path", "voxel_size", "tilt_min", "tilt_max", "contrast", "mask")
+COLUMNS = ("tomogram", "path", "voxel_size", "tilt_min", "tilt_max", "contrast", "mask", "exported_name")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+EXPORTED_NAME = re.compile(r"[^\s/\"'#$_;][^\s/\"']*")
+"""What STAR files can hold as a name, and other programs as a part of file names."""
 CONTRASTS = ("dark", "bright")
 RESERVED = ("tomograms",)
 """Names that a table of the results has already, beside the files of the single tomograms."""
@@ -39,6 +43,8 @@ class Tomogram:
         "dark" if particles are darker than their surroundings (raw reconstructions), else "bright".
     mask
         Optional MRC file of the tomogram's shape; particles are picked where it is above 0.
+    exported_name
+        The name by which RELION or Warp knows the tomogram, where it is not `name`; exports use it.
     """
 
     name: str
@@ -47,6 +53,7 @@ class Tomogram:
     tilt_range: tuple[float, float] = (-60.0, 60.0)
     contrast: str = "dark"
     mask: str | None = None
+    exported_name: str | None = None
 
 
 def read_tomogram_table(
@@ -74,14 +81,19 @@ def read_tomogram_table(
     rows, problems = _read_rows(Path(path))
     tomograms: dict[str, Tomogram] = {}
     taken: set[str] = set()
+    exported_names: set[str | None] = set()
     for line, row in rows:
         tomogram, mistakes = _parse_row(row, tilt_range, contrast)
         if tomogram is not None and tomogram.name.lower() in taken:
             mistakes.append(f"tomogram {tomogram.name!r} stands in the table twice; rename one")
+        exported = None if tomogram is None else tomogram.exported_name or tomogram.name
+        if exported in exported_names:
+            mistakes.append(f"exported_name {exported!r} is that of an earlier line, too; give each its own")
         problems += [f"line {line}: {mistake}" for mistake in mistakes]
         if tomogram is not None:
             tomograms.setdefault(tomogram.name, tomogram)
             taken.add(tomogram.name.lower())
+            exported_names.add(exported)
     if not rows and not problems:
         problems.append("no tomograms; add one line per tomogram below the header")
     if problems:
@@ -95,6 +107,21 @@ def find_twins(tomograms: Mapping[str, Tomogram]) -> dict[str, list[str]]:
     for name, tomogram in tomograms.items():
         files.setdefault(Path(tomogram.path).resolve(), []).append(name)
     return {name: [twin for twin in names if twin != name] for names in files.values() for name in names}
+
+
+def find_siblings(tomograms: Mapping[str, Tomogram]) -> dict[str, list[str]]:
+    """Tell for every tomogram, by name, which others are volumes of the same tilt series, by their files' names."""
+    series: dict[tuple[str, str], list[str]] = {}
+    files = set()
+    for name, tomogram in tomograms.items():
+        path = os.path.abspath(tomogram.path)
+        if path not in files:  # one file in two lines is for `find_twins` to tell
+            series.setdefault(read_volume_name(path).key, []).append(name)
+        files.add(path)
+    siblings: dict[str, list[str]] = {name: [] for name in tomograms}
+    for names in series.values():
+        siblings.update({name: [other for other in names if other != name] for name in names})
+    return siblings
 
 
 def _read_rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
@@ -133,7 +160,10 @@ def _parse_row(
     problems: list[str] = []
     name, path = row["tomogram"], row["path"]
     if not NAME.fullmatch(name):
-        problems.append(f"tomogram name {name!r}; use letters, digits, '_' and '-' only")
+        problems.append(
+            f"tomogram name {name!r}; use letters, digits, '_' and '-' only; other programs' name for it goes into "
+            "the column exported_name"
+        )
     elif name.lower() in RESERVED:
         problems.append(f"tomogram name {name!r} is taken by a table of the results; rename it")
     if not path:
@@ -150,9 +180,14 @@ def _parse_row(
     shade = row.get("contrast") or contrast
     if shade not in CONTRASTS:
         problems.append(f"contrast {shade!r}; give dark or bright")
+    exported = row.get("exported_name") or None
+    if exported is not None and not (EXPORTED_NAME.fullmatch(exported) and exported.isprintable()):
+        problems.append(
+            f"exported_name {exported!r}; give one word without '/' and quotes, or leave it blank"
+        )
     if problems or low is None or high is None:
         return None, problems
-    return Tomogram(name, path, voxel_size, (low, high), shade, row.get("mask") or None), []
+    return Tomogram(name, path, voxel_size, (low, high), shade, row.get("mask") or None, exported), []
 
 
 def _number(row: dict[str, str], column: str, default: float | None, problems: list[str]) -> float | None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def main(job: Any) -> None:
     tomogram = Tomogram(**job.params.tomogram)
-    check = check_tomogram(tomogram, job.params.twins)
+    check = check_tomogram(tomogram, job.params.twins, job.params.siblings)
     for finding in check.findings:
         logging.warning("%s: %s: %s", tomogram.name, finding.status, finding)
     # from the configuration and not a parameter of the rule: a change of it must not do all checks again

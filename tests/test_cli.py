@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import cryopipe
 from cryopipe.cli import main
-from cryopipe.cli.init import find_tomograms, unique_names
+from cryopipe.cli.rows import find_tomograms, unique_names
 from cryopipe.config import CHECKOUT, defaults, read_config
 from cryopipe.errors import TableError
 from cryopipe.files.mrc import write_volume
@@ -73,7 +73,7 @@ def test_init_writes_a_dataset_that_reads_back(
     tomograms = read_tomogram_table(dataset / "config" / "tomograms.tsv", (-60.0, 60.0), "bright")
     assert tomograms == {
         "TS_01": Tomogram("TS_01", str(data / "TS_01.mrc"), None, (-60, 60), "bright", None),
-        "TS_02_rec": Tomogram("TS_02_rec", str(data / "TS_02_rec.mrc"), None, (-50, 52.5), "bright", None),
+        "TS_02": Tomogram("TS_02", str(data / "TS_02_rec.mrc"), None, (-50, 52.5), "bright", None),
     }
     expected = defaults()
     expected["imaging"]["contrast"] = "bright"
@@ -100,12 +100,135 @@ def test_init_does_not_overwrite_unless_forced(
     assert run("init", dataset, data) == 1
     assert state(dataset) == before
     assert capsys.readouterr().err == (
-        f"Error: {dataset}/config/config.yaml: would be overwritten; give --force or another directory\n"
+        f"Error: {dataset}/config/config.yaml: would be overwritten; give --add to add tomograms, --force to write them "
+        "anew (copies are kept), or another directory\n"
     )
     (dataset / "config" / "mine.txt").write_text("mine")
     assert run("init", dataset, data, "--force") == 0
     assert yaml.safe_load((dataset / "config" / "config.yaml").read_text())["seed"] == 1
     assert (dataset / "config" / "mine.txt").read_text() == "mine"
+
+
+def test_force_keeps_a_dated_copy_of_what_was_edited(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    dataset = tmp_path / "dataset"
+    assert run("init", dataset, data) == 0
+    capsys.readouterr()
+    before = state(dataset)
+    assert run("init", dataset, data, "--force") == 0  # nothing differs, nothing is kept
+    assert state(dataset) == before
+    assert "Replaced" not in capsys.readouterr().out
+    for times in (1, 2):  # within one second
+        for name in ("Snakefile", "config/config.yaml", "slurm/profile.v9+.yaml"):
+            (dataset / name).write_text(f"mine {times}")
+        (dataset / "config" / "tomograms.tsv").unlink()
+        (dataset / "config" / "tomograms.tsv").symlink_to("nowhere.tsv")
+        assert run("init", dataset, data, "--force") == 0
+        kept = re.search(r"^Replaced files are kept in (.*)$", capsys.readouterr().out, re.M)
+        assert kept is not None
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d(_2)?", Path(kept[1]).name)
+        for name in ("Snakefile", "config/config.yaml", "slurm/profile.v9+.yaml"):
+            assert (Path(kept[1]) / name).read_text() == f"mine {times}"
+        assert (Path(kept[1]) / "config" / "tomograms.tsv").readlink() == Path("nowhere.tsv")
+    assert len(list((dataset / "replaced").iterdir())) == 2
+    assert {name: entry[2] for name, entry in state(dataset).items() if name in before} == {
+        name: entry[2] for name, entry in before.items()
+    }
+
+
+def test_add_appends_rows_and_keeps_every_edit(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    dataset = tmp_path / "dataset"
+    (dataset / "config").mkdir(parents=True)
+    table, config = dataset / "config" / "tomograms.tsv", dataset / "config" / "config.yaml"
+    text = (
+        "# mine\r\npath\ttomogram\tmask\r\n../data/TS_02_rec.mrc\tsecond\tm.mrc\r\n# bad one\r\n"
+        f"# first\t{data}/TS_01.mrc\t\r\n../x.mrc\tTS_07"
+    )
+    table.write_bytes(text.encode())
+    config.write_text("seed: 7  # mine\n")
+    unchanged = config.read_bytes()
+    more = write_tomogram(tmp_path / "more" / "TS_07.mrc", 1.0)
+    (tmp_path / "more" / "TS_07.tlt").write_text("-40\n0\n40\n")
+    write_tomogram(data / "TS_02_EVN.mrc")
+    (tmp_path / "more" / "TS_08.mrc").write_text("text")
+    assert run("init", dataset, data, more.parent, "--add", "--voxel-size", "12", "--contrast", "bright") == 0
+    assert config.read_bytes() == unchanged
+    assert not (dataset / "Snakefile").exists()
+    heading = text.replace("tomogram\tmask", "tomogram\tmask\tvoxel_size\ttilt_min\ttilt_max\tcontrast")
+    assert table.read_bytes().decode().startswith(heading + "\r\n")
+    added = table.read_bytes().decode().removeprefix(heading + "\r\n").split("\r\n")
+    assert added[0] == f"{more}\tmore_TS_07\t\t12\t-40\t40\tbright"
+    assert added[1].startswith(f"# left out: {more.parent}/TS_08.mrc: is not an MRC file")
+    assert added[2].startswith(f"# {more.parent}/TS_08.mrc\tTS_08\t")
+    assert added[3:] == [""]
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == f"1 tomogram added to {table}, 1 with the tilt range of a file beside them"
+    assert f"  left out: {data}/TS_02_rec.mrc: in the table as second" in out
+    assert f"  left out: {data}/TS_01.mrc: its line in the table is commented out" in out
+    assert f"  left out: {data}/TS_02_EVN.mrc: of the same tilt series as second in the table" in out
+    again = table.read_bytes()
+    assert run("init", dataset, data, more, "--add") == 0
+    assert table.read_bytes() == again
+    assert capsys.readouterr().out.startswith(f"0 tomograms added to {table}\n")
+
+
+def test_one_volume_of_each_tilt_series_is_taken_and_the_rest_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder = tmp_path / "in"
+    names = ["TS_01_Vol", "TS_01_EVN_Vol", "TS_01_ODD_Vol", "TS_01_2ND_Vol", "rec_b_TS.2", "rec_b_TS.2_half1"]
+    for number, name in enumerate([*names, "c_5.00Apx", "c_10.00Apx", "d_ali"]):
+        write_tomogram(folder / f"{name}.mrc", 5.0 if name == "c_5.00Apx" else 10.0, seed=number)
+    write_tomogram(folder / "e.rec").rename(folder / "e.st")
+    (folder / "._TS_01_Vol.mrc").write_text("not for us")
+    halves = write_tomogram(folder / "even" / "c_10.00Apx.mrc")
+    assert run("init", tmp_path / "dataset", folder, halves) == 0
+    table = tmp_path / "dataset" / "config" / "tomograms.tsv"
+    taken = {"TS_01": ("TS_01_Vol", None), "b_TS_2": ("rec_b_TS.2", "b_TS.2"), "c": ("c_10.00Apx", None)}
+    assert read_tomogram_table(table) == {
+        name: Tomogram(name, f"{folder}/{stem}.mrc", None, (-60, 60), "dark", None, exported)
+        for name, (stem, exported) in taken.items()
+    }
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == f"3 tomograms in {table}"
+    assert set(out[1:10]) == {
+        f"  left out: {folder}/{reason}"
+        for reason in (
+            "._TS_01_Vol.mrc: a hidden file",
+            "TS_01_EVN_Vol.mrc: half of the data (_EVN); TS_01_Vol.mrc is taken",
+            "TS_01_ODD_Vol.mrc: half of the data (_ODD); TS_01_Vol.mrc is taken",
+            "TS_01_2ND_Vol.mrc: another volume of the tilt series (_2ND); TS_01_Vol.mrc is taken",
+            "rec_b_TS.2_half1.mrc: half of the data (_half1); rec_b_TS.2.mrc is taken",
+            "c_5.00Apx.mrc: the same tilt series at another binning or under another name; c_10.00Apx.mrc is taken",
+            "d_ali.mrc: a stack of images (_ali)",
+            "e.st: a stack of images (.st)",
+            "even/c_10.00Apx.mrc: half of the data (even/); c_10.00Apx.mrc is taken",
+        )
+    }
+    assert run("init", tmp_path / "all", folder, halves, "--all") == 0
+    assert len(read_tomogram_table(tmp_path / "all" / "config" / "tomograms.tsv")) == 11
+    assert run("init", tmp_path / "none", folder / "e.st") == 1
+    assert f"{folder}/e.st: a stack of images (.st); give --all" in capsys.readouterr().err
+
+
+def test_check_warns_of_volumes_of_one_tilt_series(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    for number, name in enumerate(("a_EVN", "a_ODD", "a", "b")):
+        write_tomogram(tmp_path / f"{name}.mrc", seed=number)
+    assert run("init", tmp_path / "dataset", tmp_path, "--all") == 0
+    monkeypatch.chdir(tmp_path / "dataset")
+    capsys.readouterr()
+    assert run("check") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert (
+        f"a_EVN: warning: {tmp_path}/a_EVN.mrc: the same tilt series as tomogram a_ODD, a (_EVN in its name): its "
+        "particles count twice; keep one volume of each tilt series in the tomogram table"
+    ) in [line.replace("a, a_ODD", "a_ODD, a") for line in lines]
+    assert lines[-1] == "4 tomograms: 1 ok, 3 warning"
 
 
 def test_init_leaves_out_what_cannot_be_used_and_says_so(
@@ -117,7 +240,7 @@ def test_init_leaves_out_what_cannot_be_used_and_says_so(
     table = (tmp_path / "dataset" / "config" / "tomograms.tsv").read_text()
     assert list(read_tomogram_table(tmp_path / "dataset" / "config" / "tomograms.tsv")) == [
         "TS_01",
-        "TS_02_rec",
+        "TS_02",
         "TS_04",
     ]
     assert f"\n# TS_03\t{data}/TS_03.mrc\t" in table
@@ -231,7 +354,7 @@ def test_mistakes_end_in_one_line_and_write_nothing(
         ("断层.mrc", "tomogram"),
         ("{tomogram}.mrc", "tomogram"),
         ("a;b&c|d*e?.mrc", "a_b_c_d_e"),
-        ("tomograms.mrc", "tomograms_2"),
+        ("tomograms.mrc", "in_tomograms"),
         ("#1.mrc", "1"),
     ],
 )
@@ -260,10 +383,9 @@ def test_names_that_no_table_can_hold_are_refused(tmp_path: Path, name: str) -> 
 
 def test_a_file_given_twice_counts_once(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(data)
-    assert find_tomograms([data / "TS_01.mrc", data, Path("TS_01.mrc")]) == [
-        data / "TS_01.mrc",
-        data / "TS_02_rec.mrc",
-    ]
+    found, left_out = find_tomograms([data / "TS_01.mrc", data, Path("TS_01.mrc")])
+    assert found == [data / "TS_01.mrc", data / "TS_02.st", data / "TS_02_rec.mrc"]
+    assert left_out == []
 
 
 def test_names_of_files_with_one_name_take_the_directory() -> None:
@@ -295,7 +417,7 @@ def test_check_tells_all_problems_and_its_status(
     assert [re.split(r"  +", line) for line in lines[:5]] == [
         ["tomogram", "voxels (x, y, z)", "voxel size", "tilts", "contrast", "status"],
         ["TS_01", "32 x 32 x 20", "10 A", "-60 to 60", "dark", "bad"],
-        ["TS_02_rec", "32 x 32 x 20", "13.48 A", "-50 to 52.5", "dark", "ok"],
+        ["TS_02", "32 x 32 x 20", "13.48 A", "-50 to 52.5", "dark", "ok"],
         ["TS_03", "32 x 32 x 20", "unknown", "-60 to 60", "dark", "bad"],
         ["TS_04", "32 x 32 x 20", "10 A", "-60 to 60", "dark", "bad"],
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cryopipe.errors import TableError
-from cryopipe.tomograms import Tomogram, find_twins, read_tomogram_table
+from cryopipe.tomograms import Tomogram, find_siblings, find_twins, read_tomogram_table
 
 HEADER = "tomogram\tpath\tvoxel_size\ttilt_min\ttilt_max\tcontrast\tmask"
 
@@ -67,6 +67,11 @@ def test_files_from_other_editors_are_read(tmp_path: Path) -> None:
         ("a\tx.mrc\t\t-91\t", "line 2: tilt range -91 to 60; give degrees"),
         ("a\tx.mrc\t\t\t\tblack", "line 2: contrast 'black'; give dark or bright"),
         ("a\tx.mrc\t\t\t\t\t\tmore", "line 2: 8 cells for 7 columns; remove extra tabs"),
+        (
+            "TS_01.5\tx.mrc",
+            "line 2: tomogram name 'TS_01.5'; use letters, digits, '_' and '-' only; other programs' name for it "
+            "goes into the column exported_name",
+        ),
         ("A\tx.mrc\na\ty.mrc", "line 3: tomogram 'a' stands in the table twice; rename one"),
         ("", "no tomograms; add one line per tomogram below the header"),
     ],
@@ -115,6 +120,43 @@ def test_missing_and_unreadable_tables(tmp_path: Path) -> None:
     (tmp_path / "t.tsv").write_bytes(b"\xff\xfet\x00")
     with pytest.raises(TableError, match=r"cannot be read .*; save it as UTF-8 text"):
         read_tomogram_table(tmp_path / "t.tsv")
+
+
+def test_the_name_that_other_programs_use(tmp_path: Path) -> None:
+    header = "tomogram\tpath\texported_name"
+    path = table(tmp_path, "TS_01\ta.mrc\tL1_G1.2_TS_01", "TS_02\tb.mrc\t", header=header)
+    assert [t.exported_name for t in read_tomogram_table(path).values()] == ["L1_G1.2_TS_01", None]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["a\ta.mrc\tx y"], "line 2: exported_name 'x y'; give one word without '/' and quotes, or leave it"),
+        (["a\ta.mrc\t../x"], "line 2: exported_name '../x'; give one word"),
+        (["a\ta.mrc\t_x"], "line 2: exported_name '_x'; give one word"),
+        (
+            ["a\ta.mrc\tx", "b\tb.mrc\tx"],
+            "line 3: exported_name 'x' is that of an earlier line, too; give each",
+        ),
+        (
+            ["a\ta.mrc\t", "b\tb.mrc\ta"],
+            "line 3: exported_name 'a' is that of an earlier line, too; give each",
+        ),
+    ],
+)
+def test_mistakes_in_exported_names(tmp_path: Path, rows: list[str], message: str) -> None:
+    path = table(tmp_path, *rows, header="tomogram\tpath\texported_name")
+    with pytest.raises(TableError) as caught:
+        read_tomogram_table(path)
+    assert str(caught.value).startswith(f"{path}: {message}")
+
+
+def test_volumes_of_one_tilt_series_are_found_by_their_names() -> None:
+    paths = {"a": "d/TS_01_EVN.mrc", "b": "d/TS_01_Vol.mrc", "c": "d/odd/TS_01.mrc", "d": "d/TS_02_Vol.mrc"}
+    paths |= {"e": "other/TS_01.mrc", "f": "d/TS_02_Vol.mrc"}
+    tomograms = {name: Tomogram(name, path, None, (-60, 60), "dark", None) for name, path in paths.items()}
+    found = find_siblings(tomograms)
+    assert found == {"a": ["b", "c"], "b": ["a", "c"], "c": ["a", "b"], "d": [], "e": [], "f": []}
 
 
 def test_twins_are_found_through_links_and_detours(tmp_path: Path) -> None:

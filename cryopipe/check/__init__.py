@@ -18,6 +18,7 @@ from cryopipe.files.chimerax import quoted
 from cryopipe.files.mrc import MrcHeader, open_volume, read_header
 from cryopipe.files.names import relative_name
 from cryopipe.tomograms import Tomogram
+from cryopipe.volume_names import read_volume_name
 
 __all__ = [
     "Finding",
@@ -67,7 +68,9 @@ class TomogramCheck:
         return " | ".join(str(finding) for finding in self.findings if finding.status == "bad")
 
 
-def check_tomogram(tomogram: Tomogram, twins: Sequence[str] = ()) -> TomogramCheck:
+def check_tomogram(
+    tomogram: Tomogram, twins: Sequence[str] = (), siblings: Sequence[str] = ()
+) -> TomogramCheck:
     """Check one tomogram: its file, header, voxels, contrast and mask.
 
     Parameters
@@ -76,11 +79,20 @@ def check_tomogram(tomogram: Tomogram, twins: Sequence[str] = ()) -> TomogramChe
         A row of the tomogram table; paths are relative to the working directory.
     twins
         Names of other tomograms of the table that are the same file; see `cryopipe.tomograms.find_twins`.
+    siblings
+        Names of those that are volumes of the same tilt series; see `cryopipe.tomograms.find_siblings`.
     """
     findings = []
     if twins:
         problem = f"the same file as tomogram {', '.join(twins)}: its particles would count twice"
         findings.append(Finding("bad", problem, "keep one line of the tomogram table"))
+    if siblings:
+        mark = read_volume_name(tomogram.path).mark
+        named = f" ({mark} in its name)" if mark else ""
+        problem = f"the same tilt series as tomogram {', '.join(siblings)}{named}: its particles count twice"
+        findings.append(
+            Finding("warning", problem, "keep one volume of each tilt series in the tomogram table")
+        )
     findings += _check_path(tomogram.path)
     try:
         header = read_header(tomogram.path)

@@ -15,7 +15,7 @@ import typer
 from cryopipe.check import TomogramCheck, check_tomogram
 from cryopipe.config import read_config
 from cryopipe.errors import one_line
-from cryopipe.tomograms import find_twins, read_tomogram_table
+from cryopipe.tomograms import find_siblings, find_twins, read_tomogram_table
 
 THREADS = 4
 """Tomograms to look at together at most; each takes some 600 MB, and disks do not get faster with more."""
@@ -33,9 +33,10 @@ def check(
     options = read_config(config)
     low, high = options["imaging"]["tilt_range"]
     tomograms = read_tomogram_table(options["tomograms"], (low, high), options["imaging"]["contrast"])
-    twins = find_twins(tomograms)
+    twins, siblings = find_twins(tomograms), find_siblings(tomograms)
+    others = ([found[name] for name in tomograms] for found in (twins, siblings))
     with ThreadPoolExecutor(min(THREADS, len(os.sched_getaffinity(0)))) as threads:
-        checks = list(threads.map(check_tomogram, tomograms.values(), (twins[name] for name in tomograms)))
+        checks = list(threads.map(check_tomogram, tomograms.values(), *others))
     typer.echo(render_checks(checks))
     if any(result.status == "bad" for result in checks):
         raise typer.Exit(1)

@@ -12,11 +12,10 @@ import numpy as np
 
 from cryopipe.errors import FileError
 from cryopipe.files.star import read_star
+from cryopipe.volume_names import shorter_stems
 
 _TILT_COLUMNS = ("rlnTomoYTilt", "rlnTomoNominalStageTiltAngle")
 """RELION's tilt angle after and before alignment; the first that is there counts."""
-_RECONSTRUCTION = re.compile(r"(_rec|_full|_Vol|_EVN|_ODD|_even|_odd|_bin\d+|_\d+(\.\d+)?Apx|_b\d+)$")
-"""What programs append to the tilt series' name when they name the tomogram."""
 
 
 def tilt_angles(path: str | os.PathLike[str]) -> np.ndarray:
@@ -85,13 +84,11 @@ def read_tilt_range(path: str | os.PathLike[str]) -> tuple[float, float]:
 def find_tilt_file(tomogram: str | os.PathLike[str]) -> Path | None:
     """Find the file with a tomogram's tilt angles beside it, by its name.
 
-    For TS_01.mrc, TS_01_rec.mrc, TS_01_10.00Apx.mrc and the like this is TS_01.tlt, TS_01.aln, TS_01.xml,
+    For TS_01.mrc, TS_01_rec.mrc, rec_TS_01.mrc, TS_01_10.00Apx.mrc and the like this is TS_01.tlt, TS_01.aln, TS_01.xml,
     TS_01.rawtlt or TS_01.mdoc, the first that is there: refined angles come before those of the microscope.
     """
     tomogram = Path(tomogram)
-    stems = [tomogram.stem]
-    while (shorter := _RECONSTRUCTION.sub("", stems[-1])) != stems[-1]:
-        stems.append(shorter)
+    stems = shorter_stems(tomogram)
     endings = (".tlt", ".aln", ".xml", ".rawtlt", ".mdoc", ".mrc.mdoc", ".st.mdoc")
     candidates = (tomogram.with_name(stem + ending) for stem in stems for ending in endings)
     return next((candidate for candidate in candidates if candidate.is_file()), None)

@@ -16,6 +16,7 @@ rule check_tomogram:
         tomogram=row_of_table("voxel_size", "tilt_range", "contrast", "mask"),
         files=state_of_files,
         twins=lambda wildcards: TWINS[wildcards.tomogram],
+        siblings=lambda wildcards: SIBLINGS[wildcards.tomogram],
     message:
         "Checking {wildcards.tomogram}: header, voxels, contrast and mask."
     script:

@@ -28,6 +28,7 @@ except CryopipeError as error:
     raise WorkflowError(str(error)) from None
 
 TWINS = cryopipe.tomograms.find_twins(TOMOGRAMS)
+SIBLINGS = cryopipe.tomograms.find_siblings(TOMOGRAMS)
 
 
 # The boxes to average are those of learning, or finer ones that are cut anew about the same particles.
