@@ -223,7 +223,8 @@ def test_damaged_checkpoint_is_told_and_changes_nothing(
     del tensors["best.labels"]
     save_weights(checkpoint, tensors, metadata)
     again = learner(seed=1)
-    pd.testing.assert_frame_equal(again.fit(boxes, checkpoint), history)
+    repeated = again.fit(boxes, checkpoint)
+    pd.testing.assert_frame_equal(repeated.drop(columns="seconds"), history.drop(columns="seconds"))
     assert "is a damaged checkpoint (KeyError('best.labels')): training starts anew" in caplog.text
     np.testing.assert_array_equal(again.embed(boxes), expected.embed(boxes))
 
