@@ -23,10 +23,6 @@ include: "workflow/rules/reembed.smk"
 include: "workflow/rules/export.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
-include: "workflow/rules/pretrain.smk"
-include: "workflow/rules/benchmarks.smk"
-include: "workflow/rules/throughput.smk"
-include: "workflow/rules/bounds.smk"
 
 
 rule all:

@@ -48,7 +48,7 @@ def run(work: Callable[[Any], None], job: Any) -> None:
         work(job)
     except Exception as error:  # the boundary: nothing above it would say it better
         sys.exit(report(error, log))
-    # The workflow's own table of costs (`benchmarks/`) asks for the memory now and then and misses short peaks.
+    # The workflow's own table of costs (`costs/`) asks for the memory now and then and misses short peaks.
     used = (processor_seconds(), peak_memory_bytes() / 1e6)
     logging.info("done: %.1f s of processor time, at most %.0f MB of memory", *used)
 

@@ -13,31 +13,31 @@ import pytest
 import torch
 import yaml
 
-from cryopipe.benchmarks import boxes_of, find_benchmarks, weights_of
-from cryopipe.errors import ConfigError, FileError, SimulationError
-from cryopipe.evaluation.benchmark_boxes import (
+from benchmarks.box_sets import (
     BoxSet,
     cut_boxes,
     measure_snr,
     read_cut_boxes,
 )
-from cryopipe.evaluation.benchmark_plan import BenchmarkPlan, plan_from_mapping
-from cryopipe.evaluation.benchmark_tables import PAGE_HEADING, benchmark_section, summary_table
-from cryopipe.evaluation.hardware import describe_hardware, peak_memory
-from cryopipe.evaluation.leaderboard import (
+from benchmarks.hardware import describe_hardware, peak_memory
+from benchmarks.leaderboard import (
     Leaderboard,
     benchmark_phantoms,
     linear_probe,
     run_benchmark,
 )
-from cryopipe.evaluation.pages import update_page
+from benchmarks.pages import update_page
+from benchmarks.plan import BenchmarkPlan, plan_from_mapping
+from benchmarks.plan_files import boxes_of, find_benchmarks, weights_of
+from benchmarks.result_tables import PAGE_HEADING, benchmark_section, summary_table
+from cryopipe.errors import ConfigError, FileError, SimulationError
 from cryopipe.files.box_stacks import BoxWriter
 from cryopipe.files.mrc import write_volume
 from cryopipe.files.tables import write_table
 from cryopipe.simulation.box_simulator import BoxOptions
 from cryopipe.simulation.phantoms import stock_phantoms
 
-FOLDER = Path(__file__).parents[1] / "config" / "benchmarks"
+FOLDER = Path(__file__).parents[1] / "benchmarks" / "plans"
 NAMES = ("cssl_table1", "disca_table1_40", "disca_table1_60", "moebel_shrec", "practical_table1",
          "unseen_structures")  # fmt: skip
 CPU = torch.device("cpu")
@@ -129,11 +129,11 @@ def test_mistakes_in_a_plan_are_named(path: tuple[str | int, ...], value: object
 def test_files_that_a_benchmark_needs() -> None:
     plans = find_benchmarks(FOLDER)
     assert tuple(plans) == NAMES
-    weights = ["results/pretraining/source_classes/encoder.safetensors"]
+    weights = ["encoders/source_classes/encoder.safetensors"]
     assert weights_of(plans["moebel_shrec"], []) == weights
     assert weights_of(plans["moebel_shrec"], ["transfer", "disca"]) == []
     assert weights_of(plans["disca_table1_60"], []) == []
-    assert boxes_of(plans["unseen_structures"], "h5") == ["results/benchmarks/boxes/unseen_structures.h5"]
+    assert boxes_of(plans["unseen_structures"], "h5") == ["boxes/unseen_structures.h5"]
     assert boxes_of(plans["disca_table1_60"], "h5") == []
 
 
@@ -224,7 +224,7 @@ def test_an_encoder_of_ones_own_replaces_the_shipped_one_and_no_other() -> None:
     assert plan.feature_options("transfer", size, "own.safetensors").weights == "own.safetensors"
     assert plan.feature_options("disca", size, "own.safetensors").weights == "own.safetensors"
     source = plan.feature_options("source", size, "own.safetensors").weights
-    assert source == "results/pretraining/source_classes/encoder.safetensors"
+    assert source == "encoders/source_classes/encoder.safetensors"
     random = plan_from_mapping("disca_table1_60", content("disca_table1_60"))
     options = random.feature_options("disca_random", random.sizes["reduced"], "own.safetensors")
     assert options.weights == "random"

@@ -12,14 +12,14 @@ import pandas as pd
 import pytest
 from scipy import ndimage
 
+from benchmarks.cost_tables import HEADING, scale_section
+from benchmarks.made_datasets import PastedTomograms, make_dataset, write_hollow_volume
+from benchmarks.memory_picture import memory_picture
+from benchmarks.pages import heading_of, update_page
 from cryopipe.check import check_tomogram
 from cryopipe.config import CHECKOUT
-from cryopipe.evaluation.bounds_data import PastedTomograms, make_dataset, write_hollow_volume
-from cryopipe.evaluation.cost_tables import HEADING, scale_section
-from cryopipe.evaluation.pages import heading_of, update_page
 from cryopipe.files.costs import read_costs
 from cryopipe.files.mrc import open_volume, read_header
-from cryopipe.report.costs import memory_picture
 from cryopipe.tomograms import Tomogram, read_tomogram_table
 
 PICK_AND_CUT = """
@@ -95,7 +95,7 @@ def write_costs(folder: Path) -> None:
         ("pick/b", 5.0, "done: 4.5 s of processor time, at most 300 MB of memory\n"),
         ("gather", 1.0, "cut short"),
     ):
-        benchmark, text = folder / f"benchmarks/{name}.tsv", folder / f"logs/{name}.log"
+        benchmark, text = folder / f"costs/{name}.tsv", folder / f"logs/{name}.log"
         for path in (benchmark, text):
             path.parent.mkdir(parents=True, exist_ok=True)
         benchmark.write_text(f"s\tmax_rss\tcpu_time\n{seconds}\t100\t0.5\n")
@@ -110,9 +110,9 @@ def test_costs_are_summed_by_rule_from_what_the_logs_end_with(tmp_path: Path) ->
 
 
 def test_costs_that_a_killed_driver_left_half_written_do_not_count(tmp_path: Path) -> None:
-    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "costs").mkdir()
     for name, text in (("empty", ""), ("cut", "s\tmax_r"), ("headed", "s\tmax_rss\tcpu_time\n")):
-        (tmp_path / f"benchmarks/{name}.tsv").write_text(text)
+        (tmp_path / f"costs/{name}.tsv").write_text(text)
     assert read_costs(tmp_path).empty
     write_costs(tmp_path)
     assert set(read_costs(tmp_path)["rule"]) == {"pick", "gather"}

@@ -15,7 +15,7 @@ from cryopipe.pretraining.run import PretrainingRun, pretrain
 from cryopipe.pretraining.training_boxes import TrainingBoxes, phantoms_of
 
 CPU = torch.device("cpu")
-RECIPES = sorted((Path(__file__).parents[1] / "config/pretraining").glob("*.yaml"))
+RECIPES = sorted((Path(__file__).parents[1] / "benchmarks/recipes").glob("*.yaml"))
 CLASSES = ClassSet(voxel_size=13.33, resolution=27, count=3, first_seed=1000, largest_radius=60)
 EASY = Stage(
     boxes=192, learning_rate=(5e-3, 5e-3), batch_size=16, displacement=0.0, snr=(5.0, 5.0), conditions=1,

@@ -10,8 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from cryopipe.clustering import ClusteringOptions
-from cryopipe.evaluation.reliability import (
+from benchmarks.reliability import (
     EDGES,
     PosteriorOptions,
     calibration_error,
@@ -21,7 +20,8 @@ from cryopipe.evaluation.reliability import (
     precision,
     reliability_bins,
 )
-from cryopipe.evaluation.reliability_tables import posterior_section, reliability_table
+from benchmarks.reliability_tables import posterior_section, reliability_table
+from cryopipe.clustering import ClusteringOptions
 from cryopipe.features import FeatureOptions
 from cryopipe.features.learners.transfer import Transfer
 

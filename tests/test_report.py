@@ -475,7 +475,7 @@ def written_results(folder: Path) -> list[Tomogram]:
     write_volume(folder / "tomo_1.mrc", np.zeros((4, 5, 6), np.float32), 10.0)
     for place in ("pick/tomo_1", "export"):
         write_table(
-            folder / f"benchmarks/{place}.tsv",
+            folder / f"costs/{place}.tsv",
             pd.DataFrame({"s": [1.5], "max_rss": ["-"], "cpu_time": ["NA"]}),
         )
     return [Tomogram("tomo_1", str(folder / "tomo_1.mrc"), None, (-60, 60), "dark", None),

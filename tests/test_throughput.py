@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 import torch
 
-from cryopipe.evaluation.pages import update_page
-from cryopipe.evaluation.throughput import (
+from benchmarks.pages import update_page
+from benchmarks.throughput import (
     PAGE_HEADING,
     Case,
     cases,

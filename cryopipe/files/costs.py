@@ -14,7 +14,7 @@ COST_COLUMNS = ("rule", "jobs", "wall_seconds", "cpu_seconds", "longest_seconds"
 def read_costs(folder: Path) -> pd.DataFrame:
     """Sum up the jobs of a run by rule, in the order in which the rules ended.
 
-    The wall time is the workflow's own (`benchmarks/`), processor time and memory are what every job's log ends with
+    The wall time is the workflow's own (`costs/`), processor time and memory are what every job's log ends with
     (where a log does not, the workflow's samples of them). Tables that a killed driver left half-written do not count.
 
     Parameters
@@ -27,7 +27,7 @@ def read_costs(folder: Path) -> pd.DataFrame:
     rule, jobs, wall_seconds and cpu_seconds of all jobs together, longest_seconds, memory_mb (10^6 bytes) of the job
     that took most.
     """
-    read = (_read_job(path, folder) for path in sorted((folder / "benchmarks").glob("**/*.tsv")))
+    read = (_read_job(path, folder) for path in sorted((folder / "costs").glob("**/*.tsv")))
     jobs = pd.DataFrame([job for job in read if job is not None])
     if jobs.empty:
         return pd.DataFrame(columns=list(COST_COLUMNS))
@@ -50,7 +50,7 @@ def _read_job(path: Path, folder: Path) -> dict[str, str | float] | None:
         return None
     if table.empty or not {"s", "cpu_time", "max_rss"} <= set(table):
         return None
-    place = path.relative_to(folder / "benchmarks").with_suffix(".log")
+    place = path.relative_to(folder / "costs").with_suffix(".log")
     log = folder / "logs" / place
     found = _DONE.findall(log.read_text(encoding="utf-8", errors="replace")) if log.is_file() else []
     sampled = table.iloc[0]

@@ -1,4 +1,4 @@
-"""What the transfer encoder is trained on and how: the content of a file under `config/pretraining`."""
+"""What the transfer encoder is trained on and how: the content of a recipe (YAML)."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def read_results(folder: Path, tomograms: Iterable[Tomogram], evaluated: bool = 
     Parameters
     ----------
     folder
-        Where the workflow ran: `results/`, `benchmarks/` and `logs/` are in it.
+        Where the workflow ran: `results/`, `costs/` and `logs/` are in it.
     tomograms
         Rows of the tomogram table.
     evaluated

@@ -63,7 +63,7 @@ def read_named_maps(
         raise SimulationError(
             f"lacks {', '.join(missing)}",
             file=directory,
-            remedy="add these maps or leave benchmarks.templates empty for procedural phantoms",
+            remedy="add these maps or leave `templates` blank for procedural phantoms",
         )
     return [read_map(path, voxel_size, resolution) for path in paths]
 

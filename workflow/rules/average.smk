@@ -12,7 +12,7 @@ rule average_cluster:
     log:
         "logs/average_cluster/{cluster}.log",
     benchmark:
-        "benchmarks/average_cluster/{cluster}.tsv"
+        "costs/average_cluster/{cluster}.tsv"
     conda:
         "../../envs/torch.yaml"
     threads: 4
@@ -41,7 +41,7 @@ rule triage_averages:
     log:
         "logs/triage_averages.log",
     benchmark:
-        "benchmarks/triage_averages.tsv"
+        "costs/triage_averages.tsv"
     conda:
         "../../envs/torch.yaml"
     threads: 2

@@ -7,7 +7,7 @@ rule check_tomogram:
     log:
         "logs/check_tomogram/{tomogram}.log",
     benchmark:
-        "benchmarks/check_tomogram/{tomogram}.tsv"
+        "costs/check_tomogram/{tomogram}.tsv"
     wildcard_constraints:
         tomogram="|".join(TOMOGRAMS),
     conda:
@@ -31,7 +31,7 @@ rule gather_checks:
     log:
         "logs/gather_checks.log",
     benchmark:
-        "benchmarks/gather_checks.tsv"
+        "costs/gather_checks.tsv"
     conda:
         "../../envs/base.yaml"
     message:

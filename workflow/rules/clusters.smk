@@ -10,7 +10,7 @@ checkpoint cluster_features:
     log:
         "logs/cluster_features.log",
     benchmark:
-        "benchmarks/cluster_features.tsv"
+        "costs/cluster_features.tsv"
     conda:
         "../../envs/torch.yaml"
     threads: 4

@@ -16,7 +16,7 @@ rule simulate_tomogram:
     log:
         "logs/simulate_tomogram/{tomogram}.log",
     benchmark:
-        "benchmarks/simulate_tomogram/{tomogram}.tsv"
+        "costs/simulate_tomogram/{tomogram}.tsv"
     wildcard_constraints:
         tomogram="|".join(SIMULATED) or "(?!)",
     conda:

@@ -36,7 +36,7 @@ rule evaluate:
     log:
         "logs/evaluate.log",
     benchmark:
-        "benchmarks/evaluate.tsv"
+        "costs/evaluate.tsv"
     conda:
         "../../envs/torch.yaml"
     resources:

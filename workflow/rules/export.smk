@@ -11,7 +11,7 @@ rule export:
     log:
         "logs/export/{format}.log",
     benchmark:
-        "benchmarks/export/{format}.tsv"
+        "costs/export/{format}.tsv"
     wildcard_constraints:
         format="|".join(FORMATS),
     conda:

@@ -11,7 +11,7 @@ rule learn_features:
     log:
         "logs/learn_features.log",
     benchmark:
-        "benchmarks/learn_features.tsv"
+        "costs/learn_features.tsv"
     conda:
         "../../envs/torch.yaml"
     threads: 8

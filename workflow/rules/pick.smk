@@ -8,7 +8,7 @@ rule pick_particles:
     log:
         "logs/pick_particles/{tomogram}.log",
     benchmark:
-        "benchmarks/pick_particles/{tomogram}.tsv"
+        "costs/pick_particles/{tomogram}.tsv"
     conda:
         "../../envs/torch.yaml"
     threads: 4

@@ -14,7 +14,7 @@ rule reembed_averages:
     log:
         "logs/reembed_averages/{tomogram}.log",
     benchmark:
-        "benchmarks/reembed_averages/{tomogram}.tsv"
+        "costs/reembed_averages/{tomogram}.tsv"
     wildcard_constraints:
         tomogram="|".join(TOMOGRAMS),
     conda:

@@ -30,7 +30,7 @@ rule report:
     log:
         "logs/report.log",
     benchmark:
-        "benchmarks/report.tsv"
+        "costs/report.tsv"
     conda:
         "../../envs/report.yaml"
     resources:

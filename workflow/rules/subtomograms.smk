@@ -9,7 +9,7 @@ rule extract_subtomograms:
     log:
         "logs/extract_subtomograms/{tomogram}.log",
     benchmark:
-        "benchmarks/extract_subtomograms/{tomogram}.tsv"
+        "costs/extract_subtomograms/{tomogram}.tsv"
     conda:
         "../../envs/torch.yaml"
     threads: 4
@@ -36,7 +36,7 @@ use rule extract_subtomograms as extract_for_averaging with:
     log:
         "logs/extract_for_averaging/{tomogram}.log",
     benchmark:
-        "benchmarks/extract_for_averaging/{tomogram}.tsv"
+        "costs/extract_for_averaging/{tomogram}.tsv"
     params:
         tomogram=row_of_table("voxel_size", "tilt_range", "contrast"),
         files=state_of_files,

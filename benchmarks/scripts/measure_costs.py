@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cryopipe.evaluation.bounds_data import make_dataset
-from cryopipe.evaluation.costs import measure
+from benchmarks.made_datasets import make_dataset
+from benchmarks.workflow_costs import measure
 from cryopipe.files.tables import write_table
 from cryopipe.job import run
 

@@ -34,7 +34,7 @@ BACKWARD = 2
 """A backward pass costs twice a forward pass: one product for the inputs' gradient and one for the weights'."""
 PAGE_HEADING = """# Throughput
 
-`snakemake --cores all --force benchmark_throughput` measures how fast the learners are on the machine at hand,
+`snakemake -s benchmarks/Snakefile --cores all --force benchmark_throughput` measures how fast the learners are on the machine at hand,
 and writes its section of this page: one for processors, one for GPUs.
 
 *Boxes/s* is what a user gets: training draws a rotation for every box, turns it, and takes a step of the published

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cryopipe.evaluation import throughput
-from cryopipe.evaluation.hardware import describe_hardware
-from cryopipe.evaluation.pages import update_page
+from benchmarks import throughput
+from benchmarks.hardware import describe_hardware
+from benchmarks.pages import update_page
 from cryopipe.features.training.devices import has_fast_bfloat16
 from cryopipe.files.atomic import write_text
 from cryopipe.job import run

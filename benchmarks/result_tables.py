@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from cryopipe.evaluation.benchmark_plan import BenchmarkPlan, Size
-from cryopipe.evaluation.leaderboard import Leaderboard
+from benchmarks.leaderboard import Leaderboard
+from benchmarks.plan import BenchmarkPlan, Size
 
 SCORES = (
     "accuracy",
@@ -30,8 +30,8 @@ MARK = "mark"
 FORMS = {"clusters": ".1f", "seconds": ",.0f", "memory_gb": ".2f"}
 PAGE_HEADING = """# Benchmarks
 
-The published tables as targets: `snakemake --cores all benchmark_NAME` runs one and writes its section of this
-page; `snakemake --cores all full_benchmarks` trains the encoder anew and runs all of them at full size, which
+The published tables as targets: `snakemake -s benchmarks/Snakefile --cores all benchmark_NAME` runs one and writes its section of this
+page; `snakemake -s benchmarks/Snakefile --cores all full_benchmarks` trains the encoder anew and runs all of them at full size, which
 wants a GPU. How the number of clusters is estimated says [the page on clustering](clustering.md). Rows marked
 *published* are the papers' figures, on the papers' own structures; the others are cryopipe's, mean ± standard
 deviation over the seeds, on the classes that each section names. Those are stand-ins, and the papers do not
@@ -95,7 +95,7 @@ def benchmark_section(plan: BenchmarkPlan, board: Leaderboard, hardware: str) ->
     lines = [
         f"## {plan.title}",
         "",
-        f"`snakemake --cores all benchmark_{plan.name}`{_templates(board)}; {plan.source}.",
+        f"`snakemake -s benchmarks/Snakefile --cores all benchmark_{plan.name}`{_templates(board)}; {plan.source}.",
         "",
         f"- Size: **{board.size}**, {count} boxes of {edge}³ voxels of {plan.boxes['voxel_size']:g} Å; seeds "
         f"{', '.join(map(str, size.seeds))}; on {hardware}.",
@@ -114,7 +114,7 @@ def benchmark_section(plan: BenchmarkPlan, board: Leaderboard, hardware: str) ->
 
 
 def _templates(board: Leaderboard) -> str:
-    return " with `benchmarks.templates`" if board.maps else ""
+    return " with `templates`" if board.maps else ""
 
 
 def _imaging(plan: BenchmarkPlan, size: Size) -> list[str]:

@@ -17,11 +17,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from benchmarks.box_sets import BoxSet, FloatArray, measure_snr, simulate_set
+from benchmarks.hardware import peak_memory
+from benchmarks.plan import BenchmarkPlan, Condition, Size
 from cryopipe.clustering import ClusteringOptions, find_clusters
-from cryopipe.evaluation.benchmark_boxes import BoxSet, FloatArray, measure_snr, simulate_set
-from cryopipe.evaluation.benchmark_plan import BenchmarkPlan, Condition, Size
 from cryopipe.evaluation.cluster_scores import score_clusters
-from cryopipe.evaluation.hardware import peak_memory
 from cryopipe.features import Learner, create_learner
 from cryopipe.progress import Progress
 from cryopipe.simulation.maps import read_named_maps

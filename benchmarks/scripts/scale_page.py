@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cryopipe.evaluation.cost_tables import HEADING, scale_section
-from cryopipe.evaluation.pages import heading_of, update_page
+from benchmarks.cost_tables import HEADING, scale_section
+from benchmarks.memory_picture import memory_picture
+from benchmarks.pages import heading_of, update_page
 from cryopipe.files.atomic import atomic_path, write_text
 from cryopipe.files.tables import read_table
 from cryopipe.job import run
-from cryopipe.report.costs import memory_picture
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

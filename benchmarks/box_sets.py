@@ -10,9 +10,9 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.plan import BenchmarkPlan
 from cryopipe.columns import CLASS, COORDINATES, PARTICLE
 from cryopipe.errors import FileError
-from cryopipe.evaluation.benchmark_plan import BenchmarkPlan
 from cryopipe.files.box_stacks import BoxStack, BoxWriter
 from cryopipe.files.tables import read_table
 from cryopipe.simulation.box_simulator import BoxOptions, BoxSimulator, SimulatedBoxes, random_in_ball

@@ -1,4 +1,4 @@
-"""What the workflow has to know of a benchmark: which files it needs. Light: the Snakefile imports this module."""
+"""The files that a benchmark needs. Light: the Snakefile imports this module in every job."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def weights_of(plan: Path, chosen: Sequence[str]) -> list[str]:
 
 def boxes_of(plan: Path, suffix: str) -> list[str]:
     """Return the file of boxes ("h5") or of their truth ("tsv") where a plan cuts boxes from tomograms, or none."""
-    return [f"results/benchmarks/boxes/{plan.stem}.{suffix}"] if _read(plan).get("tomograms") else []
+    return [f"boxes/{plan.stem}.{suffix}"] if _read(plan).get("tomograms") else []
 
 
 def _read(plan: Path) -> dict[str, Any]:

@@ -26,11 +26,16 @@ def scale_section(name: str, tables: Mapping[str, pd.DataFrame]) -> str:
     name
         One of `SECTIONS`.
     tables
-        By dataset, as `cryopipe.evaluation.costs.measure` returns them.
+        By dataset, as `benchmarks.workflow_costs.measure` returns them.
     """
     whole = pd.concat(tables.values(), ignore_index=True)
     hardware = ", ".join(dict.fromkeys(whole["hardware"]))
-    lines = [f"## {SECTIONS[name]}", "", f"`snakemake --cores 2 benchmark_{name}`, on {hardware}.", ""]
+    lines = [
+        f"## {SECTIONS[name]}",
+        "",
+        f"`snakemake -s benchmarks/Snakefile --cores 2 benchmark_{name}`, on {hardware}.",
+        "",
+    ]
     if name == "bounds":
         lines += [
             *_memory_table(tables),

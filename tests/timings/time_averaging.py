@@ -1,6 +1,6 @@
 """Averaging without a template against exact truth: angles, shifts, FSC, processor time.
 
-    python tests/benchmarks/bench_averaging.py MAP.mrc [MAP.mrc ...] [--snr 0.1 0.03] [--seeds 1 2 3]
+    python tests/timings/time_averaging.py MAP.mrc [MAP.mrc ...] [--snr 0.1 0.03] [--seeds 1 2 3]
 
 Every map is read as points, which are turned and shifted exactly and drawn as Gaussians of 7 A: 200 boxes
 of 32 voxels of 13.333 A, orientations uniform, shifts within +-1.5 voxels, white noise, wedge +-60 degrees.

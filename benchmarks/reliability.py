@@ -11,9 +11,9 @@ import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from benchmarks.box_sets import FloatArray, simulate_set
 from cryopipe.clustering import ClusteringOptions, find_clusters
 from cryopipe.columns import NOISE_CLASS
-from cryopipe.evaluation.benchmark_boxes import FloatArray, simulate_set
 from cryopipe.features import Learner
 from cryopipe.simulation.box_simulator import BoxOptions
 from cryopipe.simulation.phantoms import Phantom, stock_phantoms

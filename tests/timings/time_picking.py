@@ -1,6 +1,6 @@
 """Speed and memory of picking, from file to peaks, beside scipy's two Gaussian filters on the same volume.
 
-Run from the checkout: python -m tests.benchmarks.bench_picking [--shape 250 1000 1500] [--scipy]
+Run from the checkout: python -m tests.timings.time_picking [--shape 250 1000 1500] [--scipy]
 """
 
 from __future__ import annotations

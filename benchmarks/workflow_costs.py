@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import pandas as pd
 import torch
 
+from benchmarks.hardware import describe_hardware
+from benchmarks.made_datasets import MadeDataset
 from cryopipe.errors import DataError
-from cryopipe.evaluation.bounds_data import MadeDataset
-from cryopipe.evaluation.hardware import describe_hardware
 from cryopipe.files.costs import read_costs
 from cryopipe.files.star import read_particles
 

@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from benchmarks.hardware import describe_hardware
+from benchmarks.reliability import SIZES, measure_posteriors
+from benchmarks.reliability_tables import posterior_section
 from cryopipe.clustering import ClusteringOptions
-from cryopipe.evaluation.hardware import describe_hardware
-from cryopipe.evaluation.reliability import SIZES, measure_posteriors
-from cryopipe.evaluation.reliability_tables import posterior_section
 from cryopipe.features import FeatureOptions, create_learner
 from cryopipe.files.atomic import write_text
 from cryopipe.files.tables import write_table

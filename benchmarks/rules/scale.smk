@@ -1,4 +1,4 @@
-# What jobs cost by the size of their input: made-up datasets go through this very workflow, in a folder each.
+# What jobs cost by the size of their input: made-up datasets go through the users' workflow, in a folder each.
 MEASURED = {
     "bounds": [
         *expand("particles_{count}", count=[1000, 4000, 16000]),
@@ -12,16 +12,16 @@ MEASURED = {
 
 rule measure_costs:
     output:
-        "results/benchmarks/costs/{dataset}.tsv",
+        "scale/{dataset}.tsv",
     log:
         "logs/measure_costs/{dataset}.log",
     benchmark:
-        "benchmarks/measure_costs/{dataset}.tsv"
+        "costs/measure_costs/{dataset}.tsv"
     wildcard_constraints:
         dataset="(particles|voxels|tomograms)_[0-9a-z_]+",
     conda:
         "../../envs/torch.yaml"
-    threads: lambda wildcards, attempt: workflow.cores or 1
+    threads: 1000  # as many as --cores grants
     params:
         # the pace is that of the default, 100/1s, whose timers would keep the driver busy after hundreds of jobs
         snakemake=[
@@ -31,11 +31,11 @@ rule measure_costs:
             "--max-jobs-per-timespan",
             "1000/10s",
         ],
-        snakefile=str(Path(workflow.basedir) / "Snakefile"),
+        snakefile=str(CHECKOUT / "Snakefile"),
     message:
         "Running the dataset {wildcards.dataset} through the workflow."
     script:
-        "../../scripts/measure_costs.py"
+        "../scripts/measure_costs.py"
 
 
 for name, datasets in MEASURED.items():
@@ -44,16 +44,16 @@ for name, datasets in MEASURED.items():
         name:
             f"benchmark_{name}"
         input:
-            expand("results/benchmarks/costs/{dataset}.tsv", dataset=datasets),
+            expand("scale/{dataset}.tsv", dataset=datasets),
         log:
             f"logs/benchmark_{name}.log",
         conda:
             "../../envs/report.yaml"
         params:
             section=name,
-            page="docs/scale.md",
-            picture="docs/images/scale.png",
+            page=str(CHECKOUT / "docs/scale.md"),
+            picture=str(CHECKOUT / "docs/images/scale.png"),
         message:
             "Writing what jobs cost into docs/scale.md."
         script:
-            "../../scripts/scale_page.py"
+            "../scripts/scale_page.py"

@@ -4,8 +4,8 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cryopipe.evaluation.benchmark_tables import PAGE_HEADING
-from cryopipe.evaluation.pages import update_page
+from benchmarks.pages import update_page
+from benchmarks.result_tables import PAGE_HEADING
 from cryopipe.files.atomic import write_text
 from cryopipe.job import run
 

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from cryopipe.evaluation.benchmark_boxes import read_cut_boxes
-from cryopipe.evaluation.benchmark_plan import plan_from_mapping
-from cryopipe.evaluation.benchmark_tables import benchmark_section
-from cryopipe.evaluation.hardware import describe_hardware
-from cryopipe.evaluation.leaderboard import benchmark_phantoms, run_benchmark
+from benchmarks.box_sets import read_cut_boxes
+from benchmarks.hardware import describe_hardware
+from benchmarks.leaderboard import benchmark_phantoms, run_benchmark
+from benchmarks.plan import plan_from_mapping
+from benchmarks.result_tables import benchmark_section
 from cryopipe.files.atomic import write_text
 from cryopipe.files.tables import write_table
 from cryopipe.job import run

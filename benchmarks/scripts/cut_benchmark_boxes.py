@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from cryopipe.evaluation.benchmark_boxes import cut_boxes
-from cryopipe.evaluation.benchmark_plan import plan_from_mapping
-from cryopipe.evaluation.leaderboard import benchmark_phantoms
+from benchmarks.box_sets import cut_boxes
+from benchmarks.leaderboard import benchmark_phantoms
+from benchmarks.plan import plan_from_mapping
 from cryopipe.files.box_stacks import BoxWriter
 from cryopipe.files.tables import write_table
 from cryopipe.job import run

@@ -32,7 +32,7 @@ def memory_picture(tables: Mapping[str, pd.DataFrame]) -> Image.Image:
     Parameters
     ----------
     tables
-        By dataset (particles_N and voxels_XxYxZ_TYPE), as `cryopipe.evaluation.costs.measure` returns them.
+        By dataset (particles_N and voxels_XxYxZ_TYPE), as `benchmarks.workflow_costs.measure` returns them.
     """
     by_voxels: dict[str, list[tuple[float, float]]] = {}
     by_particles: dict[str, list[tuple[float, float]]] = {}

@@ -6,7 +6,7 @@ import math
 
 import pandas as pd
 
-from cryopipe.evaluation.reliability import (
+from benchmarks.reliability import (
     THRESHOLD,
     PosteriorOptions,
     PosteriorRuns,
@@ -30,7 +30,7 @@ def posterior_section(options: PosteriorOptions, runs: PosteriorRuns, size: str,
     lines = [
         "## Noise class and posteriors",
         "",
-        f"`snakemake --cores all benchmark_noise_and_posteriors`, size **{size}**: {boxes} boxes of {options.classes} "
+        f"`snakemake -s benchmarks/Snakefile --cores all benchmark_noise_and_posteriors`, size **{size}**: {boxes} boxes of {options.classes} "
         f"procedural phantoms (from seed {options.first_seed}) and {options.empty_boxes} boxes of noise without a "
         f"particle, {options.box_size}³ voxels of {options.voxel_size:g} Å, centres displaced by up to "
         f"{options.displacement:g} Å; features of the transfer encoder; clustering as in a run, with its default "

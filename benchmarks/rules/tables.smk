@@ -1,9 +1,9 @@
-# The papers' tables as targets: snakemake --cores all benchmark_NAME; full_benchmarks is all of them on a GPU.
-from cryopipe.benchmarks import boxes_of, find_benchmarks, weights_of
+# The papers' tables as targets: benchmark_NAME; full_benchmarks is all of them, at full size.
+from benchmarks.plan_files import boxes_of, find_benchmarks, weights_of
 
-BENCHMARKS = find_benchmarks(Path(workflow.basedir) / "config/benchmarks")
-SHIPPED_ENCODER = str(Path(workflow.basedir) / "resources/transfer_encoder.safetensors")
-PRETRAINED_ENCODER = "results/pretraining/transfer_encoder/encoder.safetensors"
+BENCHMARKS = find_benchmarks(CHECKOUT / "benchmarks/plans")
+SHIPPED_ENCODER = str(CHECKOUT / "resources/transfer_encoder.safetensors")
+PRETRAINED_ENCODER = "encoders/transfer_encoder/encoder.safetensors"
 ALL_SECTIONS = [*BENCHMARKS, "noise_and_posteriors"]
 
 
@@ -16,54 +16,53 @@ rule cut_benchmark_boxes:
     input:
         plan=lambda wildcards: BENCHMARKS[wildcards.benchmark],
     output:
-        boxes="results/benchmarks/boxes/{benchmark}.h5",
-        truth="results/benchmarks/boxes/{benchmark}.tsv",
+        boxes="boxes/{benchmark}.h5",
+        truth="boxes/{benchmark}.tsv",
     log:
         "logs/cut_benchmark_boxes/{benchmark}.log",
     benchmark:
-        "benchmarks/cut_benchmark_boxes/{benchmark}.tsv"
+        "costs/cut_benchmark_boxes/{benchmark}.tsv"
     conda:
         "../../envs/torch.yaml"
     threads: 8
     resources:
         mem_mb=lambda wildcards, attempt: attempt * 8000,
     params:
-        templates=config["benchmarks"]["templates"],
-        device=config["device"],
+        templates=OPTIONS.templates,
+        device=OPTIONS.device,
     message:
         "Cutting the boxes of the benchmark {wildcards.benchmark} from simulated tomograms."
     script:
-        "../../scripts/cut_benchmark_boxes.py"
+        "../scripts/cut_benchmark_boxes.py"
 
 
 rule run_benchmark:
     input:
         plan=lambda wildcards: BENCHMARKS[wildcards.benchmark],
-        encoder=config["benchmarks"]["encoder"] or SHIPPED_ENCODER,
+        encoder=OPTIONS.encoder or SHIPPED_ENCODER,
         weights=lambda wildcards: weights_of(
-            BENCHMARKS[wildcards.benchmark], config["benchmarks"]["learners"]
+            BENCHMARKS[wildcards.benchmark], OPTIONS.learners
         ),
         boxes=lambda wildcards: boxes_of(BENCHMARKS[wildcards.benchmark], "h5"),
         truth=lambda wildcards: boxes_of(BENCHMARKS[wildcards.benchmark], "tsv"),
     output:
-        runs="results/benchmarks/{benchmark}.tsv",
-        page="results/benchmarks/{benchmark}.md",
+        runs="tables/{benchmark}.tsv",
+        page="tables/{benchmark}.md",
     log:
         "logs/run_benchmark/{benchmark}.log",
     benchmark:
-        "benchmarks/run_benchmark/{benchmark}.tsv"
+        "costs/run_benchmark/{benchmark}.tsv"
     conda:
         "../../envs/torch.yaml"
     threads: 8
     resources:
         mem_mb=lambda wildcards, attempt: attempt * 16000,
     params:
-        options=config["benchmarks"],
-        device=config["device"],
+        options=vars(OPTIONS),
     message:
         "Running the benchmark {wildcards.benchmark}: every learner, noise level and seed."
     script:
-        "../../scripts/run_benchmark.py"
+        "../scripts/run_benchmark.py"
 
 
 # The same at full size, with the encoder that `pretrain` makes here and now.
@@ -72,59 +71,59 @@ use rule run_benchmark as run_full_benchmark with:
         plan=lambda wildcards: BENCHMARKS[wildcards.benchmark],
         encoder=PRETRAINED_ENCODER,
         weights=lambda wildcards: weights_of(
-            BENCHMARKS[wildcards.benchmark], config["benchmarks"]["learners"]
+            BENCHMARKS[wildcards.benchmark], OPTIONS.learners
         ),
         boxes=lambda wildcards: boxes_of(BENCHMARKS[wildcards.benchmark], "h5"),
         truth=lambda wildcards: boxes_of(BENCHMARKS[wildcards.benchmark], "tsv"),
     output:
-        runs="results/benchmarks/full/{benchmark}.tsv",
-        page="results/benchmarks/full/{benchmark}.md",
+        runs="full/{benchmark}.tsv",
+        page="full/{benchmark}.md",
     log:
         "logs/run_full_benchmark/{benchmark}.log",
     benchmark:
-        "benchmarks/run_full_benchmark/{benchmark}.tsv"
+        "costs/run_full_benchmark/{benchmark}.tsv"
     params:
-        options={**config["benchmarks"], "size": "full"},
-        device=config["device"],
+        options=vars(OPTIONS) | {"size": "full"},
+        device=OPTIONS.device,
 
 
 rule measure_posteriors:
     input:
-        encoder=config["benchmarks"]["encoder"] or SHIPPED_ENCODER,
+        encoder=OPTIONS.encoder or SHIPPED_ENCODER,
     output:
-        runs="results/benchmarks/noise_and_posteriors.tsv",
-        page="results/benchmarks/noise_and_posteriors.md",
+        runs="tables/noise_and_posteriors.tsv",
+        page="tables/noise_and_posteriors.md",
     log:
         "logs/measure_posteriors.log",
     benchmark:
-        "benchmarks/measure_posteriors.tsv"
+        "costs/measure_posteriors.tsv"
     conda:
         "../../envs/torch.yaml"
     threads: 8
     resources:
         mem_mb=lambda wildcards, attempt: attempt * 8000,
     params:
-        size=config["benchmarks"]["size"],
-        device=config["device"],
+        size=OPTIONS.size,
+        device=OPTIONS.device,
     message:
         "Measuring the noise class and what posteriors are worth, on simulated truth."
     script:
-        "../../scripts/measure_posteriors.py"
+        "../scripts/measure_posteriors.py"
 
 
 use rule measure_posteriors as measure_full_posteriors with:
     input:
         encoder=PRETRAINED_ENCODER,
     output:
-        runs="results/benchmarks/full/noise_and_posteriors.tsv",
-        page="results/benchmarks/full/noise_and_posteriors.md",
+        runs="full/noise_and_posteriors.tsv",
+        page="full/noise_and_posteriors.md",
     log:
         "logs/measure_full_posteriors.log",
     benchmark:
-        "benchmarks/measure_full_posteriors.tsv"
+        "costs/measure_full_posteriors.tsv"
     params:
         size="full",
-        device=config["device"],
+        device=OPTIONS.device,
 
 
 for name in ALL_SECTIONS:
@@ -133,31 +132,31 @@ for name in ALL_SECTIONS:
         name:
             f"benchmark_{name}"
         input:
-            f"results/benchmarks/{name}.md",
+            f"tables/{name}.md",
         log:
             f"logs/benchmark_{name}.log",
         conda:
             "../../envs/torch.yaml"
         params:
-            page="docs/benchmarks.md",
+            page=str(CHECKOUT / "docs/benchmarks.md"),
         message:
             "Writing the results into docs/benchmarks.md."
         script:
-            "../../scripts/benchmark_page.py"
+            "../scripts/benchmark_page.py"
 
 
 rule full_benchmarks:
     input:
-        expand("results/benchmarks/full/{name}.md", name=ALL_SECTIONS),
+        expand("full/{name}.md", name=ALL_SECTIONS),
     log:
         "logs/full_benchmarks.log",
     benchmark:
-        "benchmarks/full_benchmarks.tsv"
+        "costs/full_benchmarks.tsv"
     conda:
         "../../envs/torch.yaml"
     params:
-        page="docs/benchmarks.md",
+        page=str(CHECKOUT / "docs/benchmarks.md"),
     message:
         "Writing the results of all benchmarks, at full size, into docs/benchmarks.md."
     script:
-        "../../scripts/benchmark_page.py"
+        "../scripts/benchmark_page.py"

@@ -1,0 +1,44 @@
+# Trains encoders on simulated boxes: `pretrain` the one that ships, as resources/transfer_encoder.md describes. Compare the result with resources/transfer_encoder.safetensors before it
+# takes its place.
+RECIPES = {
+    path.stem: path for path in sorted((CHECKOUT / "benchmarks/recipes").glob("*.yaml"))
+}
+
+
+rule train_encoder:
+    input:
+        recipe=lambda wildcards: RECIPES[wildcards.recipe],
+    output:
+        weights="encoders/{recipe}/encoder.safetensors",
+        history="encoders/{recipe}/history.tsv",
+    log:
+        "logs/train_encoder/{recipe}.log",
+    benchmark:
+        "costs/train_encoder/{recipe}.tsv"
+    wildcard_constraints:
+        recipe="|".join(RECIPES),
+    conda:
+        "../../envs/torch.yaml"
+    threads: 8
+    resources:
+        mem_mb=lambda wildcards, attempt: attempt * 12000,
+    params:
+        device=OPTIONS.device,
+        seed=OPTIONS.seed,
+        templates=OPTIONS.templates,
+        # not an output: it must outlive a job that was killed
+        checkpoint="encoders/{recipe}/checkpoint.safetensors",
+    message:
+        "Training the encoder {wildcards.recipe} on simulated particles."
+    script:
+        "../scripts/train_encoder.py"
+
+
+rule pretrain:
+    input:
+        "encoders/transfer_encoder/encoder.safetensors",
+
+
+rule pretrain_source_classes:
+    input:
+        "encoders/source_classes/encoder.safetensors",
