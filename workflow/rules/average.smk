@@ -69,7 +69,7 @@ rule merge_clusters:
     log:
         "logs/merge_clusters.log",
     benchmark:
-        "benchmarks/merge_clusters.tsv"
+        "costs/merge_clusters.tsv"
     conda:
         "../../envs/torch.yaml"
     resources:

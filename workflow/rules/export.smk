@@ -39,7 +39,7 @@ rule gather_exports:
     log:
         "logs/gather_exports.log",
     benchmark:
-        "benchmarks/gather_exports.tsv"
+        "costs/gather_exports.tsv"
     conda:
         "../../envs/base.yaml"
     params:

@@ -1,6 +1,6 @@
 """How long a STAR file of 100,000 particles and 17 columns takes to read, beside starfile and pandas.
 
-Run it with `python -m tests.benchmarks.bench_star`. It prints processor seconds, the best of three.
+Run it with `python -m tests.timings.time_star`. It prints processor seconds, the best of three.
 """
 
 from __future__ import annotations
