@@ -28,7 +28,7 @@ def main(job: Any) -> None:
         one = Tomogram(**row)
         if not (read_table(check)["status"] == "bad").any():
             opened = open_tomogram(one)
-            known = (opened.volume.shape, opened.voxel_size, one.tilt_range, one.contrast)
+            known = (opened.volume.shape, opened.voxel_size, one.tilt_range, one.contrast, one.exported_name)
             records[one.name] = TomogramRecord(one.name, one.path, *known)
     options = job.params.options
     boxes = options.get("subtomograms", {"box_size": 0, "voxel_size": 0})

@@ -292,7 +292,8 @@ def test_relion_5_positions_in_the_frame_of_a_project(shared_data: Path, tmp_pat
     table[columns.TOMOGRAM] = ["TS_01", "other"]
     strange = {"TS_01": tomograms["TS_01"], "other": replace(tomograms["TS_02"], name="other")}
     with pytest.raises(
-        DataError, match=r"tomograms\.star: holds no tomogram 'other', but TS_01, TS_02; give"
+        DataError,
+        match=r"holds no tomogram 'other', but TS_01, TS_02; write each tomogram's name there into the column exp",
     ):
         export_particles(
             gather_particles(table, []), Setting(strange, Microscope(), options, 200, 1), tmp_path / "again"
@@ -710,6 +711,43 @@ def test_the_script_exports_what_the_workflow_hands_it(
     assert set(summary["format"]) == {name}
     if name == "relion5":
         assert len(read_star("results/relion5/tomograms.star")["global"]) == 3
+
+
+@pytest.mark.parametrize("project", [False, True])
+def test_tomograms_have_the_names_of_other_programs_in_every_export(
+    project: bool, scene: Scene, tmp_path: Path
+) -> None:
+    names = {"ts_01": "L1_G1.2_ts_01", "ts_02": "ts_02", "007": "008.5"}
+    options: dict[str, object] = {"formats": list(WRITERS)}
+    if project:
+        sizes = [(names[name], VOXEL_SIZES[name], *SHAPES[name][::-1]) for name in names]
+        options["relion_tomograms"] = str(project_of(tmp_path, *sizes))
+    plain = setting(tmp_path, **options)
+    own = {name: replace(one, exported_name=names[name]) for name, one in plain.tomograms.items()}
+    own["ts_02"] = plain.tomograms["ts_02"]
+    summary = export_particles(scene.gather(), replace(plain, tomograms=own), tmp_path)
+    assert summary["position_error"].max() < 1e-4
+    meant = {name: names[tomogram] for name, tomogram in zip(
+        scene.particles[columns.PARTICLE], scene.particles[columns.TOMOGRAM], strict=True
+    )}  # fmt: skip
+    clustered = {*names.values()}
+    for file in ("relion/particles.star", "relion4/particles.star", "relion5/particles.star"):
+        table = read_particles(tmp_path / file)
+        assert set(table[columns.TOMOGRAM]) == clustered, file
+        if columns.PARTICLE in table:
+            assert table[columns.TOMOGRAM].tolist() == [meant[name] for name in table[columns.PARTICLE]]
+    for file in ("relion/noise.star", "relion/cluster_01.star"):
+        table = read_particles(tmp_path / file)
+        assert table[columns.TOMOGRAM].tolist() == [meant[name] for name in table[columns.PARTICLE]]
+    for version in () if project else ("relion4", "relion5"):
+        listed = read_star(tmp_path / version / "tomograms.star")["global"]
+        assert set(listed[columns.TOMOGRAM].astype(str)) == clustered
+    listed = read_star(tmp_path / "relion5" / "import.star")["particles"]
+    assert set(listed[columns.TOMOGRAM].astype(str)) == clustered
+    warp = [read_particles(path) for path in (tmp_path / "warp").glob("*.star")]
+    assert {name for table in warp for name in table[columns.MICROGRAPH]} == {
+        f"{name}.tomostar" for name in clustered
+    }
 
 
 def test_files_of_the_user_outlive_every_export(scene: Scene, tmp_path: Path) -> None:

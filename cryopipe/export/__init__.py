@@ -21,7 +21,7 @@ from cryopipe.export.relion3 import Relion3Writer
 from cryopipe.export.relion5 import TiltSeriesWriter
 from cryopipe.export.verification import verify
 from cryopipe.export.warp import WarpWriter
-from cryopipe.export.writer import Setting, Writer, Written, check_tomograms
+from cryopipe.export.writer import Setting, Writer, Written, check_tomograms, under_exported_names
 from cryopipe.files.ownership import replaced_files
 
 __all__ = [
@@ -85,6 +85,7 @@ def export_particles(particles: ParticleSet, setting: Setting, folder: Path) -> 
         If a file of the user's stands where one is to be written.
     """
     check_tomograms(particles, setting)
+    particles, setting = under_exported_names(particles, setting)
     inside = inside_tomograms(
         particles, {name: record.shape_zyx for name, record in setting.tomograms.items()}
     )

@@ -75,6 +75,8 @@ class TomogramRecord:
         Lowest and highest tilt, degrees.
     contrast
         "dark" or "bright" particles.
+    exported_name
+        What the other programs call it, where that is another name.
     """
 
     name: str
@@ -83,3 +85,4 @@ class TomogramRecord:
     voxel_size: float
     tilt_range: tuple[float, float]
     contrast: str
+    exported_name: str | None = None

@@ -116,7 +116,7 @@ def read_frames(path: str | os.PathLike[str], names: list[str], setting: Setting
         raise DataError(
             f"holds no tomogram {unknown[0]!r}, but {', '.join(map(str, table.index[:5]))}",
             file=path,
-            remedy="give the tomograms the same names in the tomogram table",
+            remedy="write each tomogram's name there into the column exported_name of the tomogram table",
         )
     twice = [name for name in names if (table.index == name).sum() > 1]
     if twice:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from cryopipe import columns
@@ -111,3 +112,13 @@ def check_tomograms(particles: ParticleSet, setting: Setting) -> None:
             f"particles of tomogram {unknown[0]!r}, which is not in the tomogram table",
             remedy="add it to the table, or remove results/clusters and run again",
         )
+
+
+def under_exported_names(particles: ParticleSet, setting: Setting) -> tuple[ParticleSet, Setting]:
+    """Call all tomograms what the other programs call them, in the particles and in the setting alike."""
+    names = {name: record.exported_name or name for name, record in setting.tomograms.items()}
+    renamed = [names[name] for name in particles.tomograms]
+    table = particles.table.copy()
+    table[columns.TOMOGRAM] = pd.Series(renamed, index=table.index, dtype=str)
+    records = {names[name]: replace(record, name=names[name]) for name, record in setting.tomograms.items()}
+    return replace(particles, tomograms=renamed, table=table), replace(setting, tomograms=records)
