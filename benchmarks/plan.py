@@ -10,7 +10,7 @@ from typing import Any
 from cryopipe.config import section_of
 from cryopipe.errors import ConfigError
 from cryopipe.features import LEARNERS
-from cryopipe.features.options import FeatureOptions
+from cryopipe.features.options import DiscaOptions, FeatureOptions
 from cryopipe.simulation.box_simulator import BoxOptions
 from cryopipe.simulation.options import SimulationOptions
 
@@ -178,7 +178,9 @@ class BenchmarkPlan:
         options = {**options, **size.learners.get(learner, {})}
         if options.get("weights") is None and options.get("network", "encoder") == "encoder":
             options["weights"] = encoder
-        return section_of(FeatureOptions, f"learner {learner}", options)
+        # a plan writes the options of all learners and those of one beside each other
+        own = {name: options.pop(name) for name in list(options) if name in vars(DiscaOptions())}
+        return section_of(FeatureOptions, f"learner {learner}", {**options, "disca": own})
 
 
 def plan_from_mapping(name: str, content: Mapping[str, Any]) -> BenchmarkPlan:

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from cryopipe.features.embedding import embed_all
 from cryopipe.features.networks.encoder import TransferEncoder
 from cryopipe.features.networks.yopo import Yopo, noisy_input
-from cryopipe.features.options import FeatureOptions
+from cryopipe.features.options import DiscaOptions
 from cryopipe.features.training.box_source import BoxSource
 from cryopipe.features.training.compilation import compiled
 from cryopipe.features.training.devices import has_fast_bfloat16
@@ -71,7 +71,7 @@ class Case:
 
 def cases(device: torch.device) -> list[Case]:
     """Return what is measured on `device`: seconds each on two cores, and on one large GPU."""
-    reduced, large = FeatureOptions(), device.type == "cuda"
+    reduced, large = DiscaOptions(), device.type == "cuda"
     return [
         Case("encoder", TransferEncoder, False, 65_536 if large else 1024, BATCH_SIZE),
         Case(

@@ -12,13 +12,14 @@ import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cryopipe.config.option import Options, option
 from cryopipe.errors import DataError
 from cryopipe.files.opening import release_pages
 from cryopipe.progress import Progress
@@ -34,23 +35,26 @@ _COPIES = 4
 
 
 @dataclass(frozen=True)
-class SubtomogramOptions:
-    """How boxes are cut; the schema's section `subtomograms` has the same keys.
+class SubtomogramOptions(Options):
+    """Cutting and rescaling of boxes for learning."""
 
-    Attributes
-    ----------
-    box_size
-        Edge of the boxes, voxels, even.
-    voxel_size
-        Voxel size of the boxes, angstrom.
-    border
-        "fill": what lies beyond the tomogram is filled with noise of the mean and deviation of the rest of the
-        box. "drop": boxes that reach beyond the tomogram are left out.
-    """
+    SECTION: ClassVar[str] = "subtomograms"
 
-    box_size: int = 32
-    voxel_size: float = 13.33
-    border: str = "fill"
+    box_size: int = option(
+        32, "Edge of the boxes, an even number.", unit="voxel", minimum=8, maximum=512, multiple_of=2
+    )
+    voxel_size: float = option(
+        13.33,
+        "Voxel size of the boxes; every tomogram is rescaled to it.",
+        unit="angstrom",
+        minimum=0.1,
+        maximum=1000,
+    )
+    border: str = option(
+        "fill",
+        "Boxes that reach beyond the tomogram are filled up with noise like the rest of the box, or dropped.",
+        choices=["fill", "drop"],
+    )
 
 
 @dataclass

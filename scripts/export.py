@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cryopipe.config import ImagingOptions
 from cryopipe.export import (
     ExportOptions,
-    Microscope,
     Setting,
     TomogramRecord,
     export_particles,
@@ -34,7 +34,7 @@ def main(job: Any) -> None:
     boxes = options.get("subtomograms", {"box_size": 0, "voxel_size": 0})
     setting = Setting(
         records,
-        Microscope(**options.get("imaging", {})),
+        ImagingOptions(**options.get("imaging", {})),
         ExportOptions(**{"formats": [job.wildcards.format], **options.get("export", {})}),
         boxes["box_size"] * boxes["voxel_size"],
         options.get("seed", 0),

@@ -26,10 +26,8 @@ TINY = {
     # a training that does not end early on any machine
     "features": {
         "learner": "disca",
-        "iterations": 6,
-        "copies": 3,
         "clusters": [6, 6],
-        "stop_agreement": 1.1,
+        "disca": {"iterations": 6, "copies": 3, "stop_agreement": 1.1},
     },
     "clustering": {"clusters": [2, 2], "starts": 1},
     "averaging": {"starts": 1, "start_iterations": 2, "refinement_iterations": 1},

@@ -140,7 +140,7 @@ def test_files_that_a_benchmark_needs() -> None:
 def test_unknown_learners_are_refused_and_any_learner_of_the_pipeline_is_known() -> None:
     plan = plan_from_mapping("cssl_table1", content("cssl_table1"))
     size = plan.sizes["reduced"]
-    assert plan.feature_options("disca", size).iterations == 5
+    assert plan.feature_options("disca", size).disca.iterations == 5
     assert plan.feature_options("disca", size).clusters == (10, 10)
     tiny = tiny_plan()
     assert [one.name for one in tiny.conditions_at(tiny.sizes["reduced"])] == ["half", "clusters"]

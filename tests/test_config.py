@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 import yaml
 
 from cryopipe.config import CHECKOUT, complete, defaults, load_schema, read_config
-from cryopipe.config_pages import render_config, render_options
+from cryopipe.config.pages import render_config
 from cryopipe.errors import ConfigError
 
 
@@ -20,21 +19,9 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def test_every_option_has_a_type_a_default_and_a_description() -> None:
-    for name, option in load_schema()["properties"].items():
-        inner = option["properties"] if option.get("type") == "object" else {name: option}
-        for key, leaf in inner.items():
-            assert {"default", "description"} <= set(leaf), key
-            assert "type" in leaf or "enum" in leaf, key
-            assert leaf["description"].endswith("."), key
-
-
-def test_the_defaults_satisfy_the_schema() -> None:
-    jsonschema.Draft202012Validator(load_schema()).validate(defaults())
-
-
 def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
     assert read_config(write(tmp_path, "")) == defaults()
+    assert read_config(write(tmp_path, "pick:\nimaging: {}\n")) == defaults()
 
 
 def test_a_rendered_configuration_reads_back_as_the_defaults(tmp_path: Path) -> None:
@@ -43,37 +30,84 @@ def test_a_rendered_configuration_reads_back_as_the_defaults(tmp_path: Path) -> 
     assert read_config(write(tmp_path, text)) == defaults()
 
 
-def test_the_shipped_configuration_lists_every_option_of_the_schema() -> None:
+def test_the_shipped_configuration_lists_every_option_of_a_user() -> None:
     shipped = yaml.safe_load((CHECKOUT / "config" / "config.yaml").read_text())
-    wanted = defaults()
-    assert list(shipped) == list(wanted)
+    wanted = {name: option for name, option in load_schema()["properties"].items() if not option.get("x-for")}
+    assert list(shipped) == [*wanted, "evaluation"]
     for name, section in wanted.items():
-        if isinstance(section, dict):
-            assert list(shipped[name]) == list(section)
-
-
-def test_the_option_reference_follows_the_schema() -> None:
-    assert (CHECKOUT / "docs" / "options.md").read_text() == render_options()
+        assert list(shipped[name] if isinstance(shipped[name], dict) else {}) == list(
+            section.get("properties", {})
+        )
+    assert read_config(CHECKOUT / "config" / "config.yaml")["subtomograms"]["box_size"] == 24
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("sede: 3", "line 1: sede: unknown option 'sede'; did you mean 'seed'?"),
-        ("seed: -1", "line 1: seed: -1 cannot be used; give a whole number of at least 0"),
-        ("seed: 1.5", "line 1: seed: 1.5 cannot be used; give a whole number of at least 0"),
+        ("seed: -1", "line 1: seed: -1 cannot be used; give a whole number from 0 to 2147483647"),
+        ("seed: 1.5", "line 1: seed: 1.5 cannot be used; give a whole number from 0 to 2147483647"),
         ("device: gpu", "line 1: device: gpu cannot be used; give one of auto, cpu, cuda"),
-        ("\nmemory_gb: 0", "line 2: memory_gb: 0 cannot be used; give a number above 0"),
-        ("memory_gb: much", "line 1: memory_gb: much cannot be used; give a number above 0"),
+        ("\nmemory_gb: 0", "line 2: memory_gb: 0 cannot be used; give a number from 0.1 to 10000"),
+        ("memory_gb: much", "line 1: memory_gb: much cannot be used; give a number from 0.1 to 10000"),
         (
             "imaging:\n  tilt_range: [-60, 60, 3]",
-            "line 2: imaging.tilt_range: [-60, 60, 3] cannot be used; give a list of 2 values, each a number from -90 to 90",
+            "line 2: imaging.tilt_range: [-60, 60, 3] cannot be used; give a list of 2 values, each a number from -90 to 90, the lower first and not the same twice",
         ),
         (
             "imaging:\n  tilt_range: [-60, 600]",
             "line 2: imaging.tilt_range.1: 600 cannot be used; give a number from -90 to 90",
         ),
-        ("voltage: 300", "line 1: voltage: unknown option 'voltage' here; it belongs in section 'imaging'"),
+        (
+            "sigma: 300",
+            "line 1: sigma: unknown option 'sigma' here; it belongs in section 'reembedding'",
+        ),
+        (
+            "features:\n  iterations: 3",
+            "line 2: features.iterations: unknown option 'iterations' here; it belongs in section 'features.disca'",
+        ),
+        (
+            "voltage: 300",
+            "line 1: voltage: unknown option 'voltage' here; it belongs in section 'imaging' or 'simulation'",
+        ),
+        (
+            "pick:\n  threshold: .nan",
+            "line 2: pick.threshold: .nan cannot be used; give a number from 0.1 to 1000",
+        ),
+        (
+            "pick: {threshold: nan}",
+            "line 1: pick.threshold: nan cannot be used; give a number from 0.1 to 1000",
+        ),
+        (
+            "pick: {threshold: 1e999}",
+            "line 1: pick.threshold: 1e999 cannot be used; give a number from 0.1 to 1000",
+        ),
+        (
+            "clustering: {clusters: [5, 2]}",
+            "line 1: clustering.clusters: [5, 2] cannot be used; give a list of 2 values, each a whole number from 1 to "
+            "99, the lowest first",
+        ),
+        (
+            "pick: {clip: 12:30:45}",
+            "line 1: pick.clip: 12:30:45 is no plain number (YAML reads it as a number to the base of 60); write a "
+            "decimal number, or put text between quotes",
+        ),
+        (
+            "seed: 010",
+            "line 1: seed: 010 is no plain number (YAML reads it as a number, 8); write a decimal number, or put text "
+            "between quotes",
+        ),
+        (
+            "seed: 2026-01-01",
+            "line 1: seed: 2026-01-01 is no plain number (YAML reads it as a date); write a decimal number, or put text "
+            "between quotes",
+        ),
+        ("seed: 1\nseed: 2", "line 2: seed: given twice, first in line 1; keep one"),
+        (
+            "pick: {border: 1}\nseed: 1\npick: {clip: 2}",
+            "line 3: pick: given twice, first in line 1; keep one",
+        ),
+        ("pick: {border: 1, border: 2}", "line 1: pick.border: given twice, first in line 1; keep one"),
         (
             "imaging: 3",
             "line 1: imaging: 3 cannot be used; give a section with indented options",
@@ -115,12 +149,56 @@ def test_a_mistake_of_the_command_line_says_so(tmp_path: Path) -> None:
         complete({"seed": "-3"}, write(tmp_path, "device: cpu"))
 
 
+def test_the_corrected_block_keeps_what_was_meant(tmp_path: Path) -> None:
+    text = "features:\n  iterations: 3\nimaging: {tilt_range: [60, -60]}\npick: {clip: 1:30}\npick: {border: 5}\n"
+    with pytest.raises(ConfigError) as caught:
+        read_config(write(tmp_path, text))
+    lines = str(caught.value).splitlines()
+    block = yaml.safe_load("\n".join(lines[5:]))
+    assert block == {
+        "features": {"disca": {"iterations": 3}},
+        "imaging": {"tilt_range": [-60, 60]},
+        "pick": {"clip": 4, "border": 5},
+    }
+    assert complete(block, tmp_path / "absent.yaml")["pick"]["border"] == 5
+
+
+def test_what_the_engine_no_longer_shows_is_found_in_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path, "pick: {border: 5}\npick: {clip: 2}\n")
+    as_engine_reads = yaml.safe_load(path.read_text())
+    with pytest.raises(ConfigError, match=r"line 2: pick: given twice, first in line 1; keep one"):
+        complete(as_engine_reads, path)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"a: [1", "is not YAML"),
         (b"a:\tb: c", "is not YAML"),
         (b"\xff\xfe\x00", "cannot be read"),
+        (b"a: &x [1]\nb: *x", "line 1: anchor &x; write the value out wherever it is needed"),
+        (b"a: *x", "line 1: alias *x; write the value out"),
+        (b"pick:\n  <<: {border: 3}\n  cilp: 2", "line 2: merge key <<; write the options out"),
+        (b"pick: &p {clip: *p}", "line 1: anchor &p; write the value out wherever it is needed"),
+        (
+            b"pick: " + 3000 * b"[",
+            "line 1: more than 20 sections or lists within one another; remove brackets",
+        ),
+        (
+            b"pick: " + 3000 * b"{a: ",
+            "line 1: more than 20 sections or lists within one another; remove brackets",
+        ),
+        (
+            b"seed: [" + 70_000 * b"1," + b"]",
+            "line 1: more than 20000 values; give as many as there are options",
+        ),
+        (b"a: 1\n" * 300_000, "larger than 1 MB; give a configuration such as `cryopipe init` writes"),
+        (b"seed: 1\n---\nseed: 2", "line 2: a second document begins (---); keep one"),
+        (
+            b"seed: !!python/object:os.system {}",
+            "line 1: tag tag:yaml.org,2002:python/object:os.system; leave it out",
+        ),
+        (b"? [a]\n: 3", "line 1: a section or list stands where a name should; give name: value"),
     ],
 )
 def test_a_file_that_is_no_configuration(tmp_path: Path, content: bytes, message: str) -> None:

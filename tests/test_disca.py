@@ -16,9 +16,10 @@ import torch
 from sklearn.metrics import adjusted_rand_score
 
 from cryopipe.errors import LearningError
-from cryopipe.features import FeatureOptions, create_learner
+from cryopipe.features import create_learner
 from cryopipe.features.learners import disca as disca_module
 from cryopipe.features.learners.disca import Disca
+from cryopipe.features.options import DiscaOptions, FeatureOptions
 from cryopipe.features.training.box_source import BoxSource
 from cryopipe.features.training.loop import (
     MOST_BAD_STEPS,
@@ -35,8 +36,12 @@ from cryopipe.mixtures.gaussian import Mixture, fit_mixture
 
 CPU = torch.device("cpu")
 TINY = FeatureOptions(
-    network="yopo", widths=(8, 8), feature_width=16, clusters=(2, 4), iterations=3, learning_rate=1e-3,
-    mixture_starts=3, stop_agreement=1.1, batch_size=16,
+    clusters=(2, 4),
+    mixture_starts=3,
+    disca=DiscaOptions(
+        network="yopo", widths=(8, 8), feature_width=16, iterations=3, learning_rate=1e-3, stop_agreement=1.1,
+        batch_size=16,
+    ),
 )  # fmt: skip
 
 
@@ -90,7 +95,9 @@ def test_trained_model_is_applied_without_training(tmp_path: Path) -> None:
     disca = learner()
     disca.fit(boxes)
     disca.save(tmp_path / "model.safetensors")
-    options = FeatureOptions(network="yopo", weights=str(tmp_path / "model.safetensors"), train=False)
+    options = FeatureOptions(
+        weights=str(tmp_path / "model.safetensors"), disca=DiscaOptions(network="yopo", train=False)
+    )
     applied = learner(options)
     assert len(applied.fit(boxes[:7])) == 0
     np.testing.assert_allclose(applied.embed(boxes[:7]), disca.embed(boxes)[:7], atol=1e-2)
@@ -119,7 +126,7 @@ def test_long_trainings_run_compiled_and_tell_their_speed(
 
         return call
 
-    monkeypatch.setattr(disca_module, "pays", lambda device, count: count == 40 * TINY.iterations)
+    monkeypatch.setattr(disca_module, "pays", lambda device, count: count == 40 * TINY.disca.iterations)
     monkeypatch.setattr(disca_module, "compiled", compiled)
     caplog.set_level("INFO")
     fast = learner()
@@ -206,7 +213,7 @@ def test_checkpoint_of_another_training_is_not_taken_up(
     learner(seed=1).fit(boxes, checkpoint)
     history = learner(seed=2).fit(boxes, checkpoint)
     assert "is the checkpoint of another training: training starts anew" in caplog.text
-    assert len(history) == TINY.iterations + 1
+    assert len(history) == TINY.disca.iterations + 1
     (tmp_path / "bad.safetensors").write_text("torn")
     learner().fit(boxes, tmp_path / "bad.safetensors")
     assert "is not a safetensors file" in caplog.text
@@ -233,7 +240,9 @@ def test_checkpoint_from_other_starting_weights_is_not_taken_up(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     boxes, _ = two_kinds(24)
-    options = replace(TINY, iterations=1, weights=str(tmp_path / "start.safetensors"))
+    options = replace(
+        TINY, disca=replace(TINY.disca, iterations=1), weights=str(tmp_path / "start.safetensors")
+    )
     for seed in (1, 2):
         # The same path, but other weights in it.
         learner(seed=seed).save(tmp_path / "start.safetensors")

@@ -42,9 +42,12 @@ def test_links_and_pictures_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_options_named_in_the_text_exist(page: Path) -> None:
     schema = yaml.safe_load((CHECKOUT / "workflow/schemas/config.schema.yaml").read_text())["properties"]
-    for section, option in re.findall(r"`(\w+)\.(\w+)`", page.read_text()):
-        if section in schema:
-            assert option in schema[section]["properties"], f"{section}.{option}"
+    for name in re.findall(r"`(\w+(?:\.\w+)+)`", page.read_text()):
+        first, *rest = name.split(".")
+        option = schema.get(first)
+        for part in rest if option is not None else []:
+            assert part in option.get("properties", {}), name
+            option = option["properties"][part]
 
 
 def test_every_distribution_is_pinned() -> None:

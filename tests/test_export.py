@@ -16,12 +16,11 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from cryopipe import columns
-from cryopipe.config import CHECKOUT, defaults
-from cryopipe.errors import ConfigError, DataError, FileError
+from cryopipe.config import CHECKOUT, ImagingOptions, defaults
+from cryopipe.errors import DataError, FileError
 from cryopipe.export import (
     WRITERS,
     ExportOptions,
-    Microscope,
     ParticleSet,
     Poses,
     Setting,
@@ -63,7 +62,7 @@ def records(folder: Path = Path()) -> dict[str, TomogramRecord]:
 
 
 def setting(folder: Path = Path(), **options: object) -> Setting:
-    return Setting(records(folder), Microscope(), ExportOptions(**options), 160.0, 1)  # type: ignore[arg-type]
+    return Setting(records(folder), ImagingOptions(), ExportOptions(**options), 160.0, 1)  # type: ignore[arg-type]
 
 
 class Scene:
@@ -282,7 +281,9 @@ def test_relion_5_positions_in_the_frame_of_a_project(shared_data: Path, tmp_pat
         }
     )
     options = ExportOptions(formats=["relion5"], relion_tomograms=str(project))
-    export_particles(gather_particles(table, []), Setting(tomograms, Microscope(), options, 200, 1), tmp_path)
+    export_particles(
+        gather_particles(table, []), Setting(tomograms, ImagingOptions(), options, 200, 1), tmp_path
+    )
     written = read_particles(tmp_path / "relion5" / "particles.star")
     np.testing.assert_allclose(written["rlnCenteredCoordinateXAngst"], [-32 * 10.52, -2 * 10.52], atol=1e-5)
     np.testing.assert_allclose(written["rlnCenteredCoordinateZAngst"], [-12 * 10.52, 18 * 10.52], atol=1e-5)
@@ -296,7 +297,9 @@ def test_relion_5_positions_in_the_frame_of_a_project(shared_data: Path, tmp_pat
         match=r"holds no tomogram 'other', but TS_01, TS_02; write each tomogram's name there into the column exp",
     ):
         export_particles(
-            gather_particles(table, []), Setting(strange, Microscope(), options, 200, 1), tmp_path / "again"
+            gather_particles(table, []),
+            Setting(strange, ImagingOptions(), options, 200, 1),
+            tmp_path / "again",
         )
 
 
@@ -560,9 +563,7 @@ def test_a_writer_that_errs_is_caught(scene: Scene, tmp_path: Path, monkeypatch:
         export_particles(scene.gather(), setting(formats=["relion5"]), tmp_path)
 
 
-def test_unknown_format_and_unknown_tomogram(scene: Scene, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="export format 'relion6' is unknown; use relion, relion4"):
-        export_particles(scene.gather(), setting(formats=["relion6"]), tmp_path)
+def test_unknown_tomogram(scene: Scene, tmp_path: Path) -> None:
     few = replace(setting(), tomograms={"ts_01": records()["ts_01"]})
     with pytest.raises(DataError, match="particles of tomogram '007', which is not in the tomogram table"):
         export_particles(scene.gather(), few, tmp_path)
@@ -637,7 +638,7 @@ def test_real_apoferritin_comes_out_centred_and_bright(shared_data: Path, tmp_pa
     record = TomogramRecord("apo", str(path), read_header(path).shape_zyx, 10.0, (-60, 60), "dark")
     options = ExportOptions(formats=["relion"], subtomograms=True)
     export_particles(
-        gather_particles(table, []), Setting({"apo": record}, Microscope(), options, 240.0, 1), tmp_path
+        gather_particles(table, []), Setting({"apo": record}, ImagingOptions(), options, 240.0, 1), tmp_path
     )
     images = read_particles(tmp_path / "relion" / "particles.star")["rlnImageName"]
     mean = np.mean([open_volume(tmp_path / "relion" / name) for name in images], axis=0)

@@ -38,7 +38,7 @@ devices.has_fast_bfloat16 = lambda device: False
 if not relaunched({count}, sys.argv[0]):
     with team(torch.device("cpu")):
         assert processes() == {count}
-        options = replace(TINY, batch_size=15, iterations=2)
+        options = replace(TINY, disca=replace(TINY.disca, batch_size=15, iterations=2))
         disca = learner(options)
         learned = learn_features(disca, two_kinds(41)[0], options, out / "checkpoint.safetensors")
         if is_first():

@@ -89,7 +89,7 @@ def test_training_is_the_same_from_memory_and_from_files(
     # Bit for bit, in either number format, whichever of them this processor prefers: batches are equal, so sums are.
     monkeypatch.setattr("cryopipe.features.training.devices.has_fast_bfloat16", lambda device: bfloat16)
     boxes, _ = two_kinds(30)
-    options = replace(TINY, iterations=1)
+    options = replace(TINY, disca=replace(TINY.disca, iterations=1))
     with BoxWriter(tmp_path / "b.h5", 12, 10.0, (-60, 60), "a") as writer:
         writer.append(boxes, [str(number) for number in range(30)])
     resident = create_learner("disca", options, CPU, 1, memory_gb=1.0)

@@ -15,8 +15,8 @@ from cryopipe.files.features import read_features
 
 FEATURES = "results/features/features.npz"
 TRAINED: dict[str, Any] = {
-    "learner": "disca", "network": "yopo", "widths": [8, 8], "feature_width": 16, "clusters": [2, 3],
-    "iterations": 1, "learning_rate": 1e-3, "mixture_starts": 2, "centre": False,
+    "learner": "disca", "clusters": [2, 3], "mixture_starts": 2, "centre": False,
+    "disca": {"network": "yopo", "widths": [8, 8], "feature_width": 16, "iterations": 1, "learning_rate": 1e-3},
 }  # fmt: skip
 
 

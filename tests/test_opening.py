@@ -8,12 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 
 from cryopipe.errors import ConfigError, DataError
 from cryopipe.files.mrc import write_volume
 from cryopipe.files.opening import open_tomogram
-from cryopipe.subtomograms import SubtomogramOptions
 from cryopipe.tomograms import Tomogram
 from cryopipe.volume.device import choose_device
 
@@ -66,10 +64,3 @@ def test_the_device_is_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
         choose_device("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert choose_device("auto") == choose_device("cuda") == torch.device("cuda")
-
-
-def test_options_of_subtomograms_and_schema_agree() -> None:
-    root = Path(__file__).resolve().parents[1]
-    schema = yaml.safe_load((root / "workflow" / "schemas" / "config.schema.yaml").read_text())
-    properties = schema["properties"]["subtomograms"]["properties"]
-    assert vars(SubtomogramOptions()) == {key: entry["default"] for key, entry in properties.items()}

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -384,16 +383,6 @@ def test_robust_statistics() -> None:
     assert robust_statistics(np.full(9, 4.0))[1] == 0
     padded = np.concatenate([np.zeros(300_000), values])
     assert robust_statistics(padded) == (median, deviation)
-
-
-def test_options_and_schema_agree() -> None:
-    root = Path(__file__).resolve().parents[1]
-    schema = yaml.safe_load((root / "workflow" / "schemas" / "config.schema.yaml").read_text())
-    defaults = {key: entry["default"] for key, entry in schema["properties"]["pick"]["properties"].items()}
-    options = PickOptions(**defaults)
-    assert vars(options) == defaults
-    assert list(PickOptions().diameters) == defaults.pop("diameters")
-    assert {key: getattr(PickOptions(), key) for key in defaults} == defaults
 
 
 @pytest.mark.slow

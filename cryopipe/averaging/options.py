@@ -1,52 +1,123 @@
-"""The options of the averaging stage; the keys of the section `averaging` of the configuration."""
+"""Options of alignment and averaging."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from cryopipe.config.option import Options, option
 
 MASK_MARGIN = 1.5
 """Diameter of the mask over that of the picking filter."""
 
 
 @dataclass(frozen=True)
-class AveragingOptions:
-    """How a cluster's boxes are aligned and averaged. Lengths in angstrom, angles in degrees."""
+class AveragingOptions(Options):
+    """Alignment and averages of each cluster."""
 
-    voxel_size: float | None = None
-    """Voxel size of the boxes that are averaged, cut anew; None for those that features were learned from."""
-    symmetry: str = "C1"
-    """Point group that is imposed: C1, C2, ..., D2, ..., T or O."""
-    mask_diameter: float | None = None
-    """Diameter of the soft mask about the average; None for one and a half times the picked diameter, at most four
-    fifths of the box."""
-    max_shift: float = 40.0
-    """Farthest that a particle's centre may lie from its pick."""
-    starts: int = 3
-    """Random starts per half-set, of which the likeliest goes on."""
-    start_boxes: int = 150
-    """Boxes per half-set that the starts use at most."""
-    start_resolution: float = 65.0
-    """Resolution of the starts and of the first search over all orientations."""
-    start_iterations: int = 12
-    """Rounds of expectation and maximisation per start."""
-    angular_step: float = 15.0
-    """Covering radius of the search over all orientations."""
-    refinement_iterations: int = 8
-    """Rounds of local refinement at most."""
-    refinement_boxes: int = 2500
-    """Boxes per half-set that are refined round by round at most; the refined map then gives the others their poses."""
-    finest_resolution: float = 0.0
-    """Band limit of the data; no frequency beyond it is used. 0 for Nyquist."""
-    outlier_deviations: float = 3.0
-    """A box is left out when its score lies more robust standard deviations than this below the median."""
-    recognised_resolution: float = 40.0
-    """A cluster whose average is finer than this counts as recognised."""
-    merge_correlation: float = 0.9
-    """Averages that correlate better than this after alignment are offered as one cluster."""
-    merge: bool = False
-    """Whether offered mergers are applied."""
-    known_maps: str = ""
-    """Directory of known maps (MRC) that the averages are compared with; empty for none."""
+    SECTION: ClassVar[str] = "averaging"
+
+    voxel_size: float | None = option(
+        None,
+        "Voxel size of the boxes that are averaged; they are cut anew about the same particles, as wide as those for "
+        "learning. null averages the boxes that the features were learned from.",
+        unit="angstrom",
+        minimum=0.1,
+        maximum=1000,
+    )
+    symmetry: str = option(
+        "C1",
+        "Point group imposed on every average, in RELION's setting of axes.",
+        pattern="^([CcDd][1-9][0-9]?|[TtOo])$",
+        form="C1 to C99, D1 to D99, T or O",
+    )
+    mask_diameter: float | None = option(
+        None,
+        "Diameter of the soft mask about the average; null takes one and a half times the picked diameter, at most "
+        "four fifths of the box.",
+        unit="angstrom",
+        above=0,
+        maximum=100_000,
+    )
+    max_shift: float = option(
+        40.0,
+        "Farthest that a particle's centre may lie from its pick.",
+        unit="angstrom",
+        minimum=0,
+        maximum=10_000,
+    )
+    starts: int = option(
+        3,
+        "Initial models per half-set, from random orientations; the likeliest goes on.",
+        minimum=1,
+        maximum=100,
+    )
+    start_boxes: int = option(
+        150, "Most boxes per half-set that make the initial models.", minimum=1, maximum=1_000_000
+    )
+    start_resolution: float = option(
+        65.0,
+        "Resolution of the initial models and of the first search over all orientations.",
+        unit="angstrom",
+        minimum=0.2,
+        maximum=10_000,
+    )
+    start_iterations: int = option(
+        12, "Rounds of expectation and maximisation of an initial model.", minimum=1, maximum=1000
+    )
+    angular_step: float = option(
+        15.0,
+        "The search over all orientations leaves none farther than this from one tried; refinement is continuous.",
+        unit="degree",
+        minimum=1,
+        maximum=90,
+    )
+    refinement_iterations: int = option(
+        8,
+        "Most rounds of refinement; it ends earlier when the resolution no longer improves.",
+        minimum=1,
+        maximum=1000,
+    )
+    refinement_boxes: int = option(
+        2500,
+        "Most boxes per half-set that take part in these rounds, drawn at random. The map that they end with gives the "
+        "others of a larger cluster their poses, and all make the average.",
+        minimum=10,
+        maximum=10_000_000,
+    )
+    finest_resolution: float = option(
+        0.0,
+        "Band limit of the data; nothing finer is used or reported. 0 takes Nyquist's.",
+        unit="angstrom",
+        minimum=0,
+        maximum=10_000,
+    )
+    outlier_deviations: float = option(
+        3.0,
+        "A particle is left out of the average when its score lies more robust standard deviations than this below "
+        "its half-set's median.",
+        above=0,
+        maximum=1000,
+    )
+    recognised_resolution: float = option(
+        40.0,
+        "A cluster whose half-maps agree to finer than this counts as recognised.",
+        unit="angstrom",
+        above=0,
+        maximum=10_000,
+    )
+    merge_correlation: float = option(
+        0.9,
+        "Averages that correlate better than this once aligned are offered as one cluster.",
+        minimum=0,
+        maximum=1,
+    )
+    merge: bool = option(
+        False, "Whether clusters that are offered as one become one in results/averages/particles.star."
+    )
+    known_maps: str = option(
+        "", "A directory of maps (MRC, particles bright) that every average is compared with; empty for none."
+    )
 
     def for_particles(self, diameter: float) -> AveragingOptions:
         """Return the options with a mask for particles picked at `diameter` (angstrom), unless one was asked for."""

@@ -1,45 +1,68 @@
-"""Options of clustering; the schema's section `clustering` has the same keys and their defaults."""
+"""Options of clustering."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
+
+from cryopipe.config.option import Options, option
 
 
 @dataclass(frozen=True)
-class ClusteringOptions:
-    """How features become clusters.
+class ClusteringOptions(Options):
+    """Gaussian mixtures on the features: clusters and their particles."""
 
-    Attributes
-    ----------
-    clusters
-        (lowest, highest) number of clusters to consider.
-    criterion
-        What decides on their number: "icl", BIC plus the uncertainty of the assignment, which does not split one
-        kind into overlapping Gaussians, or "bic", the published one, which does so the more, the more particles
-        there are.
-    principal_components
-        Most dimensions in which the mixtures are fitted, see `dimensions`.
-    starts
-        Random starts per number of clusters.
-    minimum_stability
-        Numbers of clusters whose labels agree less than this between half-sets are passed over (adjusted
-        Rand index, 0 to 1).
-    minimum_posterior
-        Particles whose own cluster is less probable than this are noise.
-    outlier_probability
-        Particles further from their cluster than all but this share of its members would lie, were it
-        Gaussian, are noise.
-    duplicate_distance
-        Of particles whose centred positions are nearer than this fraction of the picking diameter, all but
-        the one that fits best are noise; 0 keeps all.
-    """
+    SECTION: ClassVar[str] = "clustering"
 
-    clusters: Sequence[int] = (1, 20)
-    criterion: str = "icl"
-    principal_components: int = 16
-    starts: int = 10
-    minimum_stability: float = 0.6
-    minimum_posterior: float = 0.5
-    outlier_probability: float = 0.001
-    duplicate_distance: float = 0.5
+    clusters: Sequence[int] = option(
+        (1, 20),
+        "Lowest and highest number of clusters to consider; twice the same number fixes it.",
+        minimum=1,
+        maximum=99,
+        length=(2, 2),
+        order="ascending",
+    )
+    criterion: str = option(
+        "icl",
+        "What decides on the number of clusters: icl, which counts the uncertainty of the assignment and does not "
+        "split one species into overlapping parts, or bic, the published one, which splits the more, the more "
+        "particles there are.",
+        choices=["bic", "icl"],
+    )
+    principal_components: int = option(
+        16,
+        "Most dimensions of the features in which mixtures are fitted; fewer where these hold 95 % of the variance.",
+        minimum=1,
+        maximum=1000,
+    )
+    starts: int = option(
+        10, "Random starts of the mixture for each number of clusters.", minimum=1, maximum=1000
+    )
+    minimum_stability: float = option(
+        0.6,
+        "Numbers of clusters on which two halves of the particles agree less than this are passed over (adjusted "
+        "Rand index).",
+        minimum=0,
+        maximum=1,
+    )
+    minimum_posterior: float = option(
+        0.5,
+        "Particles whose own cluster is less probable than this stay unassigned (class 0).",
+        minimum=0,
+        maximum=1,
+    )
+    outlier_probability: float = option(
+        0.001,
+        "Particles further from their cluster than all but this fraction of its members would be, were it Gaussian, "
+        "stay unassigned (class 0).",
+        minimum=0,
+        below=1,
+    )
+    duplicate_distance: float = option(
+        0.5,
+        "Of particles whose centred positions are nearer than this fraction of the picking diameter, all but the one "
+        "that fits best stay unassigned (class 0); 0 keeps all.",
+        minimum=0,
+        maximum=10,
+    )

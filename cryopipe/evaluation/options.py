@@ -1,30 +1,37 @@
-"""The options of the evaluation, as config.yaml names them."""
+"""Options of the scores against known truth."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
+
+from cryopipe.config.option import Options, option
 
 
 @dataclass(frozen=True)
-class EvaluationOptions:
-    """Section `evaluation` of the configuration.
+class EvaluationOptions(Options):
+    """Scores against known truth, where there is one."""
 
-    Attributes
-    ----------
-    truth
-        Path of the truth STAR files, with {tomogram} where the tomogram's name stands, or one file for
-        all; None where nothing is known.
-    radius
-        Angstrom; a pick farther from every true centre than this is a false one.
-    maps
-        Directory of the true density maps, one MRC file per true class, named as the class; None takes the
-        folder `maps` beside the truth files, where there is one.
-    """
+    SECTION: ClassVar[str] = "evaluation"
 
-    truth: str | None = None
-    radius: float = 80.0
-    maps: str | None = None
+    truth: str | None = option(
+        None,
+        "STAR files of the true particles, with {tomogram} where the tomogram's name stands, or one file for all; "
+        "null where nothing is known.",
+    )
+    radius: float = option(
+        80.0,
+        "Largest distance between a pick and a true centre that count as one.",
+        unit="angstrom",
+        above=0,
+        maximum=10_000,
+    )
+    maps: str | None = option(
+        None,
+        "Directory of the true density maps, one MRC file per true class and named as the class; null takes the "
+        "folder maps beside the truth files, if there is one.",
+    )
 
     def truth_file(self, tomogram: str) -> str:
         """Return the truth file of a tomogram, by its name; "" where nothing is known."""

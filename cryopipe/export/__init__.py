@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cryopipe.errors import ConfigError
 from cryopipe.export.artiax import ArtiaxWriter
 from cryopipe.export.dynamo_writer import DynamoWriter
-from cryopipe.export.options import ExportOptions, Microscope, TomogramRecord
+from cryopipe.export.options import ExportOptions, TomogramRecord
 from cryopipe.export.particle_set import ParticleSet, Poses, gather_particles, inside_tomograms
 from cryopipe.export.relion3 import Relion3Writer
 from cryopipe.export.relion5 import TiltSeriesWriter
@@ -27,7 +26,6 @@ from cryopipe.files.ownership import replaced_files
 __all__ = [
     "WRITERS",
     "ExportOptions",
-    "Microscope",
     "ParticleSet",
     "Poses",
     "Setting",
@@ -77,8 +75,6 @@ def export_particles(particles: ParticleSet, setting: Setting, folder: Path) -> 
 
     Raises
     ------
-    ConfigError
-        If a format is unknown.
     DataError
         If something cannot be written, or a file does not say what was meant.
     FileError
@@ -97,8 +93,6 @@ def export_particles(particles: ParticleSet, setting: Setting, folder: Path) -> 
         particles = particles.select(np.flatnonzero(inside))
     summary = []
     for name in setting.options.formats:
-        if name not in WRITERS:
-            raise ConfigError(f"export format {name!r} is unknown", remedy=f"use {', '.join(WRITERS)}")
         with replaced_files(folder / name) as staging:
             rows = _write_verified(
                 WRITERS[name], particles, replace(setting, final_folder=folder / name), staging

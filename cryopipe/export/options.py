@@ -1,60 +1,61 @@
-"""What the section `export` of the configuration says."""
+"""Options of the export, and what its writers know of tomograms and averages."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
+
+from cryopipe.config.option import Options, option
 
 
 @dataclass(frozen=True)
-class ExportOptions:
-    """Options of the section `export`; the schema holds their meaning and defaults.
+class ExportOptions(Options):
+    """Files for other software."""
 
-    Attributes
-    ----------
-    formats
-        Names of writers, see `cryopipe.export.WRITERS`.
-    subtomograms
-        Cut boxes for RELION 3.1 from the original tomograms, with one wedge volume per tilt scheme.
-    box_width
-        Edge of those boxes, angstrom; None takes that of the boxes the features were learned from.
-    tilt_series_pixel_size
-        Pixel size of the tilt series behind the tomograms, angstrom; None takes the tomogram's voxel size.
-    binned_by
-        "fourier" if voxel i of a tomogram lies at i * binning of the unbinned one, "averaging" if it is the
-        mean of unbinned voxels, whose centre is at i * binning + (binning - 1) / 2.
-    relion_tomograms
-        tomograms.star of an existing RELION 4 or 5 project that the exported particles shall refer to.
-    tilt_hand
-        RELION's rlnTomoHand, 1 or -1, where there is no such project.
-    """
+    SECTION: ClassVar[str] = "export"
 
-    formats: Sequence[str] = ("relion", "relion5")
-    subtomograms: bool = False
-    box_width: float | None = None
-    tilt_series_pixel_size: float | None = None
-    binned_by: str = "fourier"
-    relion_tomograms: str | None = None
-    tilt_hand: int = -1
-
-
-@dataclass(frozen=True)
-class Microscope:
-    """What RELION asks about the microscope.
-
-    Attributes
-    ----------
-    voltage
-        kV.
-    spherical_aberration
-        mm.
-    amplitude_contrast
-        Fraction, 0 to 1.
-    """
-
-    voltage: float = 300.0
-    spherical_aberration: float = 2.7
-    amplitude_contrast: float = 0.07
+    formats: Sequence[str] = option(
+        ("relion", "relion5"),
+        "What to write; relion is RELION 3.1, whose files newer versions read too; each format gets a folder of its "
+        "name in results.",
+        choices=["relion", "relion4", "relion5", "warp", "dynamo", "artiax"],
+        unique=True,
+    )
+    subtomograms: bool = option(
+        False,
+        "For relion, cut boxes from the original tomograms at their own voxel sizes, with one wedge volume per tilt "
+        "scheme.",
+    )
+    box_width: float | None = option(
+        None,
+        "Edge of those boxes; null takes the width of the boxes that the features were learned from.",
+        unit="angstrom",
+        minimum=1,
+        maximum=100_000,
+    )
+    tilt_series_pixel_size: float | None = option(
+        None,
+        "Pixel size of the tilt series that the tomograms were made of, for relion4 and relion5; null takes the "
+        "tomograms' voxel size, that is, no binning.",
+        unit="angstrom",
+        minimum=0.1,
+        maximum=1000,
+    )
+    binned_by: str = option(
+        "fourier",
+        "How the tomograms were binned; averaging (the mean of blocks of voxels) moves a voxel's centre by half a "
+        "voxel less half a pixel.",
+        choices=["fourier", "averaging"],
+    )
+    relion_tomograms: str | None = option(
+        None,
+        "The tomograms.star of your RELION 4 or 5 project; positions then count in its frames and the optimisation "
+        "set refers to it. null writes one with what is known, which lacks the tilt series.",
+    )
+    tilt_hand: int = option(
+        -1, "RELION's rlnTomoHand for a tomograms.star that cryopipe writes.", choices=[-1, 1]
+    )
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cryopipe import columns
+from cryopipe.config.general import ImagingOptions
 from cryopipe.errors import DataError
-from cryopipe.export.options import ExportOptions, Microscope, TomogramRecord
+from cryopipe.export.options import ExportOptions, TomogramRecord
 from cryopipe.export.particle_set import ParticleSet, Poses
 from cryopipe.files.cluster_averages import ClusterAverage
 
@@ -43,7 +44,7 @@ class Setting:
     """
 
     tomograms: Mapping[str, TomogramRecord]
-    microscope: Microscope
+    microscope: ImagingOptions
     options: ExportOptions
     box_width: float
     seed: int

@@ -83,7 +83,8 @@ def _rough_kinds(features: NDArray[np.float32], options: FeatureOptions, seed: i
     """Return (n,) kinds of the particles, by the mixture with the lowest BIC."""
     values = torch.from_numpy(features)
     points = principal_components(values, options.principal_components).apply(values)
-    candidates = range(options.clusters[0], min(options.clusters[1], MOST_KINDS) + 1)
+    low, high = (min(count, MOST_KINDS) for count in options.clusters)
+    candidates = range(low, high + 1)
     generator = torch.Generator().manual_seed(seed)
     mixture, _ = choose_mixture(points, candidates, options.mixture_starts, generator)
     return mixture.posteriors(points.double()).argmax(dim=1).numpy()

@@ -1,27 +1,39 @@
-"""What the section `reembedding` of the configuration says."""
+"""Options of the averages put back into the tomograms."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
+
+from cryopipe.config.option import Options, option
 
 
 @dataclass(frozen=True)
-class ReembeddingOptions:
-    """Options of the section `reembedding`; the schema holds their meaning and defaults.
+class ReembeddingOptions(Options):
+    """Averages put back into the tomograms."""
 
-    Attributes
-    ----------
-    threshold
-        "sigma" or "mass": which of the next two sets the level of the labels' surface.
-    sigma
-        Standard deviations of the average above its mean.
-    mass_fraction
-        Fraction of the average's density above its mean that the surface encloses.
-    particles
-        "kept" places only particles that went into the average, "all" places all of the cluster.
-    """
+    SECTION: ClassVar[str] = "reembedding"
 
-    threshold: str = "sigma"
-    sigma: float = 2.0
-    mass_fraction: float = 0.5
-    particles: str = "kept"
+    threshold: str = option(
+        "sigma",
+        "What sets the surface of an average in the labels; sigma, a number of standard deviations, or mass, the "
+        "fraction of its density that the surface encloses.",
+        choices=["sigma", "mass"],
+    )
+    sigma: float = option(
+        2.0,
+        "Height of the surface above the average's mean, in its standard deviations, with threshold sigma.",
+        above=0,
+        maximum=1000,
+    )
+    mass_fraction: float = option(
+        0.5,
+        "Fraction of the density above the average's mean that the surface encloses, with threshold mass.",
+        above=0,
+        maximum=1,
+    )
+    particles: str = option(
+        "kept",
+        "Place the particles that went into the average (kept), or all particles of the cluster (all).",
+        choices=["kept", "all"],
+    )

@@ -1,21 +1,27 @@
-"""The options of the report, as config.yaml names them."""
+"""Options of the report."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
+
+from cryopipe.config.option import Options, option
 
 
 @dataclass(frozen=True)
-class ReportOptions:
-    """Section `report` of the configuration.
+class ReportOptions(Options):
+    """The page that shows the results."""
 
-    Attributes
-    ----------
-    embedding
-        "tsne", "umap", "pca", or "auto": t-SNE for moderate numbers of particles, else principal components.
-    tomogram_pictures
-        Largest number of tomograms that are shown as a picture.
-    """
+    SECTION: ClassVar[str] = "report"
 
-    embedding: str = "auto"
-    tomogram_pictures: int = 24
+    embedding: str = option(
+        "auto",
+        "How features become a picture; auto takes t-SNE up to 20000 particles and principal components beyond.",
+        choices=["auto", "tsne", "umap", "pca"],
+    )
+    tomogram_pictures: int = option(
+        24,
+        "Largest number of tomograms that are shown as a picture; the table lists all.",
+        minimum=0,
+        maximum=1000,
+    )

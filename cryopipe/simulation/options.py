@@ -4,64 +4,113 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
+from cryopipe.config.option import Options, option
 from cryopipe.errors import SimulationError
 from cryopipe.simulation.optics import Optics, tilt_angles
 from cryopipe.simulation.phantoms import EXAMPLES, check_sampling
 
 
 @dataclass(frozen=True)
-class SimulationOptions:
-    """What is simulated; the fields are the section `simulation` of config.yaml, described in its schema.
+class SimulationOptions(Options):
+    """The simulated tomograms of the demo and of `cryopipe simulate`."""
 
-    Lengths are in angstrom, angles in degrees, defocus in micrometre, voltage in kilovolt, aberration in
-    millimetre, concentration in micromole per litre; `size` counts voxels along x, y, z.
-    """
+    SECTION: ClassVar[str] = "simulation"
 
-    size: Sequence[int] = (256, 256, 80)
-    voxel_size: float = 13.33
-    resolution: float = 30.0
-    species: Sequence[str] = tuple(EXAMPLES)
-    maps: str = ""
-    copies: int = 60
-    concentration: float = 0.0
-    crowding: float = 0.0
-    vesicles: int = 1
-    sheets: int = 0
-    gold: int = 0
-    empty_fraction: float = 0.0
-    tilt_range: Sequence[float] = (-60.0, 60.0)
-    tilt_step: float = 3.0
-    defocus: float = 4.0
-    voltage: float = 300.0
-    spherical_aberration: float = 2.7
-    amplitude_contrast: float = 0.07
-    snr: float = 0.3
-    structural_noise: float = 0.3
-    shift_error: float = 0.0
-    angle_error: float = 0.0
-    contrast: str = "dark"
+    size: Sequence[int] = option(
+        (256, 256, 80), "Size along x, y and z.", unit="voxel", minimum=16, maximum=4096, length=(3, 3)
+    )
+    voxel_size: float = option(13.33, "Voxel size.", unit="angstrom", minimum=0.1, maximum=1000)
+    resolution: float = option(
+        30.0,
+        "Band limit of the specimen; at least twice the voxel size.",
+        unit="angstrom",
+        minimum=0.2,
+        maximum=2000,
+    )
+    species: Sequence[str] = option(
+        tuple(EXAMPLES),
+        "Species to put in: ribosome_like (chiral), proteasome_like (barrel), ferritin_like (hollow shell), or "
+        "phantom_N with any number N, a member of the endless series of procedural macromolecules.",
+    )
+    maps: str = option(
+        "", "Directory of density maps (MRC, any units) that become species too; blank for none."
+    )
+    copies: int = option(60, "Copies of each species in a tomogram.", minimum=0, maximum=1_000_000)
+    concentration: float = option(
+        0.0,
+        "Concentration of each species, in place of copies; 0 takes copies.",
+        unit="micromole per litre",
+        minimum=0,
+        maximum=100_000,
+    )
+    crowding: float = option(
+        0.0,
+        "Fraction of the volume that protein fills, reached with small unknown proteins; cytoplasm has about 0.2.",
+        minimum=0,
+        maximum=0.5,
+    )
+    vesicles: int = option(1, "Number of vesicles.", minimum=0, maximum=10_000)
+    sheets: int = option(0, "Number of membranes that cross the slab.", minimum=0, maximum=1000)
+    gold: int = option(0, "Number of gold beads of 10 nm.", minimum=0, maximum=100_000)
+    empty_fraction: float = option(
+        0.0, "Fraction of the volume in which nothing lies.", minimum=0, maximum=0.9
+    )
+    tilt_range: Sequence[float] = option(
+        (-60.0, 60.0),
+        "Lowest and highest tilt.",
+        unit="degree",
+        minimum=-90,
+        maximum=90,
+        length=(2, 2),
+        order="strictly ascending",
+    )
+    tilt_step: float = option(3.0, "Tilt increment.", unit="degree", minimum=0.1, maximum=60)
+    defocus: float = option(
+        4.0, "Defocus; underfocus is positive.", unit="micrometre", minimum=-100, maximum=100
+    )
+    voltage: float = option(300.0, "Acceleration voltage.", unit="kV", minimum=10, maximum=3000)
+    spherical_aberration: float = option(2.7, "Spherical aberration.", unit="mm", minimum=0, maximum=100)
+    amplitude_contrast: float = option(0.07, "Amplitude contrast, a fraction.", minimum=0, maximum=1)
+    snr: float = option(
+        0.3,
+        "Variance of the noise-free reconstruction over that of the noise, both inside the particles' bounding "
+        "spheres.",
+        above=0,
+        maximum=1e9,
+    )
+    structural_noise: float = option(
+        0.3,
+        "Fraction of the noise that lies in the specimen and is imaged with it; the rest is shot noise.",
+        minimum=0,
+        maximum=1,
+    )
+    shift_error: float = option(
+        0.0,
+        "Standard deviation of the images' displacement along either axis.",
+        unit="angstrom",
+        minimum=0,
+        maximum=10_000,
+    )
+    angle_error: float = option(
+        0.0,
+        "Standard deviation of the true tilts about the nominal ones.",
+        unit="degree",
+        minimum=0,
+        maximum=30,
+    )
+    contrast: str = option(
+        "dark",
+        "Particles darker (raw reconstructions) or brighter than their surroundings.",
+        choices=["dark", "bright"],
+    )
 
     def __post_init__(self) -> None:
-        if len(self.size) != 3 or min(self.size) < 16:
-            raise SimulationError(
-                f"size of {' x '.join(map(str, self.size))} voxels", remedy="give x, y and z, 16 or more each"
-            )
+        super().__post_init__()
         check_sampling(self.voxel_size, self.resolution)
         tilt_angles((self.tilt_range[0], self.tilt_range[-1]), self.tilt_step)
         Optics(self.voltage, self.spherical_aberration, self.amplitude_contrast, self.defocus)
-        if not 0 < self.snr < float("inf"):
-            raise SimulationError(f"SNR of {self.snr:g}", remedy="give a number above 0, e.g. 0.1")
-        for name, high in (("structural_noise", 1.0), ("empty_fraction", 0.9), ("crowding", 0.5)):
-            if not 0 <= getattr(self, name) <= high:
-                raise SimulationError(
-                    f"{name} of {getattr(self, name):g}", remedy=f"give a fraction from 0 to {high:g}"
-                )
-        for name in ("copies", "concentration", "vesicles", "sheets", "gold", "shift_error", "angle_error"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise SimulationError(f"{name} of {getattr(self, name):g}", remedy="give 0 or more")
-        if self.contrast not in ("dark", "bright"):
-            raise SimulationError(f"contrast {self.contrast!r}", remedy="give dark or bright")
         if not self.species and not self.maps:
             raise SimulationError(
                 "no species to simulate", remedy="name some in `species` or a directory in `maps`"

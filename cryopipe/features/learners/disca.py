@@ -60,8 +60,8 @@ class Disca(Learner):
         model = self.model or build_model(self.options, self.device, self.seed)
         self.model = model
         normalise_together(model.network)
-        if not self.options.train or source.count < FEWEST_BOXES:
-            if self.options.train:
+        if not self.options.disca.train or source.count < FEWEST_BOXES:
+            if self.options.disca.train:
                 logger.warning("%d boxes are too few to learn from: nothing is trained", source.count)
             if model.projection is None and source.count:
                 features = embed_all(model.network, source, "embedding boxes")
@@ -105,7 +105,9 @@ class Disca(Learner):
         self.model = load_model(path, self.device)
 
     def _start(self, model: DiscaModel, fingerprint: str, checkpoint: Path | None) -> DiscaState:
-        state = DiscaState.fresh(model.network, self.options.learning_rate, self.options.label_smoothing)
+        state = DiscaState.fresh(
+            model.network, self.options.disca.learning_rate, self.options.disca.label_smoothing
+        )
         if checkpoint is not None and checkpoint.exists():
             try:
                 read_checkpoint(checkpoint, state, fingerprint)
@@ -113,7 +115,7 @@ class Disca(Learner):
             except FileError as error:
                 logger.warning("%s: training starts anew", error)
                 return DiscaState.fresh(
-                    model.network, self.options.learning_rate, self.options.label_smoothing
+                    model.network, self.options.disca.learning_rate, self.options.disca.label_smoothing
                 )
         return state
 
@@ -132,14 +134,14 @@ class Disca(Learner):
 
         Whether it is does not depend on how far it has come: taken up again, it goes on with the same arithmetic.
         """
-        boxes = source.count * self.options.copies * self.options.iterations
+        boxes = source.count * self.options.disca.copies * self.options.disca.iterations
         if state.finished or not pays(self.device, boxes):
             return None
-        return compiled(state.network, (self.options.batch_size, 1, *source.box_shape), self.device)
+        return compiled(state.network, (self.options.disca.batch_size, 1, *source.box_shape), self.device)
 
     def _iterate(self, state: DiscaState, source: BoxSource, forward: Forward | None) -> None:
         """Cluster the present features, keep them if they are the best so far, and train towards them."""
-        options, started = self.options, time.monotonic()
+        options, started = self.options.disca, time.monotonic()
         what = f"iteration {state.iteration + 1} of {options.iterations}"
         if state.iteration == options.iterations:
             what = "last clustering"
@@ -194,7 +196,7 @@ class Disca(Learner):
         forward: Forward | None,
     ) -> dict[str, float]:
         """Train for one epoch per copy towards `labels`; return the row's figures."""
-        options, classifier = self.options, state.classifier()
+        options, classifier = self.options.disca, state.classifier()
         head = classifier[1]
         state.smoothing *= options.smoothing_decay
         targets = smoothed_targets(torch.from_numpy(labels).to(source.device), count, state.smoothing)

@@ -39,14 +39,14 @@ class DiscaModel:
 
 
 def build_model(options: FeatureOptions, device: torch.device, seed: int) -> DiscaModel:
-    """Return the model that a training starts from, as `options.network` and `options.weights` say."""
+    """Return the model that a training starts from, as `options.disca.network` and `options.weights` say."""
     if options.weights not in (None, RANDOM):
         return load_model(str(options.weights), device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network: TransferEncoder | Yopo
-        if options.network == "yopo":
-            network = Yopo(options.widths, options.feature_width)
+        if options.disca.network == "yopo":
+            network = Yopo(options.disca.widths, options.disca.feature_width)
         elif options.weights == RANDOM:
             network = TransferEncoder()
         else:

@@ -53,7 +53,7 @@ class Yopo(nn.Module):
         if boxes.shape[-1] <= 2 * len(self.widths):
             raise ConfigError(
                 f"boxes of {boxes.shape[-1]} voxels are too small for {len(self.widths)} valid convolutions",
-                remedy=f"use boxes of more than {2 * len(self.widths)} voxels or fewer features.widths",
+                remedy=f"use boxes of more than {2 * len(self.widths)} voxels or fewer features.disca.widths",
             )
         maxima = []
         maps = boxes

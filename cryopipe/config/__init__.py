@@ -1,0 +1,26 @@
+"""The configuration: options described once, files read strictly, every mistake named at once.
+
+Each section of config.yaml is a frozen dataclass of `option` fields that stands beside what it configures;
+`cryopipe.sections` lists them and writes the schema, config.yaml and docs/options.md from them. What runs at every
+start of the workflow reads only the schema file. Light: the Snakefile imports this package in every job.
+"""
+
+from cryopipe.config.completion import CHECKOUT, SCHEMA, complete, defaults, load_schema, read_config
+from cryopipe.config.general import GeneralOptions, ImagingOptions
+from cryopipe.config.option import Options, option, section_of
+from cryopipe.config.wording import inline_yaml
+
+__all__ = [
+    "CHECKOUT",
+    "SCHEMA",
+    "GeneralOptions",
+    "ImagingOptions",
+    "Options",
+    "complete",
+    "defaults",
+    "inline_yaml",
+    "load_schema",
+    "option",
+    "read_config",
+    "section_of",
+]

@@ -1,0 +1,185 @@
+"""The configuration completed: mistakes named all at once, defaults filled in, values in one spelling."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import functools
+import math
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cryopipe.config.limits import Violation, canonical, violations
+from cryopipe.config.reading import DEFAULT, DROP, KEEP, Document, Key, Mistake, Move, read_document
+from cryopipe.config.wording import describe_allowed, inline_yaml
+from cryopipe.errors import ConfigError, one_line
+from cryopipe.installation import ROOT
+
+CHECKOUT = ROOT
+"""Another name of `cryopipe.installation.ROOT`."""
+SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
+
+
+@functools.cache
+def load_schema() -> dict[str, Any]:
+    """Return the configuration's JSON schema; do not change it."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    schema: dict[str, Any] = yaml.load(SCHEMA.read_text(encoding="utf-8"), Loader=loader)
+    return schema
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """Read, check and complete one configuration file.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing, is not YAML, or holds mistakes (all of them in one message).
+    """
+    document = read_document(path)
+    return _completed(document.content, [(path, document)])
+
+
+def complete(config: Any, path: str | Path, *more: str | Path) -> dict[str, Any]:
+    """Check a configuration against the schema and fill in every default.
+
+    The files themselves are read once more, since what the workflow engine makes of them no longer shows what was
+    given twice, or that 12:30:45 stood where a number is now.
+
+    Parameters
+    ----------
+    config
+        The configuration as read, perhaps with options of the command line merged in.
+    path, *more
+        The files that it came from, for messages and line numbers; later ones count more.
+
+    Returns
+    -------
+    A new dictionary of every option of the schema, in the schema's order; whole numbers are integers where the schema
+    says so, and all other numbers floats.
+
+    Raises
+    ------
+    ConfigError
+        With one line per mistake: file, line, key, value and remedy; where there are several, a
+        corrected block to paste follows.
+    """
+    files = [(one, read_document(one) if Path(one).exists() else Document()) for one in (path, *more)]
+    return _completed(config, files)
+
+
+def _completed(config: Any, files: Sequence[tuple[str | Path, Document]]) -> dict[str, Any]:
+    schema = load_schema()
+    config = canonical(copy.deepcopy(config), schema)
+    found = [(path, document, mistake) for path, document in files for mistake in document.mistakes]
+    known = {mistake.key for _, _, mistake in found}
+    for wrong in violations(config, schema):
+        if wrong.key not in known:
+            place = next((one for one in reversed(files) if wrong.key in one[1].lines), files[0])
+            found.append((*place, _mistake(wrong, schema)))
+    if not found:
+        return _with_defaults(config, schema)
+    found.sort(key=lambda one: one[1].lines.get(one[2].key, math.inf))
+    messages = [_message(path, document.lines, mistake) for path, document, mistake in found]
+    error = ConfigError(messages[0])
+    if len(messages) > 1:
+        block = _corrected(config, [mistake for _, _, mistake in found], schema)
+        error.args = ("\n".join([*messages, "A corrected block to paste:", block]),)
+    raise error
+
+
+def defaults() -> dict[str, Any]:
+    """Return the configuration that an empty file stands for."""
+    return _with_defaults({}, load_schema())
+
+
+def _with_defaults(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for name, option in schema["properties"].items():
+        if option.get("type") == "object":
+            result[name] = _with_defaults(config.get(name) or {}, option)
+        else:
+            result[name] = config[name] if name in config else canonical(option["default"], option)
+    return result
+
+
+def _mistake(wrong: Violation, schema: Mapping[str, Any]) -> Mistake:
+    if wrong.unknown:
+        return _unknown(wrong, schema)
+    problem = f"{one_line(inline_yaml(wrong.value))} cannot be used"
+    return Mistake(wrong.key, problem, f"give {describe_allowed(wrong.schema)}", DEFAULT)
+
+
+def _unknown(wrong: Violation, schema: Mapping[str, Any]) -> Mistake:
+    *here, name = wrong.key
+    known = list(wrong.schema["properties"])
+    problem, nothing = f"unknown option {name!r}", f"known here: {', '.join(known)}"
+    if isinstance(name, bool):
+        problem = f"unknown option {name} (YAML reads on, off, yes and no as true or false)"
+        return Mistake(wrong.key, problem, nothing, DROP)
+    homes = [key for key, options in _sections(schema) if key and name in options]
+    if homes:
+        place = " or ".join(repr(".".join(home)) for home in homes)
+        move = Move((*homes[0], name)) if len(homes) == 1 else DROP
+        return Mistake(wrong.key, f"{problem} here", f"it belongs in section {place}", move)
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
+    if near:
+        return Mistake(wrong.key, problem, f"did you mean {near[0]!r}?", Move((*here, near[0])))
+    return Mistake(wrong.key, problem, nothing, DROP)
+
+
+def _sections(schema: Mapping[str, Any], key: Key = ()) -> Iterator[tuple[Key, Iterable[str]]]:
+    yield key, schema["properties"]
+    for name, option in schema["properties"].items():
+        if option.get("type") == "object":
+            yield from _sections(option, (*key, name))
+
+
+def _message(path: str | Path, lines: Mapping[Key, int], mistake: Mistake) -> str:
+    key = mistake.key
+    line = lines.get((*key, "second"), lines.get(key)) if mistake.correction is KEEP else lines.get(key)
+    where = f"line {line}" if line else "from the command line" if key else "the whole file"
+    dotted = ".".join(str(part) for part in key)
+    named = f"{where}: {dotted}: " if dotted else f"{where}: "
+    return one_line(f"{path}: {named}{mistake.problem}; {mistake.remedy}")
+
+
+def _corrected(config: Any, mistakes: list[Mistake], schema: Mapping[str, Any]) -> str:
+    """Return the sections that hold mistakes, corrected, as YAML."""
+    if not isinstance(config, dict):
+        return ""
+    corrected, touched = copy.deepcopy(config), set[Any]()
+    for mistake in sorted(mistakes, key=lambda one: -len(one.key)):
+        key = mistake.key
+        while key and isinstance(key[-1], int):
+            key = key[:-1]  # a list has a default, its values have none
+        if key and mistake.correction is not KEEP:
+            with suppress(KeyError, TypeError):  # within a section that an earlier correction left out
+                touched.add(_correct(corrected, key, mistake.correction, schema))
+        touched.update(key[:1])
+    block = {name: value for name, value in corrected.items() if name in touched}
+    return textwrap.indent(yaml.safe_dump(block, sort_keys=False), "    ").rstrip()
+
+
+def _correct(config: Any, key: Key, correction: Any, schema: Mapping[str, Any]) -> Any:
+    """Correct the value at `key`, in place; return the outermost name of the place that changed."""
+    *way, name = key
+    parent = functools.reduce(lambda section, part: section[part], way, config)
+    if correction is DEFAULT:
+        options = functools.reduce(lambda section, part: section["properties"][part], key, schema)
+        parent[name] = copy.deepcopy(options.get("default", {}))
+        return key[0]
+    value = parent.pop(name)
+    if not isinstance(correction, Move):
+        return key[0]
+    *way, name = correction.key
+    for part in way:
+        inner = config.setdefault(part, {})
+        config = inner if isinstance(inner, dict) else {}
+    config.setdefault(name, value)
+    return correction.key[0]
