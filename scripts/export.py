@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from cryopipe.config import ImagingOptions
 from cryopipe.export import (
+    ExportContext,
     ExportOptions,
-    Setting,
     TomogramRecord,
     export_particles,
     gather_particles,
@@ -32,7 +32,7 @@ def main(job: Any) -> None:
             records[one.name] = TomogramRecord(one.name, one.path, *known)
     options = job.params.options
     boxes = options.get("subtomograms", {"box_size": 0, "voxel_size": 0})
-    setting = Setting(
+    context = ExportContext(
         records,
         ImagingOptions(**options.get("imaging", {})),
         ExportOptions(**{"formats": [job.wildcards.format], **options.get("export", {})}),
@@ -44,7 +44,7 @@ def main(job: Any) -> None:
         read_particles(job.input.particles), [read_particles(path) for path in job.input.clusters]
     )
     results = Path(job.output[0]).parent.parent
-    write_table(job.output[0], export_particles(particles, setting, results))
+    write_table(job.output[0], export_particles(particles, context, results))
 
 
 run(main, snakemake)

@@ -20,10 +20,10 @@ from cryopipe.config import CHECKOUT, ImagingOptions, defaults
 from cryopipe.errors import DataError, FileError
 from cryopipe.export import (
     WRITERS,
+    ExportContext,
     ExportOptions,
+    ParticlePoses,
     ParticleSet,
-    Poses,
-    Setting,
     TomogramRecord,
     export_particles,
     gather_particles,
@@ -61,8 +61,8 @@ def records(folder: Path = Path()) -> dict[str, TomogramRecord]:
     }
 
 
-def setting(folder: Path = Path(), **options: object) -> Setting:
-    return Setting(records(folder), ImagingOptions(), ExportOptions(**options), 160.0, 1)  # type: ignore[arg-type]
+def setting(folder: Path = Path(), **options: object) -> ExportContext:
+    return ExportContext(records(folder), ImagingOptions(), ExportOptions(**options), 160.0, 1)  # type: ignore[arg-type]
 
 
 class Scene:
@@ -282,7 +282,7 @@ def test_relion_5_positions_in_the_frame_of_a_project(shared_data: Path, tmp_pat
     )
     options = ExportOptions(formats=["relion5"], relion_tomograms=str(project))
     export_particles(
-        gather_particles(table, []), Setting(tomograms, ImagingOptions(), options, 200, 1), tmp_path
+        gather_particles(table, []), ExportContext(tomograms, ImagingOptions(), options, 200, 1), tmp_path
     )
     written = read_particles(tmp_path / "relion5" / "particles.star")
     np.testing.assert_allclose(written["rlnCenteredCoordinateXAngst"], [-32 * 10.52, -2 * 10.52], atol=1e-5)
@@ -298,7 +298,7 @@ def test_relion_5_positions_in_the_frame_of_a_project(shared_data: Path, tmp_pat
     ):
         export_particles(
             gather_particles(table, []),
-            Setting(strange, ImagingOptions(), options, 200, 1),
+            ExportContext(strange, ImagingOptions(), options, 200, 1),
             tmp_path / "again",
         )
 
@@ -365,7 +365,7 @@ def test_reading_back_does_not_trust_the_sizes_that_were_written(
     """Positions and sizes that are wrong by the same number agree with each other."""
     right = relion5.frames_of
 
-    def wrong(particles: ParticleSet, options: Setting) -> Frames:
+    def wrong(particles: ParticleSet, options: ExportContext) -> Frames:
         frames = right(particles, options)
         return replace(frames, sizes=frames.sizes * [1, 1, 2])
 
@@ -532,8 +532,8 @@ def test_every_format_keeps_every_pose(
     assert summary["angle_error"].max() < 1e-3
 
 
-def poses(count: int = 3) -> Poses:
-    return Poses(["a"] * count, np.ones((count, 3)), Rotation.identity(count))
+def poses(count: int = 3) -> ParticlePoses:
+    return ParticlePoses(["a"] * count, np.ones((count, 3)), Rotation.identity(count))
 
 
 @pytest.mark.parametrize(
@@ -552,7 +552,7 @@ def poses(count: int = 3) -> Poses:
         ),
     ],
 )
-def test_verification_refuses_what_is_off(found: Poses, message: str) -> None:
+def test_verification_refuses_what_is_off(found: ParticlePoses, message: str) -> None:
     with pytest.raises(DataError, match=message):
         verify("x.star", poses(), found)
 
@@ -638,7 +638,9 @@ def test_real_apoferritin_comes_out_centred_and_bright(shared_data: Path, tmp_pa
     record = TomogramRecord("apo", str(path), read_header(path).shape_zyx, 10.0, (-60, 60), "dark")
     options = ExportOptions(formats=["relion"], subtomograms=True)
     export_particles(
-        gather_particles(table, []), Setting({"apo": record}, ImagingOptions(), options, 240.0, 1), tmp_path
+        gather_particles(table, []),
+        ExportContext({"apo": record}, ImagingOptions(), options, 240.0, 1),
+        tmp_path,
     )
     images = read_particles(tmp_path / "relion" / "particles.star")["rlnImageName"]
     mean = np.mean([open_volume(tmp_path / "relion" / name) for name in images], axis=0)

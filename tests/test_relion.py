@@ -20,8 +20,8 @@ from cryopipe import columns
 from cryopipe.averaging import AveragingOptions, particle_table, refine
 from cryopipe.config import ImagingOptions
 from cryopipe.export import (
+    ExportContext,
     ExportOptions,
-    Setting,
     TomogramRecord,
     export_particles,
     gather_particles,
@@ -126,7 +126,7 @@ def exported(relion: None, tmp_path_factory: pytest.TempPathFactory) -> Exported
     )
     picks = pd.concat(tables, ignore_index=True)
     particles = gather_particles(picks, [])
-    setting = Setting(tomograms, ImagingOptions(), options, BOX * VOXEL_SIZE, 1)
+    setting = ExportContext(tomograms, ImagingOptions(), options, BOX * VOXEL_SIZE, 1)
     export_particles(particles, setting, folder)
     write_volume(folder / "average.mrc", truth.astype(np.float32), VOXEL_SIZE)
     return Exported(folder, torch.from_numpy(truth), len(particles), tomograms, picks)
@@ -244,7 +244,7 @@ def test_relion_makes_our_average_from_our_poses(exported: Exported) -> None:
         picks[columns.HALF_SET].to_numpy(),
     )
     aligned = particle_table(picks.drop(columns=[*columns.ANGLES, *columns.ORIGINS]), result)
-    setting = Setting(
+    setting = ExportContext(
         exported.tomograms,
         ImagingOptions(),
         ExportOptions(formats=["relion"], subtomograms=True),
@@ -277,7 +277,7 @@ def test_relion_refines_tomograms_of_two_voxel_sizes_together(relion: None, tmp_
         tables.append(table)
     options = ExportOptions(formats=["relion"], subtomograms=True)
     averages = {1: ClusterAverage(asymmetric_map(24).numpy(), 10.0)}
-    setting = Setting(tomograms, ImagingOptions(), options, 240.0, 1, averages)
+    setting = ExportContext(tomograms, ImagingOptions(), options, 240.0, 1, averages)
     export_particles(gather_particles(pd.concat(tables, ignore_index=True), []), setting, tmp_path)
     project = tmp_path / "relion"
     (project / "Refine").mkdir()

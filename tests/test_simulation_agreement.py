@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from box_spectra import radial_power, wedge_profile
 from numpy.typing import NDArray
 
 from cryopipe.columns import ANGLES, COORDINATES
@@ -24,7 +25,6 @@ from cryopipe.simulation import (
 )
 from cryopipe.simulation.optics import Optics, tilt_angles
 from cryopipe.simulation.rendering import ParticleRenderer, random_matrices
-from cryopipe.simulation.spectra import radial_power, wedge_profile
 from cryopipe.simulation.tilt_series import TiltSeries
 from cryopipe.volume.fsc import fourier_shell_correlation
 from cryopipe.volume.geometry import rotation_from_relion_angles

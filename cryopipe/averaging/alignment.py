@@ -13,9 +13,9 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from cryopipe.averaging.averages import fsc_weighted, wedge_compensated_average, wedge_compensated_sums
-from cryopipe.averaging.context import Setting
+from cryopipe.averaging.context import AlignmentContext
 from cryopipe.averaging.fourier_band import Band
-from cryopipe.averaging.halfset import HalfSet
+from cryopipe.averaging.halfset import HalfSet, initial_half_set
 from cryopipe.averaging.options import AveragingOptions
 from cryopipe.averaging.resolution import Resolution, measure_resolution
 from cryopipe.averaging.search import Grid, Poses
@@ -103,16 +103,16 @@ def align_cluster(
     Poses, half-maps, average and resolution. Fewer than ten boxes are averaged without a resolution.
     """
     spectra = Spectra(boxes, tilt_ranges, device or torch.device("cpu"))
-    setting = Setting(spectra, voxel_size, options)
+    context = AlignmentContext(spectra.box_size, voxel_size, options, spectra.device)
     rng = np.random.default_rng(seed)
     half_sets = _half_sets(len(spectra), rng)
     halves = [
-        setting.start_half(np.flatnonzero(half_sets == number), number, rng)
+        initial_half_set(context, spectra, np.flatnonzero(half_sets == number), int(number), rng)
         for number in np.unique(half_sets)
     ]
-    search = setting.exhaustive_search(options.angular_step)
+    search = context.exhaustive_search(options.angular_step)
     # Again once the maps are finer: a box that went astray at low resolution can return.
-    return _refine(setting, halves, half_sets, [search, search], seed)
+    return _refine(context, halves, half_sets, [search, search], seed)
 
 
 def refine(
@@ -132,20 +132,20 @@ def refine(
         (n,) 1 or 2; kept.
     """
     spectra = Spectra(boxes, tilt_ranges, device or torch.device("cpu"))
-    setting = Setting(spectra, voxel_size, options)
-    matrices = torch.from_numpy(rotations.as_matrix()).to(setting.mask)
-    poses = Poses(matrices, torch.from_numpy(np.asarray(shifts_voxels)).to(setting.mask))
-    band = setting.band(setting.start_shells)
+    context = AlignmentContext(spectra.box_size, voxel_size, options, spectra.device)
+    matrices = torch.from_numpy(rotations.as_matrix()).to(context.mask)
+    poses = Poses(matrices, torch.from_numpy(np.asarray(shifts_voxels)).to(context.mask))
+    band = context.band(context.start_shells)
     halves = []
     for number in np.unique(half_sets):
         indices = np.flatnonzero(half_sets == number)
-        half = setting.half(indices, setting.mask * 0, int(number))
+        half = HalfSet(spectra, indices, context.mask * 0, context, int(number))
         half.set_poses(poses.chosen(torch.from_numpy(indices)))
         half.volume = (
-            band.volume_from_sums(half.improve(band, None, 0), setting.no_prior(band)) * setting.mask
+            band.volume_from_sums(half.improve(band, None, 0), context.no_prior(band)) * context.mask
         )
         halves.append(half)
-    return _refine(setting, halves, np.asarray(half_sets), [], seed)
+    return _refine(context, halves, np.asarray(half_sets), [], seed)
 
 
 def _half_sets(count: int, rng: np.random.Generator) -> NDArray[np.intp]:
@@ -155,7 +155,7 @@ def _half_sets(count: int, rng: np.random.Generator) -> NDArray[np.intp]:
 
 
 def _refine(
-    setting: Setting,
+    context: AlignmentContext,
     halves: list[HalfSet],
     half_sets: NDArray[np.intp],
     searches: list[Grid | None],
@@ -168,29 +168,29 @@ def _refine(
     """
     rng = np.random.default_rng(seed)
     wholes = halves
-    halves = [whole.part(setting.options.refinement_boxes, rng) for whole in wholes]
-    band, frame, resolution = setting.band(setting.start_shells), None, math.inf
+    halves = [whole.part(context.options.refinement_boxes, rng) for whole in wholes]
+    band, frame, resolution = context.band(context.start_shells), None, math.inf
     measurable = len(halves) == 2 and len(half_sets) >= FEWEST_FOR_FSC
-    for number in range(setting.options.refinement_iterations):
+    for number in range(context.options.refinement_iterations):
         search = searches[number] if number < len(searches) else None
         sums = [half.improve(band, search, ROUNDS) for half in halves]
         if not measurable:
             for half, s in zip(halves, sums, strict=True):
-                half.volume = band.volume_from_sums(s, setting.no_prior(band)) * setting.mask
+                half.volume = band.volume_from_sums(s, context.no_prior(band)) * context.mask
             continue
-        frame, correlation = _agreement(setting, band, sums, frame)
+        frame, correlation = _agreement(context, band, sums, frame)
         for half, s in zip(halves, sums, strict=True):
-            half.volume = band.volume_from_sums(s, _noise_to_signal(correlation, band)) * setting.mask
-            half.leave_out(setting.options.outlier_deviations)
+            half.volume = band.volume_from_sums(s, _noise_to_signal(correlation, band)) * context.mask
+            half.leave_out(context.options.outlier_deviations)
         before, resolution = resolution, resolution_at(correlation, 0.143)
         logger.info(
             "round %d, band to %.1f A: the half-maps agree to %.1f A",
             number + 1,
-            setting.extent / band.shells,
+            context.extent / band.shells,
             resolution,
         )
-        shells = max(setting.shell_of(resolution), setting.start_shells) + BAND_MARGIN
-        finer = setting.band(min(setting.last_shell, shells))
+        shells = max(context.shell_of(resolution), context.start_shells) + BAND_MARGIN
+        finer = context.band(min(context.last_shell, shells))
         settled = resolution > 0.995 * before and finer.shells <= band.shells
         if settled and number >= len(searches) + 1:
             break
@@ -198,17 +198,19 @@ def _refine(
     for whole, part in zip(wholes, halves, strict=True):
         if part is not whole:
             search = searches[0] if searches else None
-            middle = setting.band(min(band.shells, setting.start_shells + BAND_MARGIN))
+            middle = context.band(min(band.shells, context.start_shells + BAND_MARGIN))
             whole.follow(part, search, middle, band, ROUNDS)
-            whole.leave_out(setting.options.outlier_deviations)
-    return _finish(setting, wholes, half_sets, frame, seed)
+            whole.leave_out(context.options.outlier_deviations)
+    return _finish(context, wholes, half_sets, frame, seed)
 
 
-def _agreement(setting: Setting, band: Band, sums: list[Tensor], frame: Poses | None) -> tuple[Poses, FSC]:
+def _agreement(
+    context: AlignmentContext, band: Band, sums: list[Tensor], frame: Poses | None
+) -> tuple[Poses, FSC]:
     """Return the frame between the halves' maps and how far they agree in it; neither half learns of the other."""
-    volumes = [band.volume_from_sums(s, setting.no_prior(band)) * setting.mask for s in sums]
-    frame, _ = common_frame(volumes[0], volumes[1], band, frame, setting.max_shift_voxels)
-    fsc = fourier_shell_correlation(volumes[0], turned(volumes[1], frame), setting.voxel_size)
+    volumes = [band.volume_from_sums(s, context.no_prior(band)) * context.mask for s in sums]
+    frame, _ = common_frame(volumes[0], volumes[1], band, frame, context.max_shift_voxels)
+    fsc = fourier_shell_correlation(volumes[0], turned(volumes[1], frame), context.voxel_size)
     fsc.correlation[band.shells + 1 :] = 0  # nothing was summed there
     return frame, fsc
 
@@ -223,36 +225,33 @@ def _noise_to_signal(fsc: FSC, band: Band) -> Tensor:
 
 
 def _finish(
-    setting: Setting,
+    context: AlignmentContext,
     halves: list[HalfSet],
     half_sets: NDArray[np.intp],
     frame: Poses | None,
     seed: int,
 ) -> AlignmentResult:
     """Bring half 2 to the frame of half 1, average, and measure the resolution."""
-    coarse, reach = setting.band(setting.start_shells), setting.max_shift_voxels
+    coarse, reach = context.band(context.start_shells), context.max_shift_voxels
     if len(halves) == 2:
         if frame is None:
             frame, _ = common_frame(halves[0].volume, halves[1].volume, coarse, None, reach)
         halves[1].set_poses(transform_poses(halves[1].poses, frame))
-    centred = _centred_frame(setting, halves)
+    centred = _centred_frame(context, halves)
     for half in halves:
         half.set_poses(transform_poses(half.poses, centred))
-    complete = setting.band(setting.spectra.box_size)
+    complete = context.band(context.box_size)
     sums = [wedge_compensated_sums(half, complete) for half in halves]
     half_maps = [wedge_compensated_average(s, complete) for s in sums]
     average = wedge_compensated_average(torch.stack(sums).sum(dim=0), complete)
     measured = None
     if len(halves) == 2 and len(half_sets) >= FEWEST_FOR_FSC:
-        finest = setting.options.finest_resolution
-        measured = measure_resolution(
-            half_maps[0], half_maps[1], setting.mask, setting.voxel_size, coarse, reach, finest, seed
-        )
+        measured = measure_resolution(half_maps[0], half_maps[1], context, seed)
         average = fsc_weighted(average, measured.fsc.corrected)
-    return _result(setting, halves, half_sets, average, half_maps, measured)
+    return _result(context, halves, half_sets, average, half_maps, measured)
 
 
-def _centred_frame(setting: Setting, halves: list[HalfSet]) -> Poses:
+def _centred_frame(context: AlignmentContext, halves: list[HalfSet]) -> Poses:
     """Return the frame whose centre is where the boxes' centres lie on average.
 
     Alignment leaves the average's centre open: with a neighbour in the mask it ends somewhere between the two. The
@@ -262,12 +261,12 @@ def _centred_frame(setting: Setting, halves: list[HalfSet]) -> Poses:
     kept = torch.cat([half.kept for half in halves])
     places = torch.cat(back)[..., 0]
     chosen = places[kept] if bool(kept.any()) else places
-    shift = chosen.mean(dim=0, keepdim=True) * setting.free_axes().to(places)
+    shift = chosen.mean(dim=0, keepdim=True) * context.free_axes.to(places)
     return Poses(torch.eye(3, device=places.device, dtype=places.dtype)[None], shift)
 
 
 def _result(
-    setting: Setting, halves: list[HalfSet], half_sets: NDArray[np.intp], average: Tensor,
+    context: AlignmentContext, halves: list[HalfSet], half_sets: NDArray[np.intp], average: Tensor,
     half_maps: list[Tensor], measured: Resolution | None,
 ) -> AlignmentResult:  # fmt: skip
     count = len(half_sets)
@@ -281,9 +280,9 @@ def _result(
     maps = [volume.float().cpu().numpy() for volume in (average, half_maps[0], half_maps[-1])]
     return AlignmentResult(
         Rotation.from_matrix(matrices), shifts, scores, kept, half_sets, maps[0], (maps[1], maps[2]),
-        setting.mask.cpu().numpy(),
+        context.mask.cpu().numpy(),
         None if measured is None else measured.fsc,
         math.inf if measured is None else measured.at_0143,
         math.inf if measured is None else measured.at_05,
-        setting.voxel_size,
+        context.voxel_size,
     )  # fmt: skip

@@ -41,7 +41,7 @@ def wedge_compensated_sums(half: HalfSet, band: Band) -> Tensor:
         raw = spectra.coefficients(half.indices[batch], band, wedges)
         measured = wedges[spectra.scheme_of_box[half.indices[batch]]]
         back = raw * band.shift_phases(-poses.shifts_voxels)
-        add_symmetric(band, sums, back, measured, poses.matrices, half.symmetry)
+        add_symmetric(band, sums, back, measured, poses.matrices, half.context.symmetry)
     return sums
 
 

@@ -9,11 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cryopipe.averaging.context import AlignmentContext
 from cryopipe.averaging.fourier_band import Band
-from cryopipe.averaging.initial_model import add_symmetric, noise_from_power
+from cryopipe.averaging.initial_model import StartData, add_symmetric, best_start, noise_from_power
 from cryopipe.averaging.search import Grid, Poses, Reference, best_on_grid, refine_poses
 from cryopipe.averaging.spectra import Spectra, batches
+from cryopipe.averaging.superposition import centre_of_density
 from cryopipe.progress import Progress
+from cryopipe.volume.fourier import shift_volumes
 
 logger = logging.getLogger(__name__)
 
@@ -32,12 +35,10 @@ class HalfSet:
         (m,) which of them belong to this half-set.
     volume
         (z, y, x) first map.
-    symmetry
-        (g, 3, 3) rotations of the point group.
-    max_shift_voxels
-        Farthest shift.
-    name
-        For messages.
+    context
+        Options, and what follows from them.
+    number
+        1 or 2, for messages.
 
     Attributes
     ----------
@@ -50,11 +51,17 @@ class HalfSet:
     """
 
     def __init__(
-        self, spectra: Spectra, indices: NDArray[np.intp], volume: Tensor, symmetry: Tensor,
-        max_shift_voxels: float, name: str,
-    ) -> None:  # fmt: skip
+        self,
+        spectra: Spectra,
+        indices: NDArray[np.intp],
+        volume: Tensor,
+        context: AlignmentContext,
+        number: int,
+    ) -> None:
         self.spectra, self.indices, self.volume = spectra, indices, volume
-        self.symmetry, self.max_shift_voxels, self.name = symmetry, max_shift_voxels, name
+        self.context, self.number, self.name = context, number, f"half {number}"
+        # A little beyond the allowed shift, so that the edge of the search does not attract.
+        self.max_shift_voxels = 1.2 * context.max_shift_voxels + 0.5
         count, device = len(indices), spectra.device
         self.poses = Poses(
             torch.eye(3, device=device).repeat(count, 1, 1), torch.zeros(count, 3, device=device)
@@ -72,9 +79,7 @@ class HalfSet:
         if count >= len(self.indices):
             return self
         drawn = np.sort(rng.permutation(len(self.indices))[:count])
-        half = HalfSet(
-            self.spectra, self.indices[drawn], self.volume, self.symmetry, self.max_shift_voxels, self.name
-        )
+        half = HalfSet(self.spectra, self.indices[drawn], self.volume, self.context, self.number)
         half.poses, half._has_poses = self.poses.chosen(torch.from_numpy(drawn)), self._has_poses
         return half
 
@@ -111,7 +116,7 @@ class HalfSet:
             self.scores[batch] = scores
             use = self.kept[batch][:, None]
             back = raw * band.shift_phases(-poses.shifts_voxels)
-            add_symmetric(band, sums, back * use, measured * use, poses.matrices, self.symmetry)
+            add_symmetric(band, sums, back * use, measured * use, poses.matrices, self.context.symmetry)
             counter.advance(len(batch))
         self._has_poses = True
         return sums
@@ -186,3 +191,18 @@ class HalfSet:
             plain = Reference(band, band.reference_grid(self.volume), ones)
             raw = raw - plain.at(self.poses.chosen(torch.from_numpy(chosen))) * measured
         return noise_from_power(raw, measured, band)
+
+
+def initial_half_set(
+    context: AlignmentContext,
+    spectra: Spectra,
+    indices: NDArray[np.intp],
+    number: int,
+    rng: np.random.Generator,
+) -> HalfSet:
+    """Return the half-set `number` of the boxes `indices` (m,) with the initial model that they alone give."""
+    subset = np.sort(rng.permutation(indices)[: context.options.start_boxes])
+    volume = best_start(StartData(spectra, subset, context), rng, f"half {number}").volume
+    centre = centre_of_density(volume * context.mask) * context.free_axes
+    volume = shift_volumes(volume[None], -centre[None])[0] * context.mask
+    return HalfSet(spectra, indices, volume, context, number)

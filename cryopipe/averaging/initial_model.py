@@ -16,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cryopipe.averaging.context import AlignmentContext
 from cryopipe.averaging.fourier_band import Band
-from cryopipe.averaging.options import AveragingOptions
-from cryopipe.averaging.search import log_likelihoods, shift_grid
+from cryopipe.averaging.search import log_likelihoods
 from cryopipe.averaging.spectra import BATCH_BYTES, Spectra
-from cryopipe.volume.geometry import random_rotations, rotation_grid, symmetry_rotations
+from cryopipe.volume.geometry import random_rotations
 
 logger = logging.getLogger(__name__)
 
@@ -42,19 +42,15 @@ class Start:
 class StartData:
     """What all starts of one half-set share: coefficients of its boxes, noise, wedges and shifts."""
 
-    def __init__(
-        self, spectra: Spectra, indices: NDArray[np.intp], band: Band, mask: Tensor, voxel_size: float,
-        options: AveragingOptions,
-    ) -> None:  # fmt: skip
-        self.band, self.mask = band, mask
+    def __init__(self, spectra: Spectra, indices: NDArray[np.intp], context: AlignmentContext) -> None:
+        self.options, self.mask, self.symmetry = context.options, context.mask, context.symmetry
+        self.band = band = context.band(context.start_shells)
         self.wedges = spectra.measured(band)
         self.schemes = spectra.scheme_of_box[torch.from_numpy(indices).to(spectra.device)]
         self.coefficients = spectra.coefficients(indices, band, self.wedges)
         self.noise = noise_from_power(self.coefficients, self.wedges[self.schemes], band)
-        shifts = shift_grid(options.max_shift / voxel_size, 2.0, band.device)
-        self.phases = band.shift_phases(shifts)
-        self.grid = torch.from_numpy(rotation_grid(START_ANGLE, options.symmetry).as_matrix()).to(mask)
-        self.symmetry = torch.from_numpy(symmetry_rotations(options.symmetry).as_matrix()).to(mask)
+        search = context.exhaustive_search(START_ANGLE)
+        self.phases, self.grid = band.shift_phases(search.shifts_voxels), search.matrices
 
 
 def noise_from_power(coefficients: Tensor, measured: Tensor, band: Band) -> Tensor:
@@ -66,8 +62,9 @@ def noise_from_power(coefficients: Tensor, measured: Tensor, band: Band) -> Tens
     return deviation.clamp(min=1e-6 * float(deviation.max()) + 1e-12)[band.shell]
 
 
-def best_start(data: StartData, options: AveragingOptions, rng: np.random.Generator, what: str) -> Start:
+def best_start(data: StartData, rng: np.random.Generator, what: str) -> Start:
     """Run the starts for a third of their rounds, and the likeliest to its end."""
+    options = data.options
     first = max(1, options.start_iterations // 3)
     starts = []
     for number in range(options.starts):

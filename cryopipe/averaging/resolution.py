@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cryopipe.averaging.fourier_band import Band
+from cryopipe.averaging.context import AlignmentContext
 from cryopipe.averaging.search import Poses
 from cryopipe.averaging.superposition import NoiseAgreement, common_frame, noise_agreement
 from cryopipe.volume.fsc import CorrectedFSC, corrected_fsc, resolution_at
@@ -33,26 +33,14 @@ class Resolution:
         The curves.
     at_0143, at_05
         Angstrom; infinite where the half-maps agree no better than noise.
-    agree
-        Whether they agree better than noise.
     """
 
     fsc: CorrectedFSC
     at_0143: float
     at_05: float
-    agree: bool
 
 
-def measure_resolution(
-    half1: Tensor,
-    half2: Tensor,
-    mask: Tensor,
-    voxel_size: float,
-    band: Band,
-    max_shift_voxels: float,
-    finest: float,
-    seed: int,
-) -> Resolution:
+def measure_resolution(half1: Tensor, half2: Tensor, context: AlignmentContext, seed: int) -> Resolution:
     """Measure the resolution of two independent half-maps that were brought into one frame.
 
     To find that frame, one half-map was turned and shifted until it fitted best; half-maps of nothing but
@@ -64,20 +52,14 @@ def measure_resolution(
     ----------
     half1, half2
         (z, y, x) maps in one frame.
-    mask
-        (z, y, x), 0 to 1.
-    voxel_size
-        Angstrom.
-    band
-        The coefficients that the frame is judged by.
-    max_shift_voxels
-        Farthest shift that was tried to find the frame.
-    finest
-        Band limit of the data, angstrom; nothing finer is called.
+    context
+        Of their alignment: the coarse band and the shifts by which they were superposed.
     seed
         Of the random phases.
     """
-    fsc = corrected_fsc(half1, half2, voxel_size, mask, seed)
+    mask, max_shift_voxels = context.mask, context.max_shift_voxels
+    band = context.band(context.start_shells)
+    fsc = corrected_fsc(half1, half2, context.voxel_size, mask, seed)
     here = Poses(torch.eye(3, device=half1.device)[None], torch.zeros(1, 3, device=half1.device))
     _, score = common_frame(half1 * mask, half2 * mask, band, here, max_shift_voxels)
     noise = noise_agreement(half1, half2, mask, band, max_shift_voxels, seed)
@@ -86,9 +68,12 @@ def measure_resolution(
     )
     if score <= BETTER_THAN_NOISE * noise.score:
         logger.warning("the half-maps agree no better than noise: no resolution is called")
-        return Resolution(_without_noise(fsc, noise), math.inf, math.inf, False)
-    at_0143, at_05 = (resolution_at(fsc.corrected, threshold, finest) for threshold in (0.143, 0.5))
-    return Resolution(fsc, at_0143, at_05, True)
+        return Resolution(_without_noise(fsc, noise), math.inf, math.inf)
+    at_0143, at_05 = (
+        resolution_at(fsc.corrected, threshold, context.options.finest_resolution)
+        for threshold in (0.143, 0.5)
+    )
+    return Resolution(fsc, at_0143, at_05)
 
 
 def _without_noise(fsc: CorrectedFSC, noise: NoiseAgreement) -> CorrectedFSC:

@@ -15,20 +15,20 @@ import pandas as pd
 from cryopipe.export.artiax import ArtiaxWriter
 from cryopipe.export.dynamo_writer import DynamoWriter
 from cryopipe.export.options import ExportOptions, TomogramRecord
-from cryopipe.export.particle_set import ParticleSet, Poses, gather_particles, inside_tomograms
+from cryopipe.export.particle_set import ParticlePoses, ParticleSet, gather_particles, inside_tomograms
 from cryopipe.export.relion3 import Relion3Writer
 from cryopipe.export.relion5 import TiltSeriesWriter
 from cryopipe.export.verification import verify
 from cryopipe.export.warp import WarpWriter
-from cryopipe.export.writer import Setting, Writer, Written, check_tomograms, under_exported_names
+from cryopipe.export.writer import ExportContext, Writer, Written, check_tomograms, under_exported_names
 from cryopipe.files.ownership import replaced_files
 
 __all__ = [
     "WRITERS",
+    "ExportContext",
     "ExportOptions",
+    "ParticlePoses",
     "ParticleSet",
-    "Poses",
-    "Setting",
     "TomogramRecord",
     "Writer",
     "Written",
@@ -51,7 +51,7 @@ WRITERS: dict[str, Writer] = {
 SUMMARY_COLUMNS = ["format", "file", "particles", "position_error", "angle_error", "outside"]
 
 
-def export_particles(particles: ParticleSet, setting: Setting, folder: Path) -> pd.DataFrame:
+def export_particles(particles: ParticleSet, context: ExportContext, folder: Path) -> pd.DataFrame:
     """Write the particles in every format that the options ask for, and verify each file.
 
     Particles that lie outside their tomogram, as a shift found on a face of it leaves some, are in no file.
@@ -62,7 +62,7 @@ def export_particles(particles: ParticleSet, setting: Setting, folder: Path) -> 
     ----------
     particles
         All particles, noise too; see `gather_particles`.
-    setting
+    context
         Tomograms, microscope and options.
     folder
         Each format gets a folder of its name in it.
@@ -80,10 +80,10 @@ def export_particles(particles: ParticleSet, setting: Setting, folder: Path) -> 
     FileError
         If a file of the user's stands where one is to be written.
     """
-    check_tomograms(particles, setting)
-    particles, setting = under_exported_names(particles, setting)
+    check_tomograms(particles, context)
+    particles, context = under_exported_names(particles, context)
     inside = inside_tomograms(
-        particles, {name: record.shape_zyx for name, record in setting.tomograms.items()}
+        particles, {name: record.shape_zyx for name, record in context.tomograms.items()}
     )
     outside = int((~inside).sum())
     if outside:
@@ -92,10 +92,10 @@ def export_particles(particles: ParticleSet, setting: Setting, folder: Path) -> 
         )
         particles = particles.select(np.flatnonzero(inside))
     summary = []
-    for name in setting.options.formats:
+    for name in context.options.formats:
         with replaced_files(folder / name) as staging:
             rows = _write_verified(
-                WRITERS[name], particles, replace(setting, final_folder=folder / name), staging
+                WRITERS[name], particles, replace(context, final_folder=folder / name), staging
             )
         summary += [(name, *row, outside) for row in rows]
         for file, count, *_ in rows:
@@ -104,13 +104,13 @@ def export_particles(particles: ParticleSet, setting: Setting, folder: Path) -> 
 
 
 def _write_verified(
-    writer: Writer, particles: ParticleSet, setting: Setting, folder: Path
+    writer: Writer, particles: ParticleSet, context: ExportContext, folder: Path
 ) -> list[tuple[str, int, float, float]]:
     """Write one format into `folder`; return its files, at their final places, with particles and errors."""
     rows = []
-    for written in writer.write(particles, setting, folder):
+    for written in writer.write(particles, context, folder):
         meant = particles.select(written.rows)
-        file = setting.final(folder) / written.path.relative_to(folder)
-        deviation = verify(file, meant, writer.read(written.path, setting))
+        file = context.final(folder) / written.path.relative_to(folder)
+        deviation = verify(file, meant, writer.read(written.path, context))
         rows.append((str(file), len(meant), round(deviation.position, 6), round(deviation.angle, 6)))
     return rows

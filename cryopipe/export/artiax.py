@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from cryopipe import columns
-from cryopipe.export.particle_set import ParticleSet, Poses
-from cryopipe.export.writer import Setting, Written, rows_in_clusters
+from cryopipe.export.particle_set import ParticlePoses, ParticleSet
+from cryopipe.export.writer import ExportContext, Written, rows_in_clusters
 from cryopipe.files.star import read_particles, write_particles
 from cryopipe.files.tables import write_table
 from cryopipe.reembedding import artiax_table
@@ -19,9 +19,9 @@ from cryopipe.volume.geometry import rotation_from_relion_angles
 class ArtiaxWriter:
     """particles.star, tomograms/<name>.star, and tomograms.tsv with the tomograms' numbers; without noise."""
 
-    def write(self, particles: ParticleSet, setting: Setting, folder: Path) -> list[Written]:
+    def write(self, particles: ParticleSet, context: ExportContext, folder: Path) -> list[Written]:
         """Write the lists; see `Writer`."""
-        numbers = {name: setting.number_of(name) for name in setting.tomograms}
+        numbers = {name: context.number_of(name) for name in context.tomograms}
         rows = rows_in_clusters(particles)
         listed = {folder / "particles.star": rows}
         tomograms = np.array(particles.tomograms, dtype=object)[rows]
@@ -29,17 +29,19 @@ class ArtiaxWriter:
             listed[folder / "tomograms" / f"{name}.star"] = rows[tomograms == name]
         for path, mine in listed.items():
             write_particles(path, artiax_table(particles.table.iloc[mine], numbers))
-        records = setting.tomograms.values()
+        records = context.tomograms.values()
         key = pd.DataFrame({"number": list(numbers.values()), "tomogram": list(numbers)})
         key["path"] = [record.path for record in records]
         key["voxel_size"] = [record.voxel_size for record in records]
         write_table(folder / "tomograms.tsv", key)
         return [Written(path, mine) for path, mine in listed.items()]
 
-    def read(self, path: Path, setting: Setting) -> Poses:
+    def read(self, path: Path, context: ExportContext) -> ParticlePoses:
         """Read a list back."""
         table = read_particles(path)
-        names = list(setting.tomograms)
+        names = list(context.tomograms)
         tomograms = [names[int(number) - 1] for number in table[columns.TOMOGRAM]]
         rotations = rotation_from_relion_angles(table[list(columns.ANGLES)].to_numpy(dtype=np.float64))
-        return Poses(tomograms, table[list(columns.COORDINATES)].to_numpy(dtype=np.float64), rotations)
+        return ParticlePoses(
+            tomograms, table[list(columns.COORDINATES)].to_numpy(dtype=np.float64), rotations
+        )

@@ -17,8 +17,8 @@ from scipy.spatial.transform import Rotation
 
 from cryopipe import columns
 from cryopipe.errors import DataError
-from cryopipe.export.particle_set import FloatArray, ParticleSet, Poses
-from cryopipe.export.writer import Setting, Written, rows_in_clusters
+from cryopipe.export.particle_set import FloatArray, ParticlePoses, ParticleSet
+from cryopipe.export.writer import ExportContext, Written, rows_in_clusters
 from cryopipe.files.atomic import write_text
 from cryopipe.files.dynamo_table import read_dynamo_table, write_dynamo_table
 from cryopipe.files.names import absolute_name
@@ -33,29 +33,29 @@ HALF_VOXEL = 0.5
 class DynamoWriter:
     """particles.tbl and tomograms.doc; noise is left out."""
 
-    def write(self, particles: ParticleSet, setting: Setting, folder: Path) -> list[Written]:
+    def write(self, particles: ParticleSet, context: ExportContext, folder: Path) -> list[Written]:
         """Write table and tomogram list; see `Writer`."""
         rows = rows_in_clusters(particles)
         chosen = particles.select(rows)
         path = folder / "particles.tbl"
-        write_dynamo_table(path, _table(chosen, setting))
+        write_dynamo_table(path, _table(chosen, context))
         used = set(chosen.tomograms)
         lines = []
-        for name, record in setting.tomograms.items():
+        for name, record in context.tomograms.items():
             if name in used:
                 if not record.path.isprintable():
                     raise DataError("a path with control characters", file=record.path, remedy="rename it")
-                lines.append(f"{setting.number_of(name)} {absolute_name(record.path)}\n")
+                lines.append(f"{context.number_of(name)} {absolute_name(record.path)}\n")
         write_text(folder / "tomograms.doc", "".join(lines))
         return [Written(path, rows)]
 
-    def read(self, path: Path, setting: Setting) -> Poses:
+    def read(self, path: Path, context: ExportContext) -> ParticlePoses:
         """Read the table back by Dynamo's rules."""
         values = read_dynamo_table(path).reshape(-1, COLUMN_COUNT)
-        names = list(setting.tomograms)
+        names = list(context.tomograms)
         tomograms = [names[int(number) - 1] for number in values[:, TOMOGRAM]]
         positions = values[:, COORDINATES] + values[:, SHIFTS] - HALF_VOXEL
-        return Poses(tomograms, positions, rotation_from_dynamo_angles(values[:, ANGLES]))
+        return ParticlePoses(tomograms, positions, rotation_from_dynamo_angles(values[:, ANGLES]))
 
 
 def dynamo_angles(rotations: Rotation) -> FloatArray:
@@ -74,7 +74,7 @@ def rotation_from_dynamo_angles(angles: FloatArray) -> Rotation:
     return about_z * about_x * about_new_z
 
 
-def _table(particles: ParticleSet, setting: Setting) -> NDArray[np.float64]:
+def _table(particles: ParticleSet, context: ExportContext) -> NDArray[np.float64]:
     values = np.zeros((len(particles), COLUMN_COUNT))
     if not len(particles):
         return values
@@ -86,9 +86,9 @@ def _table(particles: ParticleSet, setting: Setting) -> NDArray[np.float64]:
     values[:, SCORE] = 0 if score is None else score.fillna(0).to_numpy()
     values[:, ANGLES] = dynamo_angles(particles.rotations)
     values[:, WEDGE_TYPE] = SINGLE_TILT_ABOUT_Y
-    values[:, TILT_RANGE] = [setting.tomograms[name].tilt_range for name in particles.tomograms]
-    values[:, TOMOGRAM] = [setting.number_of(name) for name in particles.tomograms]
+    values[:, TILT_RANGE] = [context.tomograms[name].tilt_range for name in particles.tomograms]
+    values[:, TOMOGRAM] = [context.number_of(name) for name in particles.tomograms]
     values[:, CLASS] = particles.clusters
     values[:, COORDINATES] = particles.positions + HALF_VOXEL
-    values[:, VOXEL_SIZE] = setting.voxel_sizes(particles.tomograms)
+    values[:, VOXEL_SIZE] = context.voxel_sizes(particles.tomograms)
     return values

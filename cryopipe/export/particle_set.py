@@ -18,7 +18,7 @@ FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Poses:
+class ParticlePoses:
     """Where particles are and how they are turned.
 
     Attributes
@@ -40,7 +40,7 @@ class Poses:
 
 
 @dataclass(frozen=True)
-class ParticleSet(Poses):
+class ParticleSet(ParticlePoses):
     """Particles with everything that is known about them.
 
     Attributes

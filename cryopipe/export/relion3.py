@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from cryopipe import columns
 from cryopipe.errors import DataError
-from cryopipe.export.particle_set import FloatArray, ParticleSet, Poses
+from cryopipe.export.particle_set import FloatArray, ParticlePoses, ParticleSet
 from cryopipe.export.relion_boxes import cut_boxes, even_box_size
-from cryopipe.export.writer import Setting, Written, rows_in_clusters
+from cryopipe.export.writer import ExportContext, Written, rows_in_clusters
 from cryopipe.files.cluster_averages import cluster_name
 from cryopipe.files.mrc import open_volume, write_volume
 from cryopipe.files.star import read_star, write_particles
@@ -55,17 +55,17 @@ ONLY_ALIGNED = (columns.ALIGNMENT_SCORE, columns.ALIGNMENT_KEPT)
 class Relion3Writer:
     """particles.star (all clusters, RELION's columns), one cluster_NN.star each and noise.star (every column)."""
 
-    def write(self, particles: ParticleSet, setting: Setting, folder: Path) -> list[Written]:
+    def write(self, particles: ParticleSet, context: ExportContext, folder: Path) -> list[Written]:
         """Write the tables and, if the options say so, boxes and wedges; see `Writer`."""
-        table, optics = relion3_tables(particles, setting)
+        table, optics = relion3_tables(particles, context)
         clustered = rows_in_clusters(particles)
-        if setting.options.subtomograms:
-            table[IMAGE], table[WEDGE] = _write_images(particles, clustered, optics, setting, folder)
-            _write_references(particles, table[OPTICS], optics, setting, folder)
+        if context.options.subtomograms:
+            table[IMAGE], table[WEDGE] = _write_images(particles, clustered, optics, context, folder)
+            _write_references(particles, table[OPTICS], optics, context, folder)
         lean = table[[name for name in LEAN_COLUMNS if name in table]].copy()
         # RELION finds tomograms from the folder it is started in, which is this one.
         paths = {
-            name: _seen_from(record.path, setting.final(folder)) for name, record in setting.tomograms.items()
+            name: _seen_from(record.path, context.final(folder)) for name, record in context.tomograms.items()
         }
         lean[columns.MICROGRAPH] = lean[columns.TOMOGRAM].map(paths).astype(str)
         written = [_write(folder / "particles.star", lean, optics, clustered)]
@@ -80,23 +80,23 @@ class Relion3Writer:
             raise DataError(f"{len(particles)} particles came in, but {count} went out", file=folder)
         return written
 
-    def read(self, path: Path, setting: Setting) -> Poses:
+    def read(self, path: Path, context: ExportContext) -> ParticlePoses:
         """Read a table back; positions are coordinates less origins by the optics groups' pixel sizes."""
         blocks = read_star(path)
         table, optics = blocks["particles"], blocks["optics"]
         pixel_sizes = optics.set_index(OPTICS)["rlnImagePixelSize"].reindex(table[OPTICS])
         table = table.assign(**{columns.VOXEL_SIZE: pixel_sizes.to_numpy(dtype=np.float64)})
         positions, rotations = poses_of_table(table)
-        return Poses(table[columns.TOMOGRAM].tolist(), positions, rotations)
+        return ParticlePoses(table[columns.TOMOGRAM].tolist(), positions, rotations)
 
 
-def relion3_tables(particles: ParticleSet, setting: Setting) -> tuple[pd.DataFrame, pd.DataFrame]:
+def relion3_tables(particles: ParticleSet, context: ExportContext) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return all particles with RELION 3.1's columns, and the optics groups.
 
     There is one optics group per voxel size, and with it per box size.
     """
-    sizes = np.round(setting.voxel_sizes(particles.tomograms), 4)
-    distinct = sorted({round(tomogram.voxel_size, 4) for tomogram in setting.tomograms.values()})
+    sizes = np.round(context.voxel_sizes(particles.tomograms), 4)
+    distinct = sorted({round(tomogram.voxel_size, 4) for tomogram in context.tomograms.values()})
     whole, origins = split_positions(particles.positions, sizes)
     angles = relion_angles(particles.rotations) if len(particles) else np.zeros((0, 3))
     table = particles.table.copy()
@@ -106,8 +106,8 @@ def relion3_tables(particles: ParticleSet, setting: Setting) -> tuple[pd.DataFra
         table[columns.ORIGINS[axis]] = origins[:, axis]
     table[OPTICS] = np.searchsorted(distinct, sizes) + 1
     table[GROUP] = _noise_groups(table[columns.TOMOGRAM])
-    microscope = setting.microscope
-    width = setting.options.box_width or setting.box_width
+    microscope = context.microscope
+    width = context.options.box_width or context.box_width
     optics = pd.DataFrame(
         {
             OPTICS: np.arange(1, len(distinct) + 1),
@@ -150,7 +150,11 @@ def _write(path: Path, table: pd.DataFrame, optics: pd.DataFrame, rows: NDArray[
 
 
 def _write_images(
-    particles: ParticleSet, rows: NDArray[np.int64], optics: pd.DataFrame, setting: Setting, folder: Path
+    particles: ParticleSet,
+    rows: NDArray[np.int64],
+    optics: pd.DataFrame,
+    context: ExportContext,
+    folder: Path,
 ) -> tuple[list[str], list[str]]:
     """Write boxes of the particles `rows` and the wedges; return their names for all particles."""
     images, wedges = ["None"] * len(particles), ["None"] * len(particles)
@@ -158,14 +162,14 @@ def _write_images(
     box_sizes = dict(zip(optics["rlnImagePixelSize"], optics["rlnImageSize"], strict=True))
     names = np.array(particles.tomograms, dtype=object)[rows]
     for tomogram in dict.fromkeys(names):
-        record = setting.tomograms[tomogram]
+        record = context.tomograms[tomogram]
         box_size = int(box_sizes[round(record.voxel_size, 4)])
         wedge = f"wedges/{_wedge_name(record.tilt_range, box_size)}"
         write_volume(
             folder / wedge, centred_wedge(box_size, record.tilt_range).numpy(), round(record.voxel_size, 4)
         )
         mine = rows[names == tomogram]
-        boxes = cut_boxes(open_volume(record.path), whole[mine], box_size, record.contrast, setting.seed)
+        boxes = cut_boxes(open_volume(record.path), whole[mine], box_size, record.contrast, context.seed)
         watched = progress(boxes, len(mine), "boxes", f"exporting subtomograms of {tomogram}")
         for number, (row, box) in enumerate(zip(mine, watched, strict=True), 1):
             images[row], wedges[row] = f"subtomograms/{tomogram}/{number:06d}.mrc", wedge
@@ -174,11 +178,11 @@ def _write_images(
 
 
 def _write_references(
-    particles: ParticleSet, groups: pd.Series, optics: pd.DataFrame, setting: Setting, folder: Path
+    particles: ParticleSet, groups: pd.Series, optics: pd.DataFrame, context: ExportContext, folder: Path
 ) -> None:
     """Write every cluster's average in the box of the optics group that most of its particles are in."""
     by_group = optics.set_index(OPTICS)
-    for cluster, average in setting.averages.items():
+    for cluster, average in context.averages.items():
         mine = groups[particles.clusters == cluster]
         if len(mine):
             group = by_group.loc[mine.mode().iloc[0]]

@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from cryopipe import columns
-from cryopipe.export.particle_set import FloatArray, ParticleSet, Poses
+from cryopipe.export.particle_set import FloatArray, ParticlePoses, ParticleSet
 from cryopipe.export.unbinned import Frames, frames_of, read_frames
-from cryopipe.export.writer import Setting, Written, rows_in_clusters
+from cryopipe.export.writer import ExportContext, Written, rows_in_clusters
 from cryopipe.files.names import absolute_name
 from cryopipe.files.star import read_star, write_particles, write_star
 from cryopipe.volume.geometry import relion_angles, rotation_from_relion_angles
@@ -48,18 +48,18 @@ class TiltSeriesWriter:
     def __init__(self, version: int) -> None:
         self.version = version
 
-    def write(self, particles: ParticleSet, setting: Setting, folder: Path) -> list[Written]:
+    def write(self, particles: ParticleSet, context: ExportContext, folder: Path) -> list[Written]:
         """Write the project's files; see `Writer`."""
         rows = rows_in_clusters(particles)
         chosen = particles.select(rows)
-        frames = frames_of(particles, setting)
-        table, optics = self._tables(chosen, frames, setting)
-        path, final = folder / "particles.star", setting.final(folder)
+        frames = frames_of(particles, context)
+        table, optics = self._tables(chosen, frames, context)
+        path, final = folder / "particles.star", context.final(folder)
         write_particles(path, table, optics)
         written = [Written(path, rows)]
-        project = setting.options.relion_tomograms
+        project = context.options.relion_tomograms
         if not project:
-            write_star(folder / "tomograms.star", {"global": _tomograms_table(frames, setting, final)})
+            write_star(folder / "tomograms.star", {"global": _tomograms_table(frames, context, final)})
         # Paths count from the project's directory: this folder, or that of the RELION project.
         write_star(
             folder / "optimisation_set.star",
@@ -74,25 +74,25 @@ class TiltSeriesWriter:
             written += _write_import_list(table, rows, folder, final if project else None)
         return written
 
-    def read(self, path: Path, setting: Setting) -> Poses:
+    def read(self, path: Path, context: ExportContext) -> ParticlePoses:
         """Read particles back by RELION's rules, with the frames of the tomograms file beside them."""
         table = read_star(path)["particles"]
         tomograms = table[columns.TOMOGRAM].tolist()
-        project = setting.options.relion_tomograms
+        project = context.options.relion_tomograms
         beside = path.parent if path.name == "particles.star" else path.parent.parent
         # Its sizes are compared with the tomograms' own: what is meant was computed with the same numbers.
         names = list(dict.fromkeys(tomograms))
-        frames = read_frames(project or beside / "tomograms.star", names, setting)
+        frames = read_frames(project or beside / "tomograms.star", names, context)
         coordinates = CENTRED if self.version == 5 else columns.COORDINATES
         unbinned = table[list(coordinates)].to_numpy(dtype=np.float64)
         if self.version == 5:
             pixel_sizes = frames.pixel_sizes[frames.rows_of(tomograms)]
             unbinned = unbinned / pixel_sizes[:, None] + frames.centres(tomograms)
         rotations = rotation_from_relion_angles(table[list(columns.ANGLES)].to_numpy(dtype=np.float64))
-        return Poses(tomograms, frames.from_unbinned(tomograms, unbinned), rotations)
+        return ParticlePoses(tomograms, frames.from_unbinned(tomograms, unbinned), rotations)
 
     def _tables(
-        self, particles: ParticleSet, frames: Frames, setting: Setting
+        self, particles: ParticleSet, frames: Frames, context: ExportContext
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
         tomograms = particles.tomograms
         coordinates = frames.to_unbinned(tomograms, particles.positions)
@@ -114,9 +114,9 @@ class TiltSeriesWriter:
             {
                 OPTICS: np.arange(1, len(distinct) + 1),
                 "rlnOpticsGroupName": [f"opticsGroup{i + 1}" for i in range(len(distinct))],
-                "rlnVoltage": float(setting.microscope.voltage),
-                "rlnSphericalAberration": float(setting.microscope.spherical_aberration),
-                "rlnAmplitudeContrast": float(setting.microscope.amplitude_contrast),
+                "rlnVoltage": float(context.microscope.voltage),
+                "rlnSphericalAberration": float(context.microscope.spherical_aberration),
+                "rlnAmplitudeContrast": float(context.microscope.amplitude_contrast),
                 "rlnTomoTiltSeriesPixelSize": np.array(distinct, dtype=np.float64),
             }
         )
@@ -132,9 +132,9 @@ def _add_vectors(table: pd.DataFrame, names: tuple[str, ...], values: FloatArray
         table[name] = values[:, axis]
 
 
-def _tomograms_table(frames: Frames, setting: Setting, folder: Path) -> pd.DataFrame:
+def _tomograms_table(frames: Frames, context: ExportContext, folder: Path) -> pd.DataFrame:
     """Return what is known of the tomograms; the tilt series' own geometry is not."""
-    microscope = setting.microscope
+    microscope = context.microscope
     distinct = sorted(set(np.round(frames.pixel_sizes, 6)))
     groups = np.searchsorted(distinct, np.round(frames.pixel_sizes, 6)) + 1
     table = pd.DataFrame({columns.TOMOGRAM: pd.Series(frames.names, dtype=str)})
@@ -142,13 +142,13 @@ def _tomograms_table(frames: Frames, setting: Setting, folder: Path) -> pd.DataF
     table["rlnSphericalAberration"] = float(microscope.spherical_aberration)
     table["rlnAmplitudeContrast"] = float(microscope.amplitude_contrast)
     table["rlnMicrographOriginalPixelSize"] = frames.pixel_sizes
-    table["rlnTomoHand"] = float(setting.options.tilt_hand)
+    table["rlnTomoHand"] = float(context.options.tilt_hand)
     table["rlnOpticsGroupName"] = [f"opticsGroup{group}" for group in groups]
     table["rlnTomoTiltSeriesPixelSize"] = frames.pixel_sizes
     table["rlnTomoTomogramBinning"] = frames.binnings
     for axis, name in enumerate(("rlnTomoSizeX", "rlnTomoSizeY", "rlnTomoSizeZ")):
         table[name] = frames.sizes[:, axis].astype(np.int64)
-    paths = [os.path.relpath(setting.tomograms[name].path, folder) for name in frames.names]
+    paths = [os.path.relpath(context.tomograms[name].path, folder) for name in frames.names]
     table["rlnTomoReconstructedTomogram"] = pd.Series(paths, dtype=str)
     return table
 

@@ -11,7 +11,7 @@ import pandas as pd
 from cryopipe.errors import DataError
 from cryopipe.export.options import TomogramRecord
 from cryopipe.export.particle_set import FloatArray, ParticleSet
-from cryopipe.export.writer import Setting
+from cryopipe.export.writer import ExportContext
 from cryopipe.files.star import read_star
 
 _NAME = "rlnTomoName"
@@ -64,7 +64,7 @@ class Frames:
         return self.sizes[self.rows_of(tomograms)] / 2
 
 
-def frames_of(particles: ParticleSet, setting: Setting) -> Frames:
+def frames_of(particles: ParticleSet, context: ExportContext) -> Frames:
     """Return the unbinned frames, from a RELION project if the options name one, else from the options.
 
     Without a project, sizes are the tomogram's times the binning, made even: RELION takes N / 2 for
@@ -75,13 +75,13 @@ def frames_of(particles: ParticleSet, setting: Setting) -> Frames:
     FileError, DataError
         As `read_frames` does for the named tomograms.star.
     """
-    names = [name for name in setting.tomograms if name in set(particles.tomograms)]
-    records = [setting.tomograms[name] for name in names]
+    names = [name for name in context.tomograms if name in set(particles.tomograms)]
+    records = [context.tomograms[name] for name in names]
     voxel_sizes = np.array([record.voxel_size for record in records], dtype=np.float64)
-    offset = 0.5 if setting.options.binned_by == "averaging" else 0.0
-    if setting.options.relion_tomograms:
-        return read_frames(setting.options.relion_tomograms, names, setting)
-    given = setting.options.tilt_series_pixel_size
+    offset = 0.5 if context.options.binned_by == "averaging" else 0.0
+    if context.options.relion_tomograms:
+        return read_frames(context.options.relion_tomograms, names, context)
+    given = context.options.tilt_series_pixel_size
     pixel_sizes = np.full(len(names), given) if given else voxel_sizes
     binnings = voxel_sizes / pixel_sizes
     shapes = np.array([record.shape_zyx[::-1] for record in records], dtype=np.float64).reshape(-1, 3)
@@ -89,7 +89,7 @@ def frames_of(particles: ParticleSet, setting: Setting) -> Frames:
     return Frames(names, pixel_sizes, binnings, sizes, offset)
 
 
-def read_frames(path: str | os.PathLike[str], names: list[str], setting: Setting) -> Frames:
+def read_frames(path: str | os.PathLike[str], names: list[str], context: ExportContext) -> Frames:
     """Read the unbinned frames of the named tomograms from a tomograms.star of RELION 4 or 5.
 
     Sizes in unbinned pixels must agree with the tomogram's own shape: positions count from the centre of the
@@ -128,9 +128,9 @@ def read_frames(path: str | os.PathLike[str], names: list[str], setting: Setting
     numbers = table.loc[names, [_PIXEL_SIZE, *_SIZES]].apply(pd.to_numeric, errors="coerce")
     values = numbers.to_numpy(dtype=np.float64).reshape(-1, 4)
     for name, pixel_size, size in zip(names, values[:, 0], values[:, 1:], strict=True):
-        _check_frame(path, setting.tomograms[name], float(pixel_size), size)
-    offset = 0.5 if setting.options.binned_by == "averaging" else 0.0
-    return Frames(names, values[:, 0], setting.voxel_sizes(names) / values[:, 0], values[:, 1:], offset)
+        _check_frame(path, context.tomograms[name], float(pixel_size), size)
+    offset = 0.5 if context.options.binned_by == "averaging" else 0.0
+    return Frames(names, values[:, 0], context.voxel_sizes(names) / values[:, 0], values[:, 1:], offset)
 
 
 def _check_frame(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cryopipe.errors import DataError
-from cryopipe.export.particle_set import Poses
+from cryopipe.export.particle_set import ParticlePoses
 
 POSITION_LIMIT = 0.1
 """Voxels of the tomogram."""
@@ -33,7 +33,7 @@ class Deviation:
     angle: float
 
 
-def verify(path: str | os.PathLike[str], meant: Poses, found: Poses) -> Deviation:
+def verify(path: str | os.PathLike[str], meant: ParticlePoses, found: ParticlePoses) -> Deviation:
     """Compare the poses read from a file with those that were to be written.
 
     Parameters
@@ -41,7 +41,7 @@ def verify(path: str | os.PathLike[str], meant: Poses, found: Poses) -> Deviatio
     path
         The file, for messages.
     meant, found
-        Poses in the same order.
+        ParticlePoses in the same order.
 
     Raises
     ------

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from cryopipe import columns
-from cryopipe.export.particle_set import ParticleSet, Poses
-from cryopipe.export.writer import Setting, Written, rows_in_clusters
+from cryopipe.export.particle_set import ParticlePoses, ParticleSet
+from cryopipe.export.writer import ExportContext, Written, rows_in_clusters
 from cryopipe.files.star import read_particles, write_star
 from cryopipe.volume.geometry import relion_angles, rotation_from_relion_angles
 
@@ -23,10 +23,10 @@ SUFFIX = ".tomostar"
 class WarpWriter:
     """particles_<voxel size>A.star, single tables in the manner of RELION 3.0; noise is left out."""
 
-    def write(self, particles: ParticleSet, setting: Setting, folder: Path) -> list[Written]:
+    def write(self, particles: ParticleSet, context: ExportContext, folder: Path) -> list[Written]:
         """Write one table per voxel size; see `Writer`."""
         rows = rows_in_clusters(particles)
-        sizes = np.round(setting.voxel_sizes(particles.tomograms), 4)
+        sizes = np.round(context.voxel_sizes(particles.tomograms), 4)
         written = []
         for size in sorted(set(sizes[rows])):
             mine = rows[sizes[rows] == size]
@@ -35,14 +35,14 @@ class WarpWriter:
             written.append(Written(path, mine))
         return written
 
-    def read(self, path: Path, setting: Setting) -> Poses:
+    def read(self, path: Path, context: ExportContext) -> ParticlePoses:
         """Read one table back by Warp's rules."""
         table = read_particles(path)
         tomograms = [name.removesuffix(SUFFIX) for name in table[columns.MICROGRAPH]]
         positions = table[list(columns.COORDINATES)].to_numpy(dtype=np.float64)
-        scale = table["rlnPixelSize"].to_numpy(dtype=np.float64) / setting.voxel_sizes(tomograms)
+        scale = table["rlnPixelSize"].to_numpy(dtype=np.float64) / context.voxel_sizes(tomograms)
         rotations = rotation_from_relion_angles(table[list(columns.ANGLES)].to_numpy(dtype=np.float64))
-        return Poses(tomograms, positions * scale[:, None], rotations)
+        return ParticlePoses(tomograms, positions * scale[:, None], rotations)
 
 
 def _table(particles: ParticleSet, voxel_size: float) -> pd.DataFrame:

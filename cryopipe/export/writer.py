@@ -16,12 +16,12 @@ from cryopipe import columns
 from cryopipe.config.general import ImagingOptions
 from cryopipe.errors import DataError
 from cryopipe.export.options import ExportOptions, TomogramRecord
-from cryopipe.export.particle_set import ParticleSet, Poses
+from cryopipe.export.particle_set import ParticlePoses, ParticleSet
 from cryopipe.files.cluster_averages import ClusterAverage
 
 
 @dataclass(frozen=True)
-class Setting:
+class ExportContext:
     """What all writers share.
 
     Attributes
@@ -87,10 +87,10 @@ class Written:
 class Writer(Protocol):
     """One format: writes files of particles and reads each of them back."""
 
-    def write(self, particles: ParticleSet, setting: Setting, folder: Path) -> list[Written]:
+    def write(self, particles: ParticleSet, context: ExportContext, folder: Path) -> list[Written]:
         """Write the particles below `folder`; return every file that holds particles."""
 
-    def read(self, path: Path, setting: Setting) -> Poses:
+    def read(self, path: Path, context: ExportContext) -> ParticlePoses:
         """Read the poses of one such file by the rules of the format."""
 
 
@@ -99,7 +99,7 @@ def rows_in_clusters(particles: ParticleSet) -> NDArray[np.int64]:
     return np.flatnonzero(particles.clusters != columns.NOISE_CLASS)
 
 
-def check_tomograms(particles: ParticleSet, setting: Setting) -> None:
+def check_tomograms(particles: ParticleSet, context: ExportContext) -> None:
     """Refuse particles of tomograms that the table does not hold.
 
     Raises
@@ -107,7 +107,7 @@ def check_tomograms(particles: ParticleSet, setting: Setting) -> None:
     DataError
         With the first such tomogram.
     """
-    unknown = sorted(set(particles.tomograms) - set(setting.tomograms))
+    unknown = sorted(set(particles.tomograms) - set(context.tomograms))
     if unknown:
         raise DataError(
             f"particles of tomogram {unknown[0]!r}, which is not in the tomogram table",
@@ -115,11 +115,11 @@ def check_tomograms(particles: ParticleSet, setting: Setting) -> None:
         )
 
 
-def under_exported_names(particles: ParticleSet, setting: Setting) -> tuple[ParticleSet, Setting]:
-    """Call all tomograms what the other programs call them, in the particles and in the setting alike."""
-    names = {name: record.exported_name or name for name, record in setting.tomograms.items()}
+def under_exported_names(particles: ParticleSet, context: ExportContext) -> tuple[ParticleSet, ExportContext]:
+    """Call all tomograms what the other programs call them, in the particles and in the context alike."""
+    names = {name: record.exported_name or name for name, record in context.tomograms.items()}
     renamed = [names[name] for name in particles.tomograms]
     table = particles.table.copy()
     table[columns.TOMOGRAM] = pd.Series(renamed, index=table.index, dtype=str)
-    records = {names[name]: replace(record, name=names[name]) for name, record in setting.tomograms.items()}
-    return replace(particles, tomograms=renamed, table=table), replace(setting, tomograms=records)
+    records = {names[name]: replace(record, name=names[name]) for name, record in context.tomograms.items()}
+    return replace(particles, tomograms=renamed, table=table), replace(context, tomograms=records)

@@ -44,8 +44,6 @@ class SimulatedTomogram:
         (z, y, x) int16; see `Scene`.
     measured_snr
         Median signal variance over mean noise variance inside the particles' bounding spheres.
-    species_snr
-        The same for each species by its name.
     species
         The true maps, in the order of the class numbers.
     protein_fraction
@@ -57,7 +55,6 @@ class SimulatedTomogram:
     truth: pd.DataFrame
     labels: NDArray[np.int16]
     measured_snr: float
-    species_snr: dict[str, float]
     species: list[Phantom]
     protein_fraction: float
 
@@ -140,7 +137,6 @@ def simulate_tomogram(
         truth=truth_table(scene, options.voxel_size, name),
         labels=scene.labels,
         measured_snr=measured,
-        species_snr=by_species,
         species=species,
         protein_fraction=scene.protein_fraction,
     )
