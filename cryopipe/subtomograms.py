@@ -32,6 +32,8 @@ _LARGEST_BATCH = 32
 """Boxes; with more, the arrays no longer fit into a processor's cache."""
 _COPIES = 4
 """Arrays as large as a batch of cut-outs that are held at a time."""
+_BATCH_BYTES = 2**29
+"""Memory that these arrays may take. It is no option: the last digit of a box depends on the number in its batch."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,6 @@ def extract_subtomograms(
     rng: np.random.Generator,
     *,
     device: torch.device | str = "cpu",
-    memory_gb: float = 1.0,
     name: str = "a tomogram",
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
     """Cut out, rescale and normalise one box per particle.
@@ -97,8 +98,6 @@ def extract_subtomograms(
         Source of the noise at borders. Every particle has noise of its own, whatever the batches are.
     device
         Where to rescale.
-    memory_gb
-        Most memory to use, gigabytes; it has no influence on the result.
     name
         The tomogram's name or file, for messages.
 
@@ -125,7 +124,7 @@ def extract_subtomograms(
     wanted = wanted[np.lexsort(centres[wanted].T[::-1])]
     half = math.ceil(options.box_size / 2 * scale + _MARGIN * max(1.0, scale)) + 1
     counter = Progress(len(wanted), "boxes", f"cutting boxes from {name}")
-    for batch in _batches(wanted, 2 * half + 1, memory_gb):
+    for batch in _batches(wanted, 2 * half + 1):
         boxes = _rescaled(
             _cut(volume, centres[batch], half, name), centres[batch], scale, options.box_size, device
         )
@@ -167,9 +166,9 @@ def _inside(
     return (places >= -0.5) & (places <= count - 0.5)
 
 
-def _batches(wanted: NDArray[np.int64], edge: int, memory_gb: float) -> Iterator[NDArray[np.int64]]:
-    """Cut the list of particles into batches whose cut-outs, `edge` voxels wide, fit into memory."""
-    size = int(np.clip(memory_gb * 2**30 / (_COPIES * 4 * edge**3), 1, _LARGEST_BATCH))
+def _batches(wanted: NDArray[np.int64], edge: int) -> Iterator[NDArray[np.int64]]:
+    """Cut the list of particles into batches whose cut-outs, `edge` voxels wide, fit into `_BATCH_BYTES`."""
+    size = int(np.clip(_BATCH_BYTES / (_COPIES * 4 * edge**3), 1, _LARGEST_BATCH))
     for start in range(0, len(wanted), size):
         yield wanted[start : start + size]
 

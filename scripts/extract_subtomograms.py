@@ -34,7 +34,6 @@ def main(job: Any) -> None:
                 tomogram.contrast,
                 np.random.default_rng(job.params.seed),
                 device=choose_device(job.config["device"]),
-                memory_gb=job.config["memory_gb"] / 2,
                 name=tomogram.name,
             ):
                 writer.append(boxes, particles[PARTICLE].iloc[indices].tolist())

@@ -37,7 +37,7 @@ tomogram = open_tomogram(Tomogram("large", sys.argv[1], None, (-60.0, 60.0), "da
 picks = pick_particles(tomogram.volume, tomogram.voxel_size, PickOptions(diameters=(200.0,)), "dark")
 options, rng = SubtomogramOptions(24, 13.33, "fill"), np.random.default_rng(1)
 boxes = extract_subtomograms(
-    tomogram.volume, picks.coordinates, tomogram.voxel_size, options, "dark", rng, memory_gb=1.0
+    tomogram.volume, picks.coordinates, tomogram.voxel_size, options, "dark", rng
 )
 print(len(picks), sum(len(indices) for indices, _ in boxes), peak_memory_bytes() / 1e6)
 """

@@ -69,7 +69,7 @@ def test_boxes(runs: Callable) -> None:
 def test_features_of_the_shipped_encoder(
     runs: Callable, bfloat16: bool, tolerance: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cryopipe.features.devices.has_fast_bfloat16", lambda device: bfloat16)
+    monkeypatch.setattr("cryopipe.features.training.devices.has_fast_bfloat16", lambda device: bfloat16)
     boxes = random_boxes()
     first, again, other = runs(lambda: create_learner("transfer", FeatureOptions(), CPU, 1).embed(boxes))
     np.testing.assert_array_equal(again, first)
@@ -82,7 +82,7 @@ def test_features_of_the_shipped_encoder(
 def test_features_that_disca_learns(
     runs: Callable, bfloat16: bool, tolerance: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cryopipe.features.devices.has_fast_bfloat16", lambda device: bfloat16)
+    monkeypatch.setattr("cryopipe.features.training.devices.has_fast_bfloat16", lambda device: bfloat16)
     boxes, _ = two_kinds(60)
 
     def learned() -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -47,7 +47,6 @@ def extract(
     options: SubtomogramOptions,
     contrast: str = "bright",
     seed: int = 0,
-    memory_gb: float = 1.0,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the indices and boxes of all batches."""
     parts = list(
@@ -58,7 +57,6 @@ def extract(
             options,
             contrast,
             np.random.default_rng(seed),
-            memory_gb=memory_gb,
         )
     )
     size = options.box_size
@@ -164,13 +162,15 @@ def test_the_border_is_filled_with_noise_like_the_rest() -> None:
     assert abs(np.corrcoef(filled.ravel(), inside[:, :, :13:-1].ravel())[0, 1]) < 0.1
 
 
-def test_noise_depends_on_the_seed_and_not_on_the_batches() -> None:
+def test_noise_depends_on_the_seed_and_not_on_the_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(6)
     volume = rng.normal(size=(30, 30, 30))
     coordinates = rng.uniform(0, 29, size=(12, 3))
     options = SubtomogramOptions(16, 13.0)
     first = extract(volume, coordinates, 10.0, options, seed=1)
-    again = extract(volume, coordinates, 10.0, options, seed=1, memory_gb=1e-9)
+    with monkeypatch.context() as context:
+        context.setattr("cryopipe.subtomograms._BATCH_BYTES", 1)
+        again = extract(volume, coordinates, 10.0, options, seed=1)
     other = extract(volume, coordinates, 10.0, options, seed=2)
     np.testing.assert_array_equal(first[0], again[0])
     np.testing.assert_allclose(first[1], again[1], atol=1e-5)
