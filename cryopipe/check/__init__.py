@@ -15,7 +15,7 @@ from cryopipe.check.finding import Finding
 from cryopipe.check.volume import check_mask, check_volume
 from cryopipe.errors import DataError, FileError, one_line
 from cryopipe.files.chimerax import quoted
-from cryopipe.files.mrc import MrcHeader, open_volume, read_header
+from cryopipe.files.mrc import MrcHeader, open_mask, open_volume, read_header
 from cryopipe.files.names import relative_name
 from cryopipe.tomograms import Tomogram
 from cryopipe.volume_names import read_volume_name
@@ -119,7 +119,10 @@ def _check_path(path: str) -> list[Finding]:
 
 def check_header(header: MrcHeader, voxel_size: float | None) -> list[Finding]:
     """Check a header's sizes against `voxel_size`, angstrom, of the tomogram table (None: left blank)."""
-    findings = []
+    findings = [Finding("warning", problem, remedy) for problem, remedy in header.remarks]
+    if header.stack:
+        remedy = "give a reconstructed volume; if it is one, correct its header, for example with mrcfile's set_volume()"
+        findings.append(Finding("bad", f"its header says that it is {header.stack}, not a volume", remedy))
     if voxel_size is None and header.voxel_size is None:
         remedy = "look it up and write it, in angstrom, into the column voxel_size of the tomogram table"
         findings.append(Finding("bad", header.voxel_size_problem, remedy))
@@ -144,7 +147,7 @@ def check_header(header: MrcHeader, voxel_size: float | None) -> list[Finding]:
 
 def _check_mask_file(path: str, shape_zyx: tuple[int, ...]) -> list[Finding]:
     try:
-        findings = check_mask(open_volume(path), shape_zyx)
+        findings = check_mask(open_mask(path), shape_zyx)
     except FileError as error:
         findings = [Finding("bad", error.problem, error.remedy or "")]
     return [replace(finding, problem=f"mask {one_line(path)}: {finding.problem}") for finding in findings]

@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from cryopipe.errors import DataError
-from cryopipe.files.mrc import open_volume, read_header
+from cryopipe.files.mrc import open_mask, open_volume, read_header
 from cryopipe.tomograms import Tomogram
 
 
@@ -50,7 +50,7 @@ def open_tomogram(tomogram: Tomogram) -> OpenTomogram:
             file=tomogram.path,
             remedy="look it up and write it, in angstrom, into the column voxel_size of the tomogram table",
         )
-    mask = None if tomogram.mask is None else open_volume(tomogram.mask)
+    mask = None if tomogram.mask is None else open_mask(tomogram.mask)
     if mask is not None and mask.shape != header.shape_zyx:
         raise DataError(
             f"mask of shape {mask.shape} (z, y, x) for a tomogram of shape {header.shape_zyx}",
