@@ -23,6 +23,7 @@ from cryopipe.config.option import Options, option
 from cryopipe.errors import DataError
 from cryopipe.files.opening import release_pages
 from cryopipe.progress import Progress
+from cryopipe.volume.padding import Region, find_padding
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +117,11 @@ def extract_subtomograms(
     seeds = rng.integers(2**63, size=len(centres))
     scale = options.voxel_size / voxel_size
     inside = [_inside(centres, options.box_size, scale, axis, n) for axis, n in enumerate(volume.shape)]
+    region = Region(volume.shape, find_padding(volume))
     whole = np.logical_and.reduce([flags.all(axis=1) for flags in inside])
+    if not region.whole:
+        for particle in np.flatnonzero(whole):
+            whole[particle] = _known(centres[particle], options.box_size, scale, region).all()
     counts = _Counts()
     if options.border == "drop":
         counts.border = int((~whole).sum())
@@ -126,13 +131,14 @@ def extract_subtomograms(
     counter = Progress(len(wanted), "boxes", f"cutting boxes from {name}")
     for batch in _batches(wanted, 2 * half + 1):
         boxes = _rescaled(
-            _cut(volume, centres[batch], half, name), centres[batch], scale, options.box_size, device
+            _cut(volume, region, centres[batch], half, name), centres[batch], scale, options.box_size, device
         )
         if contrast != "bright":
             boxes = -boxes
         for box, particle in zip(boxes, batch, strict=True):
             if not whole[particle]:
-                _fill(box, [flags[particle] for flags in inside], np.random.default_rng(seeds[particle]))
+                known = _known(centres[particle], options.box_size, scale, region)
+                _fill(box, known, np.random.default_rng(seeds[particle]))
         valid = _normalise(boxes)
         counter.advance(len(batch))
         counts.cut += int(valid.sum())
@@ -141,7 +147,7 @@ def extract_subtomograms(
         if valid.any():
             yield batch[valid], boxes[valid]
     logger.info(
-        "%s: %d boxes, %d of them filled at the border; %d dropped at the border, %d dropped as constant",
+        "%s: %d boxes, %d of them filled at the border or padding; %d dropped there, %d dropped as constant",
         name, counts.cut, counts.filled, counts.border, counts.constant,
     )  # fmt: skip
 
@@ -162,8 +168,24 @@ def _inside(
     centres: NDArray[np.float64], box_size: int, scale: float, axis: int, count: int
 ) -> NDArray[np.bool_]:
     """Say for every particle which of its box's voxels along one axis lie in the tomogram: (n, box size)."""
-    places = (np.arange(box_size) - box_size // 2) * scale + centres[:, axis, None]
+    places = _places(centres[:, axis, None], box_size, scale)
     return (places >= -0.5) & (places <= count - 0.5)
+
+
+def _places(centre: NDArray[np.float64], box_size: int, scale: float) -> NDArray[np.float64]:
+    """Return where a box's voxels lie along one axis of the tomogram."""
+    return (np.arange(box_size) - box_size // 2) * scale + centre
+
+
+def _known(centre: NDArray[np.float64], box_size: int, scale: float, region: Region) -> NDArray[np.bool_]:
+    """Say which voxels of a box about `centre` (z, y, x) lie in the tomogram and not in its padding: (z, y, x)."""
+    places = [_places(c, box_size, scale) for c in centre]
+    z, y, x = ((place >= -0.5) & (place <= n - 0.5) for place, n in zip(places, region.shape, strict=True))
+    nearest = [
+        np.clip(np.rint(place), 0, n - 1).astype(np.int64)
+        for place, n in zip(places, region.shape, strict=True)
+    ]
+    return z[:, None, None] & y[:, None] & x & region.grid(*nearest)
 
 
 def _batches(wanted: NDArray[np.int64], edge: int) -> Iterator[NDArray[np.int64]]:
@@ -173,19 +195,27 @@ def _batches(wanted: NDArray[np.int64], edge: int) -> Iterator[NDArray[np.int64]
         yield wanted[start : start + size]
 
 
-def _cut(volume: NDArray[Any], centres: NDArray[np.float64], half: int, name: str) -> NDArray[np.float32]:
-    """Cut out 2 half + 1 voxels about each centre, mirrored beyond the faces: (n, z, y, x)."""
+def _cut(
+    volume: NDArray[Any], region: Region, centres: NDArray[np.float64], half: int, name: str
+) -> NDArray[np.float32]:
+    """Cut out 2 half + 1 voxels about each centre, mirrored beyond the faces: (n, z, y, x).
+
+    Padding becomes the mean of the rest, so that its edge does not ring into the box.
+    """
     boxes = np.empty((len(centres), *(2 * half + 1,) * 3), dtype=np.float32)
     for box, centre in zip(boxes, np.rint(centres).astype(int), strict=True):
         lows, highs = np.maximum(centre - half, 0), np.minimum(centre + half + 1, volume.shape)
         part = volume[tuple(slice(a, b) for a, b in zip(lows, highs, strict=True))].astype(np.float32)
-        missing = zip(lows - (centre - half), (centre + half + 1) - highs, strict=True)
-        release_pages(volume)
-        box[:] = np.pad(part, list(missing), mode="symmetric")
-        if not np.isfinite(box).all():
+        if not np.isfinite(part).all():
             raise DataError(
                 "holds NaN or infinite values", file=name, remedy="run `cryopipe check`, then repair it"
             )
+        if not region.whole:
+            known = region.grid(*map(np.arange, lows, highs))
+            part[~known] = part[known].mean() if known.any() else 0
+        missing = zip(lows - (centre - half), (centre + half + 1) - highs, strict=True)
+        release_pages(volume)
+        box[:] = np.pad(part, list(missing), mode="symmetric")
     return boxes
 
 
@@ -236,12 +266,10 @@ def _taper(distance: Tensor, reach: float, end: float) -> Tensor:
     return 0.5 + 0.5 * torch.cos(math.pi * ((distance - reach) / (end - reach)).clamp(0, 1))
 
 
-def _fill(box: NDArray[np.float32], inside: list[NDArray[np.bool_]], rng: np.random.Generator) -> None:
-    """Replace what lies beyond the tomogram by normal noise of the mean and deviation of the rest, in place."""
-    z, y, x = inside
-    known = z[:, None, None] & y[:, None] & x
-    values = box[known]
-    box[~known] = rng.normal(values.mean(), values.std(), size=box.size - len(values))
+def _fill(box: NDArray[np.float32], known: NDArray[np.bool_], rng: np.random.Generator) -> None:
+    """Replace what is unknown by normal noise of the mean and standard deviation of the rest, in place."""
+    values = box[known] if known.any() else np.zeros(1)
+    box[~known] = rng.normal(values.mean(), values.std(), size=int((~known).sum()))
 
 
 def _normalise(boxes: NDArray[np.float32]) -> NDArray[np.bool_]:

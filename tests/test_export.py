@@ -593,6 +593,17 @@ def test_boxes_beyond_the_border_are_filled_with_noise_and_repeat(tmp_path: Path
     assert all((a == b).all() for a, b in zip(boxes, again, strict=True))
 
 
+def test_boxes_in_padding_are_filled_as_beyond_the_border() -> None:
+    volume = np.random.default_rng(5).normal(50, 4, (30, 30, 30)).astype(np.float32)
+    padded = np.pad(volume, 10)
+    (expected,) = cut_boxes(volume, np.array([[2, 15, 15]]), 16, "dark", 1)
+    (box,) = cut_boxes(padded, np.array([[12, 25, 25]]), 16, "dark", 1)
+    np.testing.assert_allclose(box[:, :, 7:].std(), expected[:, :, 7:].std(), rtol=0.1)
+    assert np.corrcoef(box[:, :, 7:].ravel(), expected[:, :, 7:].ravel())[0, 1] > 0.9999
+    assert 0.8 < box[:, :, :6].std() < 1.2
+    assert abs(box[:, :, :6].mean()) < 0.1
+
+
 def test_constant_volume_gives_finite_boxes() -> None:
     box = next(cut_boxes(np.ones((20, 20, 20)), np.array([[10, 10, 10]]), 8, "dark", 1))
     assert np.isfinite(box).all()

@@ -162,6 +162,28 @@ def test_the_border_is_filled_with_noise_like_the_rest() -> None:
     assert abs(np.corrcoef(filled.ravel(), inside[:, :, :13:-1].ravel())[0, 1]) < 0.1
 
 
+@pytest.mark.parametrize("voxel_size", [10.0, 13.3])
+def test_padding_is_filled_like_what_lies_beyond_the_border(voxel_size: float) -> None:
+    """The same particle at the border of a volume and of a volume that is padded to a larger one."""
+    volume = np.random.default_rng(5).normal(50, 4, size=(40, 40, 40)).astype(np.float32)
+    padded = np.zeros((40, 50, 64), np.float32)
+    padded[:, :40, :40] = volume
+    options = SubtomogramOptions(16, voxel_size)
+    centre = [[36, 20, 20]]
+    ((_, (expected,)), (_, (box,))) = (extract(v, centre, 10.0, options) for v in (volume, padded))
+    # the last voxel before padding is not trusted, nor are those that it is interpolated to
+    clear = 16 // 2 + int(10 * 2 / voxel_size)
+    known = np.s_[:, :, : clear - 2]
+    assert np.corrcoef(box[known].ravel(), expected[known].ravel())[0, 1] > 0.98
+    filled = box[:, :, clear + 2 :]
+    assert abs(filled.mean() - box[known].mean()) < 0.15
+    assert 0.85 < filled.std() / box[known].std() < 1.2
+    dropped, _ = extract(padded, [*centre, [20, 20, 20]], 10.0, SubtomogramOptions(16, voxel_size, "drop"))
+    assert dropped.tolist() == [1]
+    indices, _ = extract(padded, [[60, 45, 20]], 10.0, options)  # all padding
+    assert len(indices) == 0
+
+
 def test_noise_depends_on_the_seed_and_not_on_the_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(6)
     volume = rng.normal(size=(30, 30, 30))
@@ -195,15 +217,15 @@ def test_a_box_larger_than_the_tomogram_is_filled() -> None:
 
 def test_numbers_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     volume = np.random.default_rng(9).normal(size=(40, 40, 40))
-    volume[:, :, 20:] = 3.0
-    coordinates = [[10, 20, 20], [35, 20, 20], [1, 20, 20]]
+    volume[1:-1, 1:-1, 20:-1] = 3.0  # erased, and no padding
+    coordinates = [[10, 20, 20], [29, 20, 20], [1, 20, 20]]
     with caplog.at_level(logging.INFO, logger="cryopipe.subtomograms"):
         extract(volume, coordinates, 10.0, SubtomogramOptions(8, 10.0))
         extract(volume, coordinates, 10.0, SubtomogramOptions(8, 10.0, "drop"))
     lines = [record.getMessage() for record in caplog.records]
     assert lines == [
-        "a tomogram: 2 boxes, 1 of them filled at the border; 0 dropped at the border, 1 dropped as constant",
-        "a tomogram: 1 boxes, 0 of them filled at the border; 1 dropped at the border, 1 dropped as constant",
+        "a tomogram: 2 boxes, 1 of them filled at the border or padding; 0 dropped there, 1 dropped as constant",
+        "a tomogram: 1 boxes, 0 of them filled at the border or padding; 1 dropped there, 1 dropped as constant",
     ]
 
 

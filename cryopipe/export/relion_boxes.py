@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from cryopipe.volume.padding import Region, find_padding
+
 SAMPLE = 200
 """Boxes that a tomogram's grey scale is measured on."""
 
@@ -28,7 +30,7 @@ def cut_boxes(
 
     All boxes of a tomogram are divided by one number, the median of their backgrounds' standard
     deviations, so that they stay on one scale; the background is what lies outside the inscribed sphere.
-    Voxels beyond the tomogram are filled with noise of the box's own background.
+    Voxels beyond the tomogram, or in its padding, are filled with noise of the box's own background.
 
     Parameters
     ----------
@@ -49,12 +51,15 @@ def cut_boxes(
     """
     background = _outside_sphere(box_size)
     sign = -1.0 if contrast == "dark" else 1.0
+    region = Region(volume.shape, find_padding(volume))
     every = max(1, len(centres) // SAMPLE)
-    spreads = [_statistics(*_cut(volume, centre, box_size), background)[1] for centre in centres[::every]]
+    spreads = [
+        _statistics(*_cut(volume, region, centre, box_size), background)[1] for centre in centres[::every]
+    ]
     positive = [spread for spread in spreads if spread > 0]
     scale = float(np.median(positive)) if positive else 1.0
     for number, centre in enumerate(centres):
-        box, known = _cut(volume, centre, box_size)
+        box, known = _cut(volume, region, centre, box_size)
         mean, spread = _statistics(box, known, background)
         rng = np.random.default_rng([seed, number])
         filled = np.where(known, box, mean + (spread or scale) * rng.standard_normal(box.shape))
@@ -68,9 +73,9 @@ def _outside_sphere(box_size: int) -> NDArray[np.bool_]:
 
 
 def _cut(
-    volume: NDArray[np.generic], centre: NDArray[np.int64], box_size: int
+    volume: NDArray[np.generic], region: Region, centre: NDArray[np.int64], box_size: int
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return the box, 0 beyond the tomogram, and where it is known."""
+    """Return the box, 0 beyond the tomogram, and where it is known: in the tomogram, and not in its padding."""
     low = centre[::-1] - box_size // 2
     shape = np.array(volume.shape)
     begin = np.clip(low, 0, shape)
@@ -80,7 +85,7 @@ def _cut(
     if (end > begin).all():
         target = tuple(slice(b - o, e - o) for b, e, o in zip(begin, end, low, strict=True))
         box[target] = volume[tuple(slice(b, e) for b, e in zip(begin, end, strict=True))]
-        known[target] = True
+        known[target] = region.grid(*map(np.arange, begin, end))
     return box, known
 
 
