@@ -82,12 +82,43 @@ def test_volumes_without_an_image(volume: np.ndarray, problem: str) -> None:
 @pytest.mark.parametrize("slab_voxels", [1, 10**7])
 def test_constant_slabs_are_located_on_every_axis(axis: int, slab_voxels: int) -> None:
     volume = noise()
-    np.moveaxis(volume, axis, 0)[5:9] = 10
+    inside = np.moveaxis(volume, axis, 0)
+    inside[5:9] = 10
     size, name = SHAPE[axis], "zyx"[axis]
     expected = f"4 of {size} planes along {name} hold one value each, between {name} = 5 and 8 (from 0)"
-    assert problems(volume, slab_voxels=slab_voxels) == [("warning", expected)]
-    np.moveaxis(volume, axis, 0)[: size // 2 + 2] = 10
-    assert problems(volume)[0][0] == "bad"
+    padded = ("note", f"{400 / size:.1f} % of the voxels are padding (10), which is left out")
+    assert problems(volume, slab_voxels=slab_voxels) == [padded, ("warning", expected)]
+    inside[1 : size // 2 + 4] = 10
+    assert problems(volume)[1][0] == "bad"
+
+
+@pytest.mark.parametrize("slab_voxels", [1, 10**7])
+def test_padding_is_stated_and_left_out_of_what_is_judged(slab_voxels: int) -> None:
+    """Beside zeros, a faint image would have variation enough and a claim about contrast would be wrong."""
+    volume = 100 + particles(-1)
+    volume[:12] = 0
+    assert problems(volume, "dark", slab_voxels=slab_voxels) == [
+        ("note", "30.0 % of the voxels are padding (0), which is left out")
+    ]
+    volume[:25] = 0
+    assert [status for status, _ in problems(volume, "dark", slab_voxels=slab_voxels)] == ["warning"]
+    faint = noise() + 1e6
+    faint[-6:] = 0
+    ((status, problem),) = problems(faint, slab_voxels=slab_voxels)
+    assert status == "bad"
+    assert problem.startswith("hardly any variation: standard deviation 2.99")
+    two = np.zeros(SHAPE, np.float32)
+    two[12:] = 7
+    assert problems(two) == [("bad", "nothing but padding")]
+
+
+def test_a_tomogram_with_padding_is_ok(tmp_path: Path) -> None:
+    volume = noise(2)
+    volume[-4:] = 0
+    write_volume(tmp_path / "a.mrc", volume, 10.0)
+    check = check_tomogram(tomogram(tmp_path / "a.mrc"))
+    assert check.status == "ok"
+    assert checks_table([check])["status"].tolist() == ["note"]
 
 
 @pytest.mark.parametrize(("sign", "right", "wrong"), [(-1, "dark", "bright"), (1, "bright", "dark")])

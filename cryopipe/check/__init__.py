@@ -58,9 +58,9 @@ class TomogramCheck:
 
     @property
     def status(self) -> str:
-        """The worst of the findings: "ok", "warning" or "bad"."""
+        """The worst of the findings: "ok" (also with notes), "warning" or "bad"."""
         found = {finding.status for finding in self.findings}
-        return "bad" if "bad" in found else "warning" if found else "ok"
+        return "bad" if "bad" in found else "warning" if "warning" in found else "ok"
 
     @property
     def bad(self) -> str:

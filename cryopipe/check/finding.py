@@ -12,7 +12,8 @@ class Finding:
     Attributes
     ----------
     status
-        "bad" if the tomogram cannot be used as it is, "warning" if it can, but somebody should look.
+        "bad" if the tomogram cannot be used as it is, "warning" if it can, but somebody should look, "note" if
+        nothing needs to be done.
     problem
         What was found, with its value.
     remedy

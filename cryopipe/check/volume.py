@@ -10,6 +10,7 @@ from scipy import ndimage
 from cryopipe.check.finding import Finding
 from cryopipe.files.opening import release_pages
 from cryopipe.progress import Progress
+from cryopipe.volume.padding import Padding, Region, find_padding
 
 SLAB_VOXELS = 16 * 2**20
 """Voxels that are looked at together; they take about 12 bytes each."""
@@ -17,6 +18,8 @@ BINNED_VOXEL_SIZE = 20.0
 """Angstrom; the contrast is judged on voxels of this size, where noise has averaged out and particles have not."""
 BINNED_VOXELS = 16 * 2**20
 """Most voxels to judge the contrast on."""
+MOST_PADDING = 0.5
+"""Fraction of the voxels; with more padding somebody should look."""
 INVERTED_SKEWNESS = 0.4
 """Sum of two skewnesses above which the contrast is called inverted; real tomograms of either contrast have
 0.48 to 0.92 in the right direction, and noise has 0."""
@@ -29,7 +32,9 @@ def check_volume(
     name: str = "tomogram",
     slab_voxels: int = SLAB_VOXELS,
 ) -> list[Finding]:
-    """Check the voxels of a tomogram in one pass.
+    """Check the voxels of a tomogram in one pass, after a look at its faces for padding.
+
+    Padding is stated, and left out of everything else that is judged.
 
     Parameters
     ----------
@@ -44,7 +49,8 @@ def check_volume(
     slab_voxels
         Voxels to hold in memory at once.
     """
-    scan = _Scan(volume.shape, _binning(volume.shape, voxel_size))
+    padding = find_padding(volume)
+    scan = _Scan(Region(volume.shape, padding), _binning(volume.shape, voxel_size))
     thickness = scan.factor * max(1, slab_voxels // (volume[0].size * scan.factor))
     progress = Progress(volume.shape[0], "sections", f"checking {name}")
     for start in range(0, volume.shape[0], thickness):
@@ -58,8 +64,9 @@ def check_volume(
         return [Finding("bad", problem, "reconstruct it again, or replace them by the mean")]
     findings = _variation(scan, volume.dtype)
     if not findings:
+        findings += _padded(padding)
         findings += _constant_slabs(scan)
-        findings += _contrast(scan.binned, contrast)
+        findings += _contrast(scan.binned, scan.known, contrast)
     return findings
 
 
@@ -86,9 +93,12 @@ def _binning(shape_zyx: tuple[int, ...], voxel_size: float | None) -> int:
 class _Scan:
     """What one pass over a volume gathers."""
 
-    def __init__(self, shape_zyx: tuple[int, ...], factor: int) -> None:
+    def __init__(self, region: Region, factor: int) -> None:
+        shape_zyx = region.shape
+        self.region = region
         self.factor = factor
         self.binned = np.zeros([size // factor for size in shape_zyx], np.float32)
+        self.known = np.ones(self.binned.shape, bool)
         self.lowest = [np.full(size, np.inf) for size in shape_zyx]
         self.highest = [np.full(size, -np.inf) for size in shape_zyx]
         self.levels: set[float] = set()
@@ -108,12 +118,27 @@ class _Scan:
         if self.broken:
             return
         self._add_extremes(values, start)
-        if len(self.levels) <= 16:
-            self.levels.update(np.unique(values[:: max(1, len(values) // 4)]).tolist())
-        mean = float(values.mean(dtype=np.float64))
-        spread = float(np.square(values - mean, dtype=np.float64).sum())
-        self.moments += (values.size, values.size * mean, spread + values.size * mean**2)
         self._add_binned(values, start)
+        some, data = values[:: max(1, len(values) // 4)], values
+        if not self.region.whole:
+            known = self._known(values.shape, start)
+            some, data = some[known[:: max(1, len(values) // 4)]], values[known]
+        if len(self.levels) <= 16:
+            self.levels.update(np.unique(some).tolist())
+        if data.size:
+            mean = float(data.mean(dtype=np.float64))
+            squares = float(np.square(data - mean, dtype=np.float64).sum())
+            self.moments += (data.size, data.size * mean, squares + data.size * mean**2)
+
+    def _known(self, shape: tuple[int, ...], start: int) -> np.ndarray:
+        """Return which voxels of a slab are not padded, and take over which binned ones are not."""
+        z, y, x = (np.arange(size) for size in shape)
+        known = self.region.grid(z + start, y, x)
+        f = self.factor
+        blocks = known[tuple(slice(size // f * f) for size in known.shape)]
+        blocks = blocks.reshape([part for size in known.shape for part in (size // f, f)])
+        self.known[start // f : start // f + len(blocks)] = blocks.all(axis=(1, 3, 5))
+        return known
 
     def _add_extremes(self, values: np.ndarray, start: int) -> None:
         part = slice(start, start + len(values))
@@ -142,6 +167,8 @@ def _variation(scan: _Scan, dtype: np.dtype) -> list[Finding]:
     low, high = float(scan.lowest[0].min()), float(scan.highest[0].max())
     if low == high:
         return [Finding("bad", f"all voxels hold the same value, {low:g}", "reconstruct or copy it again")]
+    if scan.moments[0] == 0:
+        return [Finding("bad", "nothing but padding", "reconstruct or copy it again")]
     if len(scan.levels) <= 4:
         levels = ", ".join(f"{level:g}" for level in sorted(scan.levels))
         problem = f"its voxels hold {len(scan.levels)} different values only ({levels}): a mask or labels?"
@@ -157,31 +184,47 @@ def _variation(scan: _Scan, dtype: np.dtype) -> list[Finding]:
     return []
 
 
+def _padded(padding: Padding | None) -> list[Finding]:
+    if padding is None:
+        return []
+    values = ", ".join(f"{value:g}" for value in padding.values)
+    problem = f"{100 * padding.fraction:.1f} % of the voxels are padding ({values}), which is left out"
+    if padding.fraction > MOST_PADDING:
+        return [Finding("warning", problem, "look at a slice; if that is wrong, reconstruct it again")]
+    return [Finding("note", problem, "nothing needs to be done; without it, the file is smaller")]
+
+
 def _constant_slabs(scan: _Scan) -> list[Finding]:
+    """Find planes of one value between others; those at the ends are padding."""
     findings = []
     for axis, low, high in zip("zyx", scan.lowest, scan.highest, strict=True):
-        constant = np.flatnonzero(low == high)
+        varied = np.flatnonzero(low != high)
+        inner = np.arange(varied[0], varied[-1])
+        constant = inner[low[inner] == high[inner]]
         if constant.size == 0:
             continue
         share = constant.size / low.size
         where = f"{constant.size} of {low.size} planes along {axis} hold one value each"
         problem = f"{where}, between {axis} = {constant[0]} and {constant[-1]} (from 0)"
-        remedy = "cut them off, or give a mask that leaves them out"
+        remedy = "look at a slice; if they hold no image, reconstruct it again"
         findings.append(Finding("bad" if share > 0.5 else "warning", problem, remedy))
     return findings
 
 
-def _contrast(binned: np.ndarray, contrast: str) -> list[Finding]:
+def _contrast(binned: np.ndarray, known: np.ndarray, contrast: str) -> list[Finding]:
     """Compare the side of the heavier tail with the contrast that is claimed.
 
     Matter is denser than ice and fills less of the volume, so grey values are skewed towards it. The binned
     density and its band-pass at particle size must agree, for slow gradients skew the first and rims around
     strong objects the second.
     """
-    if min(binned.shape) < 8:
+    if min(binned.shape) < 8 or not known.any():
         return []
+    if not known.all():
+        binned = np.where(known, binned, np.median(binned[known]))
     band = ndimage.gaussian_filter(binned, 1.5) - ndimage.gaussian_filter(binned, 6)
-    skewness = np.array([_robust_skewness(binned), _robust_skewness(band[2:-2, 2:-2, 2:-2])])
+    inner = (slice(2, -2),) * 3
+    skewness = np.array([_robust_skewness(binned[known]), _robust_skewness(band[inner][known[inner]])])
     sign = 1 if contrast == "dark" else -1  # of the wrong direction
     if (sign * skewness > 0.1).all() and sign * skewness.sum() > INVERTED_SKEWNESS:
         other = {"dark": "bright", "bright": "dark"}[contrast]
@@ -193,6 +236,8 @@ def _contrast(binned: np.ndarray, contrast: str) -> list[Finding]:
 
 def _robust_skewness(values: np.ndarray) -> float:
     """Return the third standardised moment of values clipped at 6 robust standard deviations."""
+    if not values.size:
+        return 0.0
     median = np.median(values)
     deviation = 1.4826 * float(np.median(np.abs(values - median)))
     if deviation == 0:

@@ -23,6 +23,8 @@ _SHORTEST = 8
 """Voxels; a patch that is shorter along both axes of a face is no padding, ..."""
 _LEAST = 1 / 8
 """... nor is one that is shorter than this fraction of the face: saturated beads and noise are small."""
+_LEVEL = 0.2
+"""Least fraction of a patch's voxels whose eight neighbours all have the same value."""
 _SMALLEST_STEP = 0.15
 """Robust standard deviations of the data; where a patch ends by less in most places, it is no padding but a smooth
 part of the tomogram, stored in whole numbers."""
@@ -203,8 +205,8 @@ def _faces(volume: NDArray[Any]) -> list[tuple[NDArray[Any], NDArray[Any]]]:
 def _patches(face: NDArray[Any]) -> NDArray[np.bool_]:
     """Return the voxels of a face that belong to patches of one value that are long enough for padding.
 
-    A patch has somewhere a voxel whose eight neighbours all have its value, which rules out the chance equals of
-    noise in whole numbers.
+    Many voxels of a patch have eight neighbours of the same value, which rules out the chance equals of noise in
+    whole numbers.
     """
     result = np.zeros(face.shape, dtype=bool)
     if min(face.shape) < 3:
@@ -214,14 +216,17 @@ def _patches(face: NDArray[Any]) -> NDArray[np.bool_]:
     for row, column in np.ndindex(3, 3):
         level &= face[row : row + centre.shape[0], column : column + centre.shape[1]] == centre
     for value in np.unique(centre[level]):
-        labels, _ = ndimage.label(face == value, np.ones((3, 3)))
-        sure = set(np.unique(labels[1:-1, 1:-1][level & (centre == value)]).tolist())
-        for number, spans in enumerate(ndimage.find_objects(labels), 1):
-            if number in sure and any(
-                span.stop - span.start >= max(_SHORTEST, _LEAST * size)
+        labels, count = ndimage.label(face == value, np.ones((3, 3)))
+        areas = np.bincount(labels.ravel(), minlength=count + 1)
+        within = np.bincount(labels[1:-1, 1:-1][level & (centre == value)], minlength=count + 1)
+        for number in np.flatnonzero((areas >= 3 * _SHORTEST) & (within > 0) & (within >= _LEVEL * areas)):
+            patch = labels == number
+            spans = (np.flatnonzero(patch.any(axis=1 - axis)) for axis in range(2))
+            if any(
+                span[-1] - span[0] + 1 >= max(_SHORTEST, _LEAST * size)
                 for span, size in zip(spans, face.shape, strict=True)
             ):
-                result[spans] |= labels[spans] == number
+                result |= patch
     return result
 
 
