@@ -88,7 +88,7 @@ def test_scores_without_particles_are_not_numbers_but_no_crash() -> None:
 labels = st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 5)), min_size=1, max_size=80)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(labels, st.permutations(range(1, 7)))
 def test_names_of_clusters_do_not_matter(pairs: list[tuple[str, int]], order: list[int]) -> None:
     classes, clusters = np.array([a for a, _ in pairs]), np.array([b for _, b in pairs]) + 1
@@ -161,7 +161,7 @@ def poses(seed: int, count: int) -> tuple[Rotation, np.ndarray]:
     return random_rotations(count, rng), rng.uniform(0, 1000, (count, 3))
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 1000), st.sampled_from(["C1", "C7", "D2", "T"]))
 def test_a_common_turn_shift_and_symmetry_are_no_error(seed: int, symmetry: str) -> None:
     truth, true_centres = poses(seed, 30)

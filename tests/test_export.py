@@ -507,7 +507,7 @@ def test_no_particles_at_all(name: str, scene: Scene, tmp_path: Path) -> None:
     assert summary["particles"].sum() == 0
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.floats(-180, 180), min_size=3, max_size=3),
     st.lists(st.floats(5, 3000), min_size=3, max_size=3),

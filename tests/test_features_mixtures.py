@@ -110,7 +110,7 @@ def test_matching_numbers_new_and_lost_clusters_without_gaps() -> None:
     np.testing.assert_array_equal(fewer, [1, 1, 0, 0, 0, 0])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40))
 def test_matching_only_renames_and_never_agrees_less(pairs: list[tuple[int, int]]) -> None:
     new = np.unique([pair[0] for pair in pairs], return_inverse=True)[1]

@@ -35,7 +35,7 @@ def test_rescaling_draws_the_same_map_at_the_same_centre(box_size: int, target: 
     assert float((result - exact).norm() / exact.norm()) < 2e-3
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(3, 9).map(lambda n: 2 * n), st.integers(0, 1000))
 def test_rescaling_down_keeps_exactly_the_coefficients_below_the_new_nyquist(half: int, seed: int) -> None:
     source = noise(2 * half, 2 * half, 2 * half, seed=seed)
@@ -48,7 +48,7 @@ def test_rescaling_down_keeps_exactly_the_coefficients_below_the_new_nyquist(hal
     torch.testing.assert_close(small[inner, inner, inner], expected[inner, inner, inner], atol=1e-9, rtol=0)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(4, 16).map(lambda n: 2 * n), st.floats(0.3, 3.0), st.integers(0, 1000))
 def test_rescaling_keeps_the_mean_of_band_limited_maps_and_constants(n: int, ratio: float, seed: int) -> None:
     constant = fourier_rescale(torch.full((n, n, n), 3.25, dtype=torch.float64), 4.0, 4.0 * ratio)

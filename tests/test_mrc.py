@@ -224,7 +224,7 @@ SHAPES = npst.array_shapes(min_dims=3, max_dims=3, max_side=5)
 FINITE = {"allow_nan": False, "allow_infinity": False}
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(
     volume=npst.arrays(np.float32, SHAPES, elements=st.floats(-(2.0**60), 2.0**60, width=32, **FINITE))
     | npst.arrays(np.int8, SHAPES)

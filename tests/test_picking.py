@@ -130,7 +130,7 @@ def test_picks_agree_with_the_filter_at_full_resolution(diameter: float, step: i
     np.testing.assert_allclose(picks.scores[inside], between[inside], rtol=0.08)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(chunk_voxels=st.integers(40_000, 400_000), masked=st.booleans())
 def test_chunks_do_not_change_a_single_bit(
     planted: NDArray[np.float32], chunk_voxels: int, masked: bool

@@ -23,7 +23,7 @@ VOXEL_SIZE, RESOLUTION = 12.0, 30.0
 ODD_TURN = Rotation.from_rotvec([0.4, -1.1, 0.8]).as_matrix()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 100_000))
 def test_every_seed_makes_a_body_of_the_stated_mass(seed: int) -> None:
     spec = draw_spec(seed)

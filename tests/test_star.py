@@ -19,7 +19,7 @@ from cryopipe.files import star
 from cryopipe.files.star import read_particles, read_star, write_particles, write_star
 from cryopipe.files.star_loop import read_plain_loop
 
-quick = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)
+quick = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
 
 
 def particles() -> pd.DataFrame:

@@ -65,7 +65,7 @@ def extract(
     return np.concatenate(indices), np.concatenate(boxes)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     voxel_size=st.floats(6.0, 16.0),
     target=st.floats(8.0, 18.0),
