@@ -6,8 +6,7 @@ import numpy as np
 
 from cryopipe import columns
 from cryopipe.averaging import AveragingOptions, align_cluster, fsc_blocks, particle_table
-from cryopipe.averaging.spectra import ChosenBoxes
-from cryopipe.features.centring import CentredBoxes
+from cryopipe.boxes import ChosenBoxes, ShiftedBoxes
 from cryopipe.files.box_stacks import BoxStack
 from cryopipe.files.mrc import write_volume
 from cryopipe.files.star import read_particles, write_particles, write_star
@@ -29,9 +28,10 @@ def main(job: Any) -> None:
     origins = particles[list(columns.ORIGINS)].to_numpy() if columns.ORIGINS[0] in particles else 0.0
     shifts = np.zeros((len(stack), 3), np.int64)
     shifts[rows] = np.rint(-origins / stack.voxel_size)
+    boxes = ChosenBoxes(ShiftedBoxes(stack, shifts), rows)
     result = align_cluster(
-        ChosenBoxes(CentredBoxes(stack, shifts), rows),
-        stack.tilt_ranges[rows],
+        boxes,
+        boxes.tilt_ranges,
         stack.voxel_size,
         options,
         job.params.seed,

@@ -30,8 +30,9 @@ from cryopipe.averaging.search import (
     refine_poses,
     shift_grid,
 )
-from cryopipe.averaging.spectra import ChosenBoxes, Spectra
+from cryopipe.averaging.spectra import Spectra
 from cryopipe.averaging.superposition import centre_of_density, common_frame, transform_poses, turned
+from cryopipe.boxes import ChosenBoxes
 from cryopipe.volume.fsc import fourier_shell_correlation
 from cryopipe.volume.geometry import (
     angular_distance,

@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from numpy.typing import NDArray
 
+from cryopipe.boxes import Boxes, ShiftedBoxes
 from cryopipe.features import FeatureOptions, Learner, learn_features
 from cryopipe.features import centring as centring_module
-from cryopipe.features.centring import CentredBoxes, _common_profile, find_centres
-from cryopipe.features.training.box_source import Boxes
+from cryopipe.features.centring import _common_profile, find_centres
 
 CPU = torch.device("cpu")
 
@@ -66,7 +67,7 @@ def test_particles_score_higher_than_noise() -> None:
 def test_centred_boxes_move_the_particle_to_the_centre() -> None:
     shift = np.array([[2, -1, 3]])
     box = shell(24, 12 + shift[0])[None].astype(np.float32)
-    centred = CentredBoxes(box, shift)
+    centred = ShiftedBoxes(box, shift)
     inner = slice(4, 20)
     expected = shell(24, np.full(3, 12.0))
     np.testing.assert_allclose(centred[:1][0][inner, inner, inner], expected[inner, inner, inner], atol=1e-6)
@@ -74,7 +75,7 @@ def test_centred_boxes_move_the_particle_to_the_centre() -> None:
 
 def test_what_comes_in_is_noise_and_stays_the_same() -> None:
     boxes = np.full((2, 16, 16, 16), 9.0, np.float32)
-    centred = CentredBoxes(boxes, np.array([[0, 0, 0], [0, 0, 2]]))
+    centred = ShiftedBoxes(boxes, np.array([[0, 0, 0], [0, 0, 2]]))
     np.testing.assert_array_equal(centred[[0]], boxes[:1])
     moved = centred[np.array([1])][0]
     assert (moved[:-2] == 9).all()
@@ -109,7 +110,9 @@ def test_each_kind_is_centred_on_its_own_profile() -> None:
 class Sums(Learner):
     """Stands for a learner: its features are sums over parts of a box."""
 
-    def fit(self, boxes: Boxes, checkpoint: Path | None = None) -> pd.DataFrame:
+    def fit(
+        self, boxes: Boxes, labels: NDArray[np.int64] | None = None, checkpoint: Path | None = None
+    ) -> pd.DataFrame:
         return pd.DataFrame({"iteration": [0]})
 
     def embed(self, boxes: Boxes) -> np.ndarray:
@@ -129,7 +132,7 @@ def test_features_are_those_of_the_centred_boxes(centre: bool) -> None:
     options = FeatureOptions(centre=centre)
     learner = Sums(options, CPU, 1)
     learned = learn_features(learner, boxes, options)
-    centred = CentredBoxes(boxes, learned.centring.shifts_voxels)
+    centred = ShiftedBoxes(boxes, learned.centring.shifts_voxels)
     np.testing.assert_array_equal(learned.features, learner.embed(centred))
     assert (np.abs(learned.centring.shifts_voxels).max() > 0) == centre
     assert len(learned.history) == 1

@@ -156,9 +156,9 @@ def test_interrupted_run_ends_as_the_unbroken_one(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(disca_module, "write_checkpoint", write_and_die)
     checkpoint = tmp_path / "checkpoint.safetensors"
     with pytest.raises(Killed):
-        learner().fit(boxes, checkpoint)
+        learner().fit(boxes, checkpoint=checkpoint)
     resumed = learner()
-    resumed_history = resumed.fit(boxes, checkpoint)
+    resumed_history = resumed.fit(boxes, checkpoint=checkpoint)
     assert len(written) == len(history)
     pd.testing.assert_frame_equal(without_clock(resumed_history), without_clock(history))
     np.testing.assert_array_equal(resumed.embed(boxes), unbroken.embed(boxes))
@@ -171,7 +171,7 @@ from pathlib import Path
 from test_disca import learner, two_kinds
 torch.set_num_threads(1)
 disca = learner()
-disca.fit(two_kinds(24)[0], Path(sys.argv[1]))
+disca.fit(two_kinds(24)[0], checkpoint=Path(sys.argv[1]))
 np.save(sys.argv[2], disca.embed(two_kinds(24)[0]))
 """
 
@@ -196,7 +196,7 @@ def test_killed_process_is_taken_up(tmp_path: Path) -> None:
 def test_labels_of_the_kept_iteration_follow_from_its_mixture(tmp_path: Path) -> None:
     boxes, _ = two_kinds(40)
     disca = learner()
-    disca.fit(boxes, tmp_path / "checkpoint.safetensors")
+    disca.fit(boxes, checkpoint=tmp_path / "checkpoint.safetensors")
     tensors = load_weights(tmp_path / "checkpoint.safetensors")[0]
     assert {"labels", "head.weight", "best.mean", "optimiser.rates"} < set(tensors)
     assert any(name.startswith("optimiser.0.") for name in tensors)
@@ -210,12 +210,12 @@ def test_checkpoint_of_another_training_is_not_taken_up(
 ) -> None:
     boxes, _ = two_kinds(24)
     checkpoint = tmp_path / "checkpoint.safetensors"
-    learner(seed=1).fit(boxes, checkpoint)
-    history = learner(seed=2).fit(boxes, checkpoint)
+    learner(seed=1).fit(boxes, checkpoint=checkpoint)
+    history = learner(seed=2).fit(boxes, checkpoint=checkpoint)
     assert "is the checkpoint of another training: training starts anew" in caplog.text
     assert len(history) == TINY.disca.iterations + 1
     (tmp_path / "bad.safetensors").write_text("torn")
-    learner().fit(boxes, tmp_path / "bad.safetensors")
+    learner().fit(boxes, checkpoint=tmp_path / "bad.safetensors")
     assert "is not a safetensors file" in caplog.text
 
 
@@ -225,12 +225,12 @@ def test_damaged_checkpoint_is_told_and_changes_nothing(
     boxes, _ = two_kinds(24)
     checkpoint = tmp_path / "checkpoint.safetensors"
     expected = learner(seed=1)
-    history = expected.fit(boxes, checkpoint)
+    history = expected.fit(boxes, checkpoint=checkpoint)
     tensors, metadata = load_weights(checkpoint)
     del tensors["best.labels"]
     save_weights(checkpoint, tensors, metadata)
     again = learner(seed=1)
-    repeated = again.fit(boxes, checkpoint)
+    repeated = again.fit(boxes, checkpoint=checkpoint)
     pd.testing.assert_frame_equal(repeated.drop(columns="seconds"), history.drop(columns="seconds"))
     assert "is a damaged checkpoint (KeyError('best.labels')): training starts anew" in caplog.text
     np.testing.assert_array_equal(again.embed(boxes), expected.embed(boxes))
@@ -246,7 +246,7 @@ def test_checkpoint_from_other_starting_weights_is_not_taken_up(
     for seed in (1, 2):
         # The same path, but other weights in it.
         learner(seed=seed).save(tmp_path / "start.safetensors")
-        learner(options).fit(boxes, tmp_path / "checkpoint.safetensors")
+        learner(options).fit(boxes, checkpoint=tmp_path / "checkpoint.safetensors")
     assert caplog.text.count("is the checkpoint of another training: training starts anew") == 1
 
 

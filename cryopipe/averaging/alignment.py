@@ -19,8 +19,9 @@ from cryopipe.averaging.halfset import HalfSet, initial_half_set
 from cryopipe.averaging.options import AveragingOptions
 from cryopipe.averaging.resolution import Resolution, measure_resolution
 from cryopipe.averaging.search import Grid, Poses
-from cryopipe.averaging.spectra import Boxes, Spectra
+from cryopipe.averaging.spectra import Spectra
 from cryopipe.averaging.superposition import common_frame, transform_poses, turned
+from cryopipe.boxes import Boxes
 from cryopipe.volume.fsc import FSC, CorrectedFSC, fourier_shell_correlation, resolution_at
 
 logger = logging.getLogger(__name__)

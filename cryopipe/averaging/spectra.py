@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cryopipe.averaging.fourier_band import Band
+from cryopipe.boxes import Boxes
 from cryopipe.volume.fsc import shell_indices
 from cryopipe.volume.wedge import measured, wedge_mask
 
@@ -25,39 +25,6 @@ POWER_SAMPLE = 300
 """Boxes per tilt scheme that its transfer is estimated from at most."""
 PRIOR_BOXES = 20.0
 """How many boxes the assumption that all directions are alike is worth."""
-
-
-class Boxes(Protocol):
-    """Anything that holds (n, z, y, x) boxes and hands out chosen ones: an array or a box file."""
-
-    def __len__(self) -> int:
-        """Return the number of boxes."""
-        ...
-
-    def __getitem__(self, indices: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Return the boxes of these indices."""
-        ...
-
-
-class ChosenBoxes:
-    """Some boxes of a larger collection, read when they are asked for.
-
-    Parameters
-    ----------
-    boxes
-        The collection.
-    chosen
-        (n,) which of its boxes, in the order wanted.
-    """
-
-    def __init__(self, boxes: Boxes, chosen: NDArray[np.intp]) -> None:
-        self.boxes, self.chosen = boxes, np.asarray(chosen)
-
-    def __len__(self) -> int:
-        return len(self.chosen)
-
-    def __getitem__(self, indices: NDArray[np.intp]) -> NDArray[np.float32]:
-        return self.boxes[self.chosen[indices]]
 
 
 class Spectra:

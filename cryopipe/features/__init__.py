@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import torch
 
 from cryopipe.errors import ConfigError
 from cryopipe.features.learner import Learner
-from cryopipe.features.learners.disca import Disca
-from cryopipe.features.learners.transfer import Transfer
 from cryopipe.features.learning import LearnedFeatures, learn_features
 from cryopipe.features.options import FeatureOptions
-
-LEARNERS: dict[str, type[Learner]] = {"disca": Disca, "transfer": Transfer}
+from cryopipe.features.register import LEARNERS
 
 __all__ = ["LEARNERS", "FeatureOptions", "LearnedFeatures", "Learner", "create_learner", "learn_features"]
 
@@ -30,4 +29,6 @@ def create_learner(
         raise ConfigError(
             f"features.learner {name!r} is unknown", remedy=f"choose one of {', '.join(sorted(LEARNERS))}"
         )
-    return LEARNERS[name](options, device, seed, memory_gb)
+    module, _, class_name = LEARNERS[name].place.partition(":")
+    learner: type[Learner] = getattr(import_module(module), class_name)
+    return learner(options, device, seed, memory_gb)

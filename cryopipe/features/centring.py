@@ -11,14 +11,13 @@ Fourier transforms per box.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cryopipe.features.training.box_source import Boxes
+from cryopipe.boxes import Boxes
 from cryopipe.progress import Progress
 
 PROFILE_BOXES = 2000
@@ -93,45 +92,6 @@ def find_centres(
             centring.scores[part] = scores.cpu().numpy()
             progress.advance(len(part))
     return centring
-
-
-class CentredBoxes:
-    """Boxes with their particles shifted to the centre; what comes in from outside is noise.
-
-    Parameters
-    ----------
-    boxes
-        (n, z, y, x).
-    shifts_voxels
-        (n, 3) x, y, z, as in `Centring`.
-    """
-
-    def __init__(self, boxes: Boxes, shifts_voxels: NDArray[np.int64]) -> None:
-        self._boxes, self._shifts = boxes, shifts_voxels
-        self.shape = tuple(boxes.shape)
-
-    def __len__(self) -> int:
-        return len(self._boxes)
-
-    def __getitem__(self, indices: Any) -> NDArray[np.float32]:
-        """Return the centred boxes at `indices`, an array or slice: (m, z, y, x)."""
-        numbers = np.arange(len(self))[indices]
-        originals = np.asarray(self._boxes[numbers], np.float32)
-        centred = np.empty_like(originals)
-        for number, original, target in zip(numbers, originals, centred, strict=True):
-            # Seeded by the particle's number, so that a box is the same whenever it is read.
-            target[:] = np.random.default_rng(int(number)).standard_normal(original.shape, np.float32)
-            sources, targets = zip(*map(_overlap, self._shifts[number][::-1], original.shape), strict=True)
-            target[targets] = original[sources]
-        return centred
-
-
-def _overlap(shift: int, size: int) -> tuple[slice, slice]:
-    """Return what of an axis is kept by a shift, before and after it."""
-    return (
-        slice(max(0, shift), size + min(0, shift)),
-        slice(max(0, -shift), size - max(0, shift)),
-    )
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from cryopipe.boxes import Boxes
 from cryopipe.features.options import FeatureOptions
-from cryopipe.features.training.box_source import Boxes
 
 
 class Learner(ABC):
@@ -36,13 +36,17 @@ class Learner(ABC):
         self.options, self.device, self.seed, self.memory_gb = options, device, seed, memory_gb
 
     @abstractmethod
-    def fit(self, boxes: Boxes, checkpoint: Path | None = None) -> pd.DataFrame:
+    def fit(
+        self, boxes: Boxes, labels: NDArray[np.int64] | None = None, checkpoint: Path | None = None
+    ) -> pd.DataFrame:
         """Learn from `boxes` (n, z, y, x), mean 0 and standard deviation 1 each, particles bright.
 
         Parameters
         ----------
         boxes
             An array or a `BoxStack`.
+        labels
+            (n,) true classes, -1 where unknown, for learners that are trained with labels; the others ignore them.
         checkpoint
             File for the state of the training after every iteration. If it holds the state of the same
             training (options, seed and boxes), training goes on from there.
@@ -69,3 +73,8 @@ class Learner(ABC):
         FileError
             If the file does not hold weights of this kind of learner.
         """
+
+
+def no_history() -> pd.DataFrame:
+    """Return the history of a learner that is not trained: no rows."""
+    return pd.DataFrame({"iteration": pd.Series(dtype=int)})

@@ -10,10 +10,10 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from cryopipe.features.centring import CentredBoxes, Centring, find_centres
+from cryopipe.boxes import Boxes, ShiftedBoxes
+from cryopipe.features.centring import Centring, find_centres
 from cryopipe.features.learner import Learner
 from cryopipe.features.options import FeatureOptions
-from cryopipe.features.training.box_source import Boxes
 from cryopipe.features.training.distributed import shared
 from cryopipe.mixtures.components import principal_components
 from cryopipe.mixtures.gaussian import choose_mixture
@@ -66,7 +66,7 @@ def learn_features(
         return LearnedFeatures(features, Centring.none(len(boxes)), history)
     found = shared(lambda: _found_centres(learner, boxes, features, options), learner.device)
     centring = Centring(*(values.cpu().numpy() for values in found))
-    centred = CentredBoxes(boxes, centring.shifts_voxels)
+    centred = ShiftedBoxes(boxes, centring.shifts_voxels)
     return LearnedFeatures(learner.embed(centred), centring, history)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from cryopipe.config.option import Options, option
+from cryopipe.features.register import LEARNERS
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,8 @@ class FeatureOptions(Options):
 
     learner: str = option(
         "transfer",
-        "transfer: the encoder as it ships; nothing is trained. disca: clustering and training in turns on your own "
-        "boxes.",
-        choices=["transfer", "disca"],
+        " ".join(f"{name}: {learner.meaning}." for name, learner in LEARNERS.items()),
+        choices=list(LEARNERS),
     )
     weights: str | None = option(
         None,

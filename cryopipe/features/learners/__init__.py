@@ -1,1 +1,1 @@
-"""The learners, one module each."""
+"""The learners, one module each; `cryopipe.features.register` names them."""

@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cryopipe.boxes import Boxes
 from cryopipe.errors import FileError
 from cryopipe.features.embedding import embed_all
 from cryopipe.features.learner import Learner
@@ -30,7 +31,7 @@ from cryopipe.features.learners.disca_model import DiscaModel, build_model, load
 from cryopipe.features.learners.disca_state import Best, DiscaState, read_checkpoint, write_checkpoint
 from cryopipe.features.learners.disca_steps import clustered, fitted_head
 from cryopipe.features.networks.yopo import noisy_input
-from cryopipe.features.training.box_source import Boxes, BoxSource
+from cryopipe.features.training.box_source import BoxSource
 from cryopipe.features.training.compilation import compiled, pays
 from cryopipe.features.training.distributed import is_first, normalise_together, shared
 from cryopipe.features.training.loop import LOSSES, smoothed_targets, train_epoch
@@ -54,7 +55,9 @@ class Disca(Learner):
         super().__init__(*arguments, **named)
         self._work: dict[str, tuple[int, float]] = {}
 
-    def fit(self, boxes: Boxes, checkpoint: Path | None = None) -> pd.DataFrame:
+    def fit(
+        self, boxes: Boxes, labels: NDArray[np.int64] | None = None, checkpoint: Path | None = None
+    ) -> pd.DataFrame:
         """Train; see `Learner.fit` and the module's text."""
         source = BoxSource(boxes, self.device, self.memory_gb)
         model = self.model or build_model(self.options, self.device, self.seed)

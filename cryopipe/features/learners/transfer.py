@@ -12,12 +12,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cryopipe.boxes import Boxes
 from cryopipe.errors import FileError
 from cryopipe.features.embedding import embed_all
-from cryopipe.features.learner import Learner
+from cryopipe.features.learner import Learner, no_history
 from cryopipe.features.networks.encoder import TransferEncoder
 from cryopipe.features.networks.restoring import restore_network
-from cryopipe.features.training.box_source import Boxes, BoxSource
+from cryopipe.features.training.box_source import BoxSource
 from cryopipe.files.weights import load_weights, save_weights
 from cryopipe.installation import ROOT
 
@@ -28,10 +29,12 @@ KIND = "transfer encoder"
 class Transfer(Learner):
     """Features of length 1 from the encoder that was trained on simulated boxes; see `resources/transfer_encoder.md`."""
 
-    def fit(self, boxes: Boxes, checkpoint: Path | None = None) -> pd.DataFrame:
+    def fit(
+        self, boxes: Boxes, labels: NDArray[np.int64] | None = None, checkpoint: Path | None = None
+    ) -> pd.DataFrame:
         """Load the weights; there is nothing to learn, and the history has no rows."""
         self._encoder()
-        return pd.DataFrame({"iteration": pd.Series(dtype=int)})
+        return no_history()
 
     def embed(self, boxes: Boxes) -> NDArray[np.float32]:
         """Return features (n, 32) of length 1 of `boxes` (n, z, y, x)."""

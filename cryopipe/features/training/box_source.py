@@ -5,35 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
+
+from cryopipe.boxes import Boxes
 
 logger = logging.getLogger(__name__)
 
 RESIDENT_SHARE = 0.5
 """Part of the memory ceiling that boxes may take; the network's maps need the rest."""
 _VOXELS_AT_ONCE = 4_000_000
-
-
-class Boxes(Protocol):
-    """What a learner reads: an array (n, z, y, x), or a stack of boxes on disk that is indexed like one."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape (n, z, y, x)."""
-        ...
-
-    def __len__(self) -> int:
-        """Return the number of boxes."""
-        ...
-
-    def __getitem__(self, indices: Any) -> NDArray[np.float32]:
-        """Return the boxes at `indices`, (m, z, y, x)."""
-        ...
 
 
 class BoxSource:

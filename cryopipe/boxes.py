@@ -1,0 +1,111 @@
+"""Boxes as learners and alignment read them: an array, a stack on disk, or a selection of either."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Boxes(Protocol):
+    """An array (n, z, y, x), or a stack of boxes on disk that is indexed like one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape (n, z, y, x)."""
+        ...
+
+    def __len__(self) -> int:
+        """Return the number of boxes."""
+        ...
+
+    def __getitem__(self, indices: Any) -> NDArray[np.float32]:
+        """Return the boxes at `indices`, (m, z, y, x)."""
+        ...
+
+
+class TiltBoxes(Boxes, Protocol):
+    """Boxes that know the tilt range of the tomogram that each was cut from."""
+
+    @property
+    def tilt_ranges(self) -> NDArray[np.float64]:
+        """(n, 2) lowest and highest tilt of each box's tomogram, degrees."""
+        ...
+
+
+class ChosenBoxes:
+    """Some boxes of a larger collection, read when they are asked for.
+
+    Parameters
+    ----------
+    boxes
+        The collection.
+    chosen
+        (n,) which of its boxes, in the order wanted.
+    """
+
+    def __init__(self, boxes: TiltBoxes, chosen: NDArray[np.intp]) -> None:
+        self.boxes, self.chosen = boxes, np.asarray(chosen)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape (n, z, y, x)."""
+        return (len(self.chosen), *self.boxes.shape[1:])
+
+    @property
+    def tilt_ranges(self) -> NDArray[np.float64]:
+        """(n, 2) lowest and highest tilt of each box's tomogram, degrees."""
+        return self.boxes.tilt_ranges[self.chosen]
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def __getitem__(self, indices: Any) -> NDArray[np.float32]:
+        """Return the boxes at `indices`, (m, z, y, x)."""
+        return self.boxes[self.chosen[indices]]
+
+
+class ShiftedBoxes:
+    """Boxes shifted by whole voxels; what comes in from outside is noise of mean 0 and standard deviation 1.
+
+    Parameters
+    ----------
+    boxes
+        (n, z, y, x).
+    shifts_voxels
+        (n, 3) x, y, z: voxel box_size // 2 plus this becomes the centre.
+    """
+
+    def __init__(self, boxes: Boxes, shifts_voxels: NDArray[np.int64]) -> None:
+        self._boxes, self._shifts = boxes, shifts_voxels
+        self.shape = tuple(boxes.shape)
+
+    @property
+    def tilt_ranges(self) -> NDArray[np.float64]:
+        """(n, 2) lowest and highest tilt of each box's tomogram, degrees, where the boxes know it."""
+        ranges: NDArray[np.float64] = self._boxes.tilt_ranges  # type: ignore[attr-defined]
+        return ranges
+
+    def __len__(self) -> int:
+        return len(self._boxes)
+
+    def __getitem__(self, indices: Any) -> NDArray[np.float32]:
+        """Return the shifted boxes at `indices`, an array or slice: (m, z, y, x)."""
+        numbers = np.arange(len(self))[indices]
+        originals = np.asarray(self._boxes[numbers], np.float32)
+        shifted = np.empty_like(originals)
+        for number, original, target in zip(numbers, originals, shifted, strict=True):
+            # Seeded by the particle's number, so that a box is the same whenever it is read.
+            target[:] = np.random.default_rng(int(number)).standard_normal(original.shape, np.float32)
+            sources, targets = zip(*map(_overlap, self._shifts[number][::-1], original.shape), strict=True)
+            target[targets] = original[sources]
+        return shifted
+
+
+def _overlap(shift: int, size: int) -> tuple[slice, slice]:
+    """Return what of an axis is kept by a shift, before and after it."""
+    return (
+        slice(max(0, shift), size + min(0, shift)),
+        slice(max(0, -shift), size - max(0, shift)),
+    )
