@@ -4,6 +4,11 @@ from snakemake.utils import min_version
 
 min_version("9.19")
 
+from cryopipe.config import check_or_exit
+
+# before the engine reads them, which discards what is given twice and shows tracebacks
+check_or_exit(*(workflow.overwrite_configfiles or ["config/config.yaml"]))
+
 
 configfile: "config/config.yaml"
 

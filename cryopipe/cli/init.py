@@ -31,9 +31,11 @@ SNAKEFILE = """# cryopipe on the tomograms of config/tomograms.tsv. Run `snakema
 import sys
 
 try:
+    from cryopipe.config import check_or_exit
     from cryopipe.installation import SNAKEFILE
 except ModuleNotFoundError as error:
     sys.exit(f"Error: {sys.executable} has no {error.name}; activate the environment in which cryopipe is installed")
+check_or_exit(*(workflow.overwrite_configfiles or ["config/config.yaml"]))
 
 
 configfile: "config/config.yaml"

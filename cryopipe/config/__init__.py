@@ -5,7 +5,16 @@ Each section of config.yaml is a frozen dataclass of `option` fields that stands
 start of the workflow reads only the schema file. Light: the Snakefile imports this package in every job.
 """
 
-from cryopipe.config.completion import CHECKOUT, SCHEMA, complete, defaults, load_schema, read_config
+from cryopipe.config.completion import (
+    CHECKOUT,
+    SCHEMA,
+    check_named_files,
+    check_or_exit,
+    complete,
+    defaults,
+    load_schema,
+    read_config,
+)
 from cryopipe.config.general import GeneralOptions, ImagingOptions
 from cryopipe.config.option import Options, option, section_of
 from cryopipe.config.wording import inline_yaml
@@ -16,6 +25,8 @@ __all__ = [
     "GeneralOptions",
     "ImagingOptions",
     "Options",
+    "check_named_files",
+    "check_or_exit",
     "complete",
     "defaults",
     "inline_yaml",

@@ -6,22 +6,36 @@ import copy
 import difflib
 import functools
 import math
+import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
+from cryopipe.config.agreement import contradictions, missing_files
 from cryopipe.config.limits import Violation, canonical, violations
-from cryopipe.config.reading import DEFAULT, DROP, KEEP, Document, Key, Mistake, Move, read_document
+from cryopipe.config.reading import (
+    DEFAULT,
+    DROP,
+    KEEP,
+    KEEP_ONE,
+    SECOND,
+    Document,
+    Key,
+    Mistake,
+    Move,
+    read_document,
+)
 from cryopipe.config.wording import describe_allowed, inline_yaml
 from cryopipe.errors import ConfigError, one_line
 from cryopipe.installation import ROOT
 
 CHECKOUT = ROOT
 """Another name of `cryopipe.installation.ROOT`."""
+Files = Sequence[tuple[str | Path, Document]]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 
 
@@ -69,11 +83,10 @@ def complete(config: Any, path: str | Path, *more: str | Path) -> dict[str, Any]
         With one line per mistake: file, line, key, value and remedy; where there are several, a
         corrected block to paste follows.
     """
-    files = [(one, read_document(one) if Path(one).exists() else Document()) for one in (path, *more)]
-    return _completed(config, files)
+    return _completed(config, _documents((path, *more)))
 
 
-def _completed(config: Any, files: Sequence[tuple[str | Path, Document]]) -> dict[str, Any]:
+def _completed(config: Any, files: Files) -> dict[str, Any]:
     schema = load_schema()
     config = canonical(copy.deepcopy(config), schema)
     found = [(path, document, mistake) for path, document in files for mistake in document.mistakes]
@@ -83,12 +96,65 @@ def _completed(config: Any, files: Sequence[tuple[str | Path, Document]]) -> dic
             place = next((one for one in reversed(files) if wrong.key in one[1].lines), files[0])
             found.append((*place, _mistake(wrong, schema)))
     if not found:
-        return _with_defaults(config, schema)
-    found.sort(key=lambda one: one[1].lines.get(one[2].key, math.inf))
-    messages = [_message(path, document.lines, mistake) for path, document, mistake in found]
+        whole = _with_defaults(config, schema)
+        _refuse(contradictions(whole), config, files)
+        return whole
+    _raise(found, config)
+
+
+def check_named_files(config: Mapping[str, Any], tomograms: Iterable[str], *paths: str | Path) -> None:
+    """Refuse a complete configuration that names files which are not there.
+
+    Parameters
+    ----------
+    config
+        The complete configuration.
+    tomograms
+        Names of the tomograms.
+    *paths
+        The files that the configuration came from, for messages and line numbers.
+
+    Raises
+    ------
+    ConfigError
+        With one line per option.
+    """
+    mistakes = list(missing_files(config, tomograms))
+    _refuse(mistakes, config, _documents(paths) if mistakes else [])
+
+
+def check_or_exit(*paths: str | Path) -> None:
+    """End the process with one line per mistake of configuration files, as far as they are there.
+
+    For a Snakefile, before the workflow engine reads the files in its own way.
+    """
+    for path in paths:
+        if Path(path).exists():
+            try:
+                read_config(path)
+            except ConfigError as error:
+                sys.exit(f"Error: {error}")
+
+
+def _documents(paths: Iterable[str | Path]) -> Files:
+    return [(one, read_document(one) if Path(one).exists() else Document()) for one in paths]
+
+
+def _refuse(mistakes: Iterable[Mistake], config: Mapping[str, Any], files: Files) -> None:
+    found = []
+    for mistake in mistakes:
+        place = next((one for one in reversed(files) if _line(one[1].lines, mistake.key)), files[0])
+        found.append((*place, mistake))
+    if found:
+        _raise(found, config)
+
+
+def _raise(found: list[tuple[str | Path, Document, Mistake]], config: Any) -> NoReturn:
+    found.sort(key=lambda one: _line(one[1].lines, one[2].key) or math.inf)
+    messages = [_message(path, document.lines, mistake, config) for path, document, mistake in found]
     error = ConfigError(messages[0])
     if len(messages) > 1:
-        block = _corrected(config, [mistake for _, _, mistake in found], schema)
+        block = _corrected(config, [mistake for _, _, mistake in found], load_schema())
         error.args = ("\n".join([*messages, "A corrected block to paste:", block]),)
     raise error
 
@@ -140,13 +206,29 @@ def _sections(schema: Mapping[str, Any], key: Key = ()) -> Iterator[tuple[Key, I
             yield from _sections(option, (*key, name))
 
 
-def _message(path: str | Path, lines: Mapping[Key, int], mistake: Mistake) -> str:
+def _message(path: str | Path, lines: Mapping[Key, int], mistake: Mistake, config: Any) -> str:
     key = mistake.key
-    line = lines.get((*key, "second"), lines.get(key)) if mistake.correction is KEEP else lines.get(key)
-    where = f"line {line}" if line else "from the command line" if key else "the whole file"
+    line = lines.get((*key, SECOND)) if mistake.remedy == KEEP_ONE else None
+    line = line or _line(lines, key)
+    given = "from the command line" if _is_given(config, key) else "the default"
+    where = f"line {line}" if line else given if key else "the whole file"
     dotted = ".".join(str(part) for part in key)
     named = f"{where}: {dotted}: " if dotted else f"{where}: "
     return one_line(f"{path}: {named}{mistake.problem}; {mistake.remedy}")
+
+
+def _is_given(config: Any, key: Key) -> bool:
+    for part in key:
+        try:
+            config = config[part]
+        except (KeyError, IndexError, TypeError):
+            return False
+    return True
+
+
+def _line(lines: Mapping[Key, int], key: Key) -> int | None:
+    """Return the line of a value, or that of the list it stands in where the file has it on the command line."""
+    return lines.get(key) or (lines.get(key[:-1]) if key and isinstance(key[-1], int) else None)
 
 
 def _corrected(config: Any, mistakes: list[Mistake], schema: Mapping[str, Any]) -> str:

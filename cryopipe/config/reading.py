@@ -25,6 +25,9 @@ DEFAULT = object()
 """Correction of a mistake whose value gives way to the option's default."""
 DROP = object()
 """Correction of a mistake whose key is left out of the corrected block."""
+KEEP_ONE = "keep one"
+SECOND = object()
+"""Ends the key under which the line of a key given twice is kept."""
 DEEPEST = 20
 """Sections and lists within one another."""
 MOST_VALUES = 20_000
@@ -188,8 +191,8 @@ class _Builder:
         key = (*parent.key, parent.name)
         if parent.name in parent.content:
             problem = f"given twice, first in line {self.document.lines[key]}"
-            self.document.mistakes.append(Mistake(key, problem, "keep one", KEEP))
-            self.document.lines[(*key, "second")] = line
+            self.document.mistakes.append(Mistake(key, problem, KEEP_ONE, KEEP))
+            self.document.lines[(*key, SECOND)] = line
         self.document.lines.setdefault(key, line)
 
     def _place(self, parent: _Open | None, line: int) -> Key:

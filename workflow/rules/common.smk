@@ -13,10 +13,10 @@ from cryopipe.errors import CryopipeError
 from cryopipe.provenance import FORMATS, canonical, file_state, options_of
 
 cryopipe.installation.find_library_first()
-CONFIG_FILE = workflow.configfiles[0] if workflow.configfiles else "config/config.yaml"
+CONFIG_FILES = workflow.configfiles or ["config/config.yaml"]
 
 try:
-    completed = cryopipe.config.complete(dict(config), CONFIG_FILE)
+    completed = cryopipe.config.complete(dict(config), *CONFIG_FILES)
     config.clear()  # else options would stand in the user's order
     config.update(completed)
     TOMOGRAMS = cryopipe.tomograms.read_tomogram_table(
@@ -24,6 +24,8 @@ try:
         tuple(config["imaging"]["tilt_range"]),
         config["imaging"]["contrast"],
     )
+    if workflow.is_main_process:
+        cryopipe.config.check_named_files(config, TOMOGRAMS, *CONFIG_FILES)
 except CryopipeError as error:
     raise WorkflowError(str(error)) from None
 

@@ -1,0 +1,142 @@
+"""Options tested against each other, and against the files and folders that they name.
+
+Options against the data themselves, such as a diameter against a tomogram's voxel size, are in `cryopipe.check`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from cryopipe.config.reading import DEFAULT, KEEP, Mistake
+
+Config = Mapping[str, Any]
+LARGEST_BOX = 512
+"""Voxels along an edge, as for `subtomograms.box_size`."""
+FEWEST_VOXELS = 4
+"""Voxels across a particle, below which a box shows nothing of it."""
+BYTES_PER_VOXEL = 16
+"""Of a box while it is cut: four copies of 4 bytes."""
+MADE = "results/"
+"""What the workflow makes itself is not there before the first run."""
+
+
+def contradictions(config: Config) -> Iterator[Mistake]:
+    """Yield the options of a complete configuration that cannot be used together."""
+    yield from _boxes(config)
+    yield from _averages(config["averaging"], config["subtomograms"])
+    features, edge = config["features"], config["subtomograms"]["box_size"]
+    blocks = len(features["disca"]["widths"])
+    yopo = features["learner"] == "disca" and features["disca"]["network"] == "yopo"
+    if yopo and features["weights"] in (None, "random") and edge <= 2 * blocks:
+        problem = f"{blocks} blocks need boxes of more than {2 * blocks} voxels, but subtomograms.box_size is {edge}"
+        yield Mistake(("features", "disca", "widths"), problem, "give fewer widths or larger boxes", KEEP)
+    simulation = config["simulation"]
+    if simulation["resolution"] < 2 * simulation["voxel_size"]:
+        problem = (
+            f"{simulation['resolution']:g} A is finer than voxels of {simulation['voxel_size']:g} A can hold"
+        )
+        remedy = f"give at least {2 * simulation['voxel_size']:g}, twice the voxel size"
+        yield Mistake(("simulation", "resolution"), problem, remedy, KEEP)
+
+
+def _boxes(config: Config) -> Iterator[Mistake]:
+    boxes, diameters = config["subtomograms"], config["pick"]["diameters"]
+    voxel, edge = boxes["voxel_size"], boxes["box_size"]
+    width = voxel * edge
+    for index, diameter in enumerate(diameters):
+        key = ("pick", "diameters", index)
+        shown = f"a particle of {diameter:g} A"
+        if diameter >= width:
+            wanted = 2 * math.ceil(2 / 3 * diameter / voxel)
+            problem = f"{shown} does not fit into boxes of {edge} voxels of {voxel:g} A, {width:.0f} A wide"
+            remedy = f"give subtomograms.box_size {wanted} or more, or a coarser subtomograms.voxel_size"
+            yield Mistake(key, problem, remedy, KEEP)
+        elif diameter < FEWEST_VOXELS * voxel:
+            problem = f"{shown} is {diameter / voxel:.2g} voxels of {voxel:g} A wide in its box"
+            remedy = f"give a subtomograms.voxel_size of {diameter / FEWEST_VOXELS:.3g} or less"
+            yield Mistake(key, problem, remedy, KEEP)
+    needed = BYTES_PER_VOXEL * edge**3 / 2**30
+    if needed > config["memory_gb"]:
+        problem = f"one box of {edge} voxels takes {needed:.2g} GB while it is cut, memory_gb is {config['memory_gb']:g}"
+        yield Mistake(
+            ("subtomograms", "box_size"), problem, "give smaller boxes or a larger memory_gb", DEFAULT
+        )
+
+
+def _averages(averaging: Config, boxes: Config) -> Iterator[Mistake]:
+    width = boxes["voxel_size"] * boxes["box_size"]
+    voxel = averaging["voxel_size"] or boxes["voxel_size"]
+    if width / voxel > LARGEST_BOX:
+        problem = f"boxes of {width:.0f} A would have {width / voxel:.0f} voxels of {voxel:g} A along an edge"
+        remedy = f"give at least {width / LARGEST_BOX:.3g}, or smaller boxes"
+        yield Mistake(("averaging", "voxel_size"), problem, remedy, DEFAULT)
+    for name, most in (("mask_diameter", width), ("max_shift", width / 2)):
+        value = averaging[name]
+        if value is not None and value > most:
+            problem = f"{value:g} A does not fit into boxes of {width:.0f} A"
+            yield Mistake(("averaging", name), problem, f"give {math.floor(most)} or less", KEEP)
+    if averaging["start_resolution"] < 2 * voxel:
+        problem = f"{averaging['start_resolution']:g} A is finer than boxes of {voxel:g} A voxels can hold"
+        yield Mistake(
+            ("averaging", "start_resolution"),
+            problem,
+            f"give at least {2 * voxel:g}, twice the voxel size",
+            KEEP,
+        )
+
+
+def missing_files(config: Config, tomograms: Iterable[str]) -> Iterator[Mistake]:
+    """Yield the options that name files which are not there or hold nothing of use.
+
+    Parameters
+    ----------
+    config
+        The complete configuration.
+    tomograms
+        Names of the tomograms; each needs its truth where truth is given.
+    """
+    for section, name in (("averaging", "known_maps"), ("evaluation", "maps"), ("simulation", "maps")):
+        folder = config[section][name]
+        if folder and not Path(folder).is_dir():
+            yield Mistake(
+                (section, name), f"no directory {folder!r}", "name a directory of MRC maps", DEFAULT
+            )
+        elif folder and not any(Path(folder).glob("*.mrc")) and not any(Path(folder).glob("*.map")):
+            yield Mistake(
+                (section, name), f"no MRC map in {folder!r}", "name a directory of MRC maps", DEFAULT
+            )
+    weights = config["features"]["weights"]
+    if weights not in (None, "random") and not _there(weights):
+        remedy = "name the model.safetensors of an earlier run, or give null"
+        yield Mistake(("features", "weights"), f"no file {weights!r}", remedy, DEFAULT)
+    project = config["export"]["relion_tomograms"]
+    if project is not None and not _there(project):
+        remedy = "name the tomograms.star of your RELION project, or give null"
+        yield Mistake(("export", "relion_tomograms"), f"no file {project!r}", remedy, DEFAULT)
+    elif project is not None and "_rlnTomoName" not in _beginning(project):
+        remedy = "name the tomograms.star of your RELION project, which has a column rlnTomoName"
+        yield Mistake(("export", "relion_tomograms"), f"{project!r} lists no tomograms", remedy, DEFAULT)
+    truth = config["evaluation"]["truth"] or ""
+    files = dict.fromkeys(truth.replace("{tomogram}", name) for name in tomograms) if truth else {}
+    absent = [path for path in files if not _there(path)]
+    if absent:
+        more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+        remedy = "give the STAR files of the true particles, or null"
+        yield Mistake(("evaluation", "truth"), f"no file {absent[0]!r}{more}", remedy, DEFAULT)
+
+
+def _there(path: str) -> bool:
+    return path.startswith(MADE) or Path(path).is_file()
+
+
+def _beginning(path: str) -> str:
+    if path.startswith(MADE) and not Path(path).is_file():
+        return "_rlnTomoName"
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(100_000).decode("utf-8", "replace")
+    except OSError:
+        return ""
