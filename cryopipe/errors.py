@@ -14,6 +14,7 @@ workflow's scripts print that line and nothing else; the traceback goes to the l
 
 from __future__ import annotations
 
+import errno
 import os
 
 
@@ -62,6 +63,28 @@ class SimulationError(CryopipeError):
 
 class LearningError(CryopipeError):
     """Training cannot go on."""
+
+
+def reading_fault(error: OSError | ValueError) -> tuple[str, str]:
+    """Return what is wrong, and its remedy, where a text file could not be read: each cause has its own."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"is not UTF-8 text ({error.reason} at byte {error.start})", "save it as UTF-8 text"
+    number = error.errno if isinstance(error, OSError) else None
+    if number == errno.ENOENT:
+        return "no such file", "correct the path"
+    if number == errno.EISDIR:
+        return "is a directory", "give a file in it"
+    if number in (errno.EACCES, errno.EPERM) or isinstance(error, PermissionError):
+        return (
+            "may not be read",
+            "change its permissions, or its directory's: chmod u+r FILE, chmod u+x DIRECTORY",
+        )
+    if number in (errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG) or number is None:
+        return f"is no path to a file ({getattr(error, 'strerror', None) or error})", "correct the path"
+    return (
+        f"cannot be read ({getattr(error, 'strerror', None) or error})",
+        "look after the disk, or copy it again",
+    )
 
 
 def one_line(text: str) -> str:

@@ -5,7 +5,6 @@ Light on purpose: the Snakefile imports it in every job.
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 import re
@@ -13,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryopipe.errors import TableError
+from cryopipe.errors import TableError, reading_fault
 from cryopipe.volume_names import read_volume_name
 
 COLUMNS = ("tomogram", "path", "voxel_size", "tilt_min", "tilt_max", "contrast", "mask", "exported_name")
@@ -103,9 +102,10 @@ def read_tomogram_table(
 
 def find_twins(tomograms: Mapping[str, Tomogram]) -> dict[str, list[str]]:
     """Tell for every tomogram, by name, which others are the same file under whatever path."""
-    files: dict[Path, list[str]] = {}
+    files: dict[str, list[str]] = {}
     for name, tomogram in tomograms.items():
-        files.setdefault(Path(tomogram.path).resolve(), []).append(name)
+        # not Path.resolve, which fails where links lead round in a circle
+        files.setdefault(os.path.realpath(tomogram.path), []).append(name)
     return {name: [twin for twin in names if twin != name] for names in files.values() for name in names}
 
 
@@ -131,13 +131,14 @@ def _read_rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]
         raise TableError(
             "no such file", file=path, remedy="run `cryopipe init` or set `tomograms` in config.yaml"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise TableError(f"cannot be read ({error})", file=path, remedy="save it as UTF-8 text") from error
+    except (OSError, ValueError) as error:
+        problem, remedy = reading_fault(error)
+        raise TableError(problem, file=path, remedy=remedy) from error
     kept = [(n, line) for n, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]
     if not kept:
         return [], ["the table is empty; its first line must be: " + "<tab>".join(COLUMNS)]
-    parsed = list(csv.reader((line for _, line in kept), delimiter="\t", quoting=csv.QUOTE_NONE))
-    header = [cell.strip() for cell in parsed[0]]
+    quoted = kept[0][1].lstrip().startswith('"')  # as spreadsheets save text, then in all lines
+    header = _cells(kept[0][1], quoted)
     problems = [f"line {kept[0][0]}: unknown column {name!r}; known: {', '.join(COLUMNS)}"
                 for name in header if name not in COLUMNS]  # fmt: skip
     problems += [f"line {kept[0][0]}: column {name!r} is missing; separate columns by one tab"
@@ -145,13 +146,25 @@ def _read_rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]
     if problems:
         return [], problems
     rows = []
-    for (line, _), cells in zip(kept[1:], parsed[1:], strict=True):
+    for line, text in kept[1:]:
+        cells = _cells(text, quoted)
         if len(cells) > len(header):
             problems.append(f"line {line}: {len(cells)} cells for {len(header)} columns; remove extra tabs")
             continue
-        cells = [cell.strip() for cell in cells] + [""] * (len(header) - len(cells))
+        cells += [""] * (len(header) - len(cells))
         rows.append((line, dict(zip(header, cells, strict=True))))
     return rows, problems
+
+
+def _cells(line: str, quoted: bool) -> list[str]:
+    """Return the cells of a line; a quote doubled within quotes stands for itself."""
+    cells = [cell.strip() for cell in line.split("\t")]
+    if not quoted:
+        return cells
+    return [
+        cell[1:-1].replace('""', '"').strip() if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell
+        for cell in cells
+    ]
 
 
 def _parse_row(
@@ -168,6 +181,8 @@ def _parse_row(
         problems.append(f"tomogram name {name!r} is taken by a table of the results; rename it")
     if not path:
         problems.append("path is blank; give the MRC file")
+    elif not path.isprintable():
+        problems.append(f"path {path!r} holds control characters; rename the file")
     voxel_size = _number(row, "voxel_size", None, problems)
     if voxel_size is not None and not 0.1 <= voxel_size <= 1000:
         problems.append(

@@ -80,7 +80,7 @@ CASES: dict[str, tuple[Damage, str, str, str]] = {
     "missing table": (lambda folder: (folder / TABLE).unlink(), TABLE, "no such file", "run `cryopipe init`"),
     "empty table": (text(TABLE, ""), TABLE, "the table is empty", "its first line must be"),
     "table of commas": (text(TABLE, "tomogram,path\na,a.mrc\n"), TABLE, "unknown column 'tomogram,path'", "known: tomogram"),
-    "table of rubbish": (bytes_of(TABLE, b"\x00\xff\xfe"), TABLE, "cannot be read", "save it as UTF-8 text"),
+    "table of rubbish": (bytes_of(TABLE, b"\x00\xff\xfe"), TABLE, "is not UTF-8 text", "save it as UTF-8 text"),
     "name twice": (text(TABLE, HEADER + "a\ta.mrc\nA\ta.mrc\n"), TABLE, "tomogram 'A' stands in the table twice", "rename"),
     "name with a path": (text(TABLE, HEADER + "../a\ta.mrc\n"), TABLE, "tomogram name '../a'", "use letters, digits"),
     "voxel size in words": (text(TABLE, HEADER + "a\ta.mrc\tten\n"), TABLE, "voxel_size 'ten' is not a number", "give a"),
@@ -186,7 +186,13 @@ def test_a_locked_tomogram_is_told(
         return opened(path, *arguments, **options)
 
     monkeypatch.setattr(Path, "open", locked)
-    assert check(capsys) == (1, ["a: bad: a.mrc: may not be read; change its permissions: chmod u+r FILE"])
+    assert check(capsys) == (
+        1,
+        [
+            "a: bad: a.mrc: may not be read; change its permissions, or its directory's: chmod u+r FILE, "
+            "chmod u+x DIRECTORY"
+        ],
+    )
 
 
 def test_a_bad_tomogram_fails_alone_in_the_workflow(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tracemalloc
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pytest
 from scipy import ndimage
 
 from cryopipe.check import check_mask, check_tomogram, check_volume, checks_table
+from cryopipe.files.metadata import find_tilt_file
 from cryopipe.files.mrc import write_volume
-from cryopipe.tomograms import Tomogram
+from cryopipe.tomograms import Tomogram, find_twins
 
 SHAPE = (24, 40, 48)
 
@@ -248,3 +250,32 @@ def test_memory_stays_bounded(tmp_path: Path) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 20 * 2**20  # as floating-point numbers the volume takes 40 MB
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("file/a.mrc", "is no path to a file (Not a directory); correct the path"),
+        ("loop/a.mrc", "is no path to a file (Too many levels of symbolic links); correct the path"),
+        ("x" * 300, "is no path to a file (File name too long); correct the path"),
+    ],
+)
+def test_paths_that_lead_nowhere_fail_alone(tmp_path: Path, path: str, problem: str) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").touch()
+    assert check_tomogram(tomogram(tmp_path / path)).bad == problem
+
+
+def test_a_directory_that_may_not_be_entered_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def locked(*arguments: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    for name in ("stat", "lstat"):
+        monkeypatch.setattr(os, name, locked)
+    monkeypatch.setattr(Path, "open", locked)
+    row = tomogram(Path("closed/a.mrc"))
+    assert find_twins({"a": row}) == {"a": []}
+    assert find_tilt_file(row.path) is None
+    found = check_tomogram(row).bad
+    monkeypatch.undo()
+    assert found.startswith("may not be read; change its permissions, or its directory's: chmod u+r FILE")

@@ -74,6 +74,12 @@ def test_each_format(tmp_path: Path, name: str, text: str, expected: list[float]
         ("a.xml", "<TiltSeries>", "tilt angles cannot be read"),
         (
             "a.xml",
+            '<?xml version="1.0" encoding="utf-99"?><TiltSeries/>',
+            r"tilt angles cannot be read \(unknown encoding",
+        ),
+        ("a.tlt", "x" * 5000, r"float: 'x{100,200}\)"),
+        (
+            "a.xml",
             WARP.format(inverted="False", use="<UseTilt>True</UseTilt>"),
             "3 angles, but 1 marks of use",
         ),

@@ -202,7 +202,9 @@ def test_directories_and_locked_files_are_told(tmp_path: Path, monkeypatch: pyte
         raise PermissionError
 
     monkeypatch.setattr(Path, "open", locked)
-    with pytest.raises(FileError, match="may not be read; change its permissions: chmod u"):
+    with pytest.raises(
+        FileError, match="may not be read; change its permissions, or its directory's: chmod u"
+    ):
         read_header(tmp_path / "a.mrc")
 
 

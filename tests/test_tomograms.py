@@ -118,7 +118,9 @@ def test_missing_and_unreadable_tables(tmp_path: Path) -> None:
     ):
         read_tomogram_table(tmp_path / "none.tsv")
     (tmp_path / "t.tsv").write_bytes(b"\xff\xfet\x00")
-    with pytest.raises(TableError, match=r"cannot be read .*; save it as UTF-8 text"):
+    with pytest.raises(
+        TableError, match=r"is not UTF-8 text \(invalid start byte at byte 0\); save it as UTF-8 text"
+    ):
         read_tomogram_table(tmp_path / "t.tsv")
 
 
@@ -157,6 +159,61 @@ def test_volumes_of_one_tilt_series_are_found_by_their_names() -> None:
     tomograms = {name: Tomogram(name, path, None, (-60, 60), "dark", None) for name, path in paths.items()}
     found = find_siblings(tomograms)
     assert found == {"a": ["b", "c"], "b": ["a", "c"], "c": ["a", "b"], "d": [], "e": [], "f": []}
+
+
+def test_causes_of_unreadable_tables_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = table(tmp_path, "a\ta.mrc")
+    (tmp_path / "loop").symlink_to("loop")
+    for place, message in (
+        (tmp_path, "is a directory; give a file in it"),
+        (path / "t.tsv", "is no path to a file (Not a directory); correct the path"),
+        (tmp_path / "loop", "is no path to a file (Too many levels of symbolic links); correct the path"),
+        (tmp_path / ("x" * 300), "is no path to a file (File name too long); correct the path"),
+    ):
+        with pytest.raises(TableError) as caught:
+            read_tomogram_table(place)
+        assert str(caught.value) == f"{place}: {message}"
+
+    def locked(*arguments: object, **options: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", locked)
+    with pytest.raises(
+        TableError, match="may not be read; change its permissions, or its directory's: chmod"
+    ):
+        read_tomogram_table(path)
+
+
+def test_cells_in_quotes_as_spreadsheets_save_them_are_read(tmp_path: Path) -> None:
+    path = table(
+        tmp_path,
+        '"TS_01"\t"/data/a ""b"" c.mrc"\t13.48\t\t""\t"bright"',
+        "b\tb.mrc",
+        header='"tomogram"\t"path"\t"voxel_size"\t"tilt_min"\t"tilt_max"\t"contrast"',
+    )
+    assert read_tomogram_table(path) == {
+        "TS_01": Tomogram("TS_01", '/data/a "b" c.mrc', 13.48, (-60, 60), "bright", None),
+        "b": Tomogram("b", "b.mrc", None, (-60, 60), "dark", None),
+    }
+
+
+def test_names_of_files_that_cannot_be_are_told(tmp_path: Path) -> None:
+    with pytest.raises(
+        TableError, match=r"line 2: path 'a\\x00.mrc' holds control characters; rename the file"
+    ):
+        read_tomogram_table(table(tmp_path, "a\ta\0.mrc"))
+
+
+def test_a_cell_of_any_length_is_read(tmp_path: Path) -> None:
+    assert len(read_tomogram_table(table(tmp_path, f"a\t{'x' * 200_000}"))["a"].path) == 200_000
+
+
+def test_twins_are_told_beside_paths_that_lead_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").touch()
+    paths = {"a": "loop/a.mrc", "b": "file/a.mrc", "c": "x" * 300, "d": "file", "e": "./file"}
+    tomograms = {n: Tomogram(n, f"{tmp_path}/{p}", None, (-60, 60), "dark", None) for n, p in paths.items()}
+    assert find_twins(tomograms) == {"a": [], "b": [], "c": [], "d": ["e"], "e": ["d"]}
 
 
 def test_twins_are_found_through_links_and_detours(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from cryopipe.errors import FileError
+from cryopipe.errors import FileError, reading_fault
 from cryopipe.files.star import read_star
 from cryopipe.volume_names import shorter_stems
 
@@ -46,11 +46,18 @@ def tilt_angles(path: str | os.PathLike[str]) -> np.ndarray:
         )
     try:
         angles = np.array(reader(path), dtype=np.float64)
-    except FileNotFoundError:
-        raise FileError("no such file", file=path, remedy="correct the path") from None
-    except (OSError, ValueError, ElementTree.ParseError) as error:
+    except OSError as error:
+        problem, remedy = reading_fault(error)
+        raise FileError(problem, file=path, remedy=remedy) from error
+    except (
+        LookupError,
+        ValueError,
+        ElementTree.ParseError,
+    ) as error:  # LookupError: an encoding that nobody knows
         raise FileError(
-            f"tilt angles cannot be read ({error})", file=path, remedy="give the file as its program wrote it"
+            f"tilt angles cannot be read ({str(error)[:200]})",
+            file=path,
+            remedy="give the file as its program wrote it",
         ) from error
     if angles.size == 0:
         raise FileError("holds no tilt angles", file=path, remedy="give the file of the whole tilt series")
@@ -91,7 +98,7 @@ def find_tilt_file(tomogram: str | os.PathLike[str]) -> Path | None:
     stems = shorter_stems(tomogram)
     endings = (".tlt", ".aln", ".xml", ".rawtlt", ".mdoc", ".mrc.mdoc", ".st.mdoc")
     candidates = (tomogram.with_name(stem + ending) for stem in stems for ending in endings)
-    return next((candidate for candidate in candidates if candidate.is_file()), None)
+    return next((candidate for candidate in candidates if os.path.isfile(candidate)), None)
 
 
 def _from_list(path: Path) -> list[float]:

@@ -20,7 +20,7 @@ from typing import Any, Final
 import numpy as np
 from mrcfile.dtypes import HEADER_DTYPE
 
-from cryopipe.errors import FileError
+from cryopipe.errors import FileError, reading_fault
 
 HEADER_BYTES = 1024
 DTYPES: dict[int, np.dtype[Any]] = {
@@ -194,12 +194,9 @@ def _read_block(path: Path) -> tuple[bytes, int]:
         raise FileError("no such file", file=path, remedy="correct the path") from None
     except IsADirectoryError:
         raise FileError("is a directory", file=path, remedy="give the MRC file in it") from None
-    except PermissionError:
-        raise FileError(
-            "may not be read", file=path, remedy="change its permissions: chmod u+r FILE"
-        ) from None
     except (OSError, ValueError) as error:
-        raise FileError(f"cannot be read ({error})", file=path, remedy="copy it again") from error
+        problem, remedy = reading_fault(error)
+        raise FileError(problem, file=path, remedy=remedy) from error
     for signature, (problem, remedy) in SIGNATURES.items():
         if block.startswith(signature):
             raise FileError(problem, file=path, remedy=remedy)

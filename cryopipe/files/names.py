@@ -9,7 +9,7 @@ from pathlib import Path
 def relative_name(file: str | os.PathLike[str], folder: str | os.PathLike[str]) -> str:
     """Return how `file` is found from `folder`; a link keeps its own name, those above it are followed."""
     path = Path(file)
-    return os.path.relpath(path.parent.resolve() / path.name, Path(folder).resolve())
+    return os.path.relpath(os.path.join(os.path.realpath(path.parent), path.name), os.path.realpath(folder))
 
 
 def absolute_name(file: str | os.PathLike[str]) -> str:
@@ -19,4 +19,4 @@ def absolute_name(file: str | os.PathLike[str]) -> str:
     """
     parts = Path(file).absolute().parts
     behind = len(parts) - parts[::-1].index("..") if ".." in parts else 0
-    return str(Path(*parts[:behind]).resolve().joinpath(*parts[behind:]) if behind else Path(*parts))
+    return str(Path(os.path.realpath(Path(*parts[:behind])), *parts[behind:]) if behind else Path(*parts))

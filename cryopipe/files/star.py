@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from cryopipe.columns import TOMOGRAM
-from cryopipe.errors import DataError, FileError
+from cryopipe.errors import DataError, FileError, reading_fault
 from cryopipe.files.atomic import write_text
 from cryopipe.files.star_loop import read_plain_loop, typed
 
@@ -58,10 +58,9 @@ def _read_blocks(path: Path, holding: str) -> dict[str, pd.DataFrame]:
     """Read all blocks, but of their rows only the ones that hold a text; the others are not even looked at."""
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except FileNotFoundError:
-        raise FileError("no such file", file=path, remedy="correct the path") from None
     except (OSError, ValueError) as error:
-        raise FileError(f"cannot be read as text ({error})", file=path, remedy="give a STAR file") from error
+        problem, remedy = reading_fault(error)
+        raise FileError(problem, file=path, remedy=remedy) from error
     if holding:
         lines = [line if holding in line or line.lstrip().startswith(_NO_ROW) else "" for line in lines]
     blocks = {}

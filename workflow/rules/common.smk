@@ -1,6 +1,7 @@
 # What all the rules need: the completed configuration, the tomogram table, and the inputs that
 # are known only once the particles are clustered.
 import csv
+import os
 import sys
 from pathlib import Path
 
@@ -56,9 +57,9 @@ def files_to_check(wildcards):
     return [
         path
         for path in (tomogram.path, tomogram.mask)
-        if path
-        and not set(path) & set("{}<>")
-        and (is_made(path) or Path(path).is_file())
+        if path and not set(path) & set("{}<>")
+        # Path.is_file fails in a directory that may not be entered
+        and (is_made(path) or os.path.isfile(path))
     ]
 
 
