@@ -86,7 +86,7 @@ def test_features_that_disca_learns(
     boxes, _ = two_kinds(60)
 
     def learned() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        learner = create_learner("disca", replace(TINY, iterations=2), CPU, 1)
+        learner = create_learner("disca", replace(TINY, disca=replace(TINY.disca, iterations=2)), CPU, 1)
         history = without_clock(learner.fit(boxes)).to_numpy()
         features = learner.embed(boxes)
         options = clustering_options(clusters=(2, 3), starts=1)
