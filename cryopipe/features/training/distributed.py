@@ -1,9 +1,12 @@
-"""Several processes, one per GPU, that learn as one.
+"""Training in several processes, one per GPU, with the result of one process.
 
-Every process holds the same network and draws the same random numbers. Of each batch it turns and trains on its own
-share; gradients are summed over the processes, and batches are normalised by the statistics of all shares together, so
-the network learns what one process would teach it, up to rounding. Boxes to embed are shared out in the same way. What
-is not worth sharing out (mixtures, files) the first process does alone and tells the others.
+Every process holds the same network and draws the same random numbers. Of each batch it rotates and trains on its own
+part; `DistributedDataParallel` averages the gradients and `SyncBatchNorm` normalises by the statistics of the whole
+batch, so the network learns what one process would teach it, up to rounding. Boxes to embed are divided in the same
+way. Mixtures and files are the first process's work; it broadcasts the results.
+
+Written here is what torch does not have: batch normalisation over processes without a GPU, which the test needs that
+compares two processes with one; random numbers that do not depend on the number of processes; parts of unequal size.
 
 Without `team` there is one process, and everything here is the identity.
 """
@@ -11,7 +14,6 @@ Without `team` there is one process, and everything here is the identity.
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 import os
 import subprocess
@@ -24,6 +26,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from cryopipe.errors import ConfigError, LearningError
 
@@ -102,24 +105,9 @@ def shared(make: Callable[[], Sequence[Tensor]], device: torch.device) -> list[T
     """Return the tensors that `make` returns in the first process, in all of them, on `device`."""
     if processes() == 1:
         return list(make())
-    found = [tensor.to(device).contiguous() for tensor in make()] if is_first() else []
-    head = _told(json.dumps([(list(t.shape), str(t.dtype).removeprefix("torch.")) for t in found]), device)
-    for number, (shape, kind) in enumerate(json.loads(head)):
-        if not is_first():
-            found.append(torch.empty(shape, dtype=getattr(torch, kind), device=device))
-        dist.broadcast(found[number], src=0)
-    return found
-
-
-def _told(text: str, device: torch.device) -> str:
-    """Return the first process's `text` in all processes."""
-    length = torch.tensor([len(text.encode())], device=device)
-    dist.broadcast(length, src=0)
-    letters = torch.zeros(int(length), dtype=torch.uint8, device=device)
-    if is_first():
-        letters.copy_(torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8))
-    dist.broadcast(letters, src=0)
-    return bytes(letters.cpu().numpy()).decode()
+    told = [[tensor.cpu() for tensor in make()] if is_first() else None]
+    dist.broadcast_object_list(told, src=0, device=device)
+    return [tensor.to(device) for tensor in told[0] or ()]
 
 
 def gathered(part: Tensor, count: int) -> Tensor:
@@ -138,13 +126,30 @@ def gathered(part: Tensor, count: int) -> Tensor:
     return torch.cat([some[:size] for some, size in zip(parts, sizes, strict=True)])
 
 
-def sum_in_place(tensors: Sequence[Tensor]) -> None:
-    """Replace tensors of one type by their sums over all processes."""
-    if processes() > 1 and tensors:
-        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        dist.all_reduce(flat)
-        for tensor, summed in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
-            tensor.copy_(summed.view(tensor.shape))
+def in_team(network: nn.Module) -> nn.Module:
+    """Return `network` as it is to be called in training: gradients are averaged over the processes."""
+    return network if processes() == 1 else DistributedDataParallel(network)
+
+
+def summed(value: Tensor) -> Tensor:
+    """Return the sum of a tensor over all processes; the gradient flows to all of them."""
+    return value if processes() == 1 else _Sum.apply(value)
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over all processes, and of its gradient."""
+
+    @staticmethod
+    def forward(context: object, value: Tensor) -> Tensor:
+        total = value.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(context: object, gradient: Tensor) -> Tensor:
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total
 
 
 class Draws:
@@ -173,62 +178,37 @@ class Draws:
 
 
 def normalise_together(network: nn.Module) -> None:
-    """Let the batch normalisations of `network` use all processes' shares; weights and names stay."""
+    """Let the batch normalisations inside `network` use the shares of all processes; weights and names stay."""
     if processes() == 1:
         return
-    for name, child in network.named_children():
-        if isinstance(child, nn.BatchNorm1d | nn.BatchNorm3d):
-            together = _SharedBatchNorm(child.num_features, child.eps, child.momentum, child.affine)
-            together.weight, together.bias = child.weight, child.bias
-            together.running_mean, together.running_var = child.running_mean, child.running_var
-            together.num_batches_tracked = child.num_batches_tracked
-            setattr(network, name, together)
-        else:
-            normalise_together(child)
+    if next(network.parameters()).is_cuda:
+        nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        return
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm3d):
+            # Both have the same state and differ in the shapes that they accept.
+            module.__class__ = _CpuSyncBatchNorm  # type: ignore[assignment]
 
 
-class _SharedBatchNorm(nn.SyncBatchNorm):
-    """torch's own on GPUs; torch has none for processors, so there the sums are gathered here."""
+class _CpuSyncBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """What `torch.nn.SyncBatchNorm` computes, which refuses tensors that are not on a GPU."""
 
     def forward(self, values: Tensor) -> Tensor:
         """Return normalised `values` (n, channels, ...)."""
-        if values.is_cuda:
-            return super().forward(values)
         mean, variance = self.running_mean, self.running_var
         assert mean is not None
         assert variance is not None
-        if self.training:
-            axes = [axis for axis in range(values.ndim) if axis != 1]
-            numbers = values.float()
-            count = numbers.new_tensor([numbers.numel() / numbers.shape[1]])
-            sums = torch.cat([numbers.sum(dim=axes), count])
-            total = _Sum.apply(sums)
-            batch_mean = total[:-1] / total[-1]
-            offsets = numbers - batch_mean.view(1, -1, *[1] * (values.ndim - 2))
-            batch_variance = _Sum.apply(offsets.square().sum(dim=axes)) / total[-1]
-            with torch.no_grad():
-                unbiased = batch_variance * total[-1] / (total[-1] - 1)
-                mean.lerp_(batch_mean, float(self.momentum or 0.1))
-                variance.lerp_(unbiased, float(self.momentum or 0.1))
-            view = (1, -1, *[1] * (values.ndim - 2))
-            normal = offsets * (batch_variance + self.eps).rsqrt().view(view)
-            if self.weight is not None:
-                normal = normal * self.weight.view(view) + self.bias.view(view)
-            return normal.to(values.dtype)
-        return F.batch_norm(values, mean, variance, self.weight, self.bias, False, 0.0, self.eps)
-
-
-class _Sum(torch.autograd.Function):
-    """The sum of a tensor over all processes; so is its gradient."""
-
-    @staticmethod
-    def forward(context: object, values: Tensor) -> Tensor:
-        total = values.clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(context: object, gradient: Tensor) -> Tensor:
-        total = gradient.clone()
-        dist.all_reduce(total)
-        return total
+        if not self.training:
+            return F.batch_norm(values, mean, variance, self.weight, self.bias, False, 0.0, self.eps)
+        axes = [axis for axis in range(values.ndim) if axis != 1]
+        view = (1, -1, *[1] * (values.ndim - 2))
+        numbers = values.float()
+        count = summed(numbers.new_tensor(numbers.numel() / numbers.shape[1]))
+        batch_mean = summed(numbers.sum(dim=axes)) / count
+        offsets = numbers - batch_mean.view(view)
+        batch_variance = summed(offsets.square().sum(dim=axes)) / count
+        with torch.no_grad():
+            mean.lerp_(batch_mean, float(self.momentum or 0.1))
+            variance.lerp_(batch_variance * count / (count - 1), float(self.momentum or 0.1))
+        normal = offsets * (batch_variance + self.eps).rsqrt().view(view)
+        return (normal * self.weight.view(view) + self.bias.view(view)).to(values.dtype)

@@ -14,7 +14,7 @@ from cryopipe.errors import LearningError
 from cryopipe.features.training.augment import turned_copies, uniform_rotations
 from cryopipe.features.training.box_source import BoxSource
 from cryopipe.features.training.devices import autocast, lay_out
-from cryopipe.features.training.distributed import Draws, processes, share, sum_in_place
+from cryopipe.features.training.distributed import Draws, in_team, processes, share, summed
 from cryopipe.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ def guarded_step(
     optimiser
         Over its parameters. After a bad step its learning rates are halved, and the weights are as before.
     together
-        Whether all processes take this step, down the sum of their losses.
+        Whether all processes take this step, down the mean of their losses: `network` was called by `in_team`.
 
     Returns
     -------
@@ -91,7 +91,7 @@ def guarded_step(
     gradients = [p.grad for p in network.parameters() if p.grad is not None]
     total = loss.detach().clone()
     if together:
-        sum_in_place([*gradients, total])
+        total = summed(total) / processes()
     # One look at the device: the sum is finite only if every term is.
     norms = torch.stack([total.abs(), *torch._foreach_norm(gradients)])
     if bool(torch.isfinite(norms).all()):
@@ -150,6 +150,7 @@ def train_epoch(
     """
     network.train()
     layout = lay_out(network, source.device)
+    together = in_team(network)
     order = torch.randperm(source.count, generator=generator, device=source.device)
     batches = _batches(order, batch_size, fewest=max(2, processes()))
     own = [indices[share(len(indices))] for indices in batches]
@@ -163,11 +164,12 @@ def train_epoch(
             turned = prepare(turned, draws)
         volumes = turned[:, None].contiguous(memory_format=layout)
         statistics = {name: buffer.clone() for name, buffer in network.named_buffers()}
-        apply = forward if forward is not None and len(volumes) == batch_size else network
+        apply = forward if forward is not None and len(volumes) == batch_size else together
         with autocast(source.device):
             logits = apply(volumes)
         # The batch's loss is the mean over its boxes, wherever they are.
-        loss = loss_function(logits.float(), targets[indices]) * (len(indices) / len(whole))
+        weight = len(indices) * processes() / len(whole)
+        loss = loss_function(logits.float(), targets[indices]) * weight
         value = guarded_step(loss, network, optimiser, together=True)
         if value is not None:
             losses.append(value)
