@@ -2,13 +2,11 @@
 
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from cryopipe import columns
 from cryopipe.files.opening import open_tomogram
 from cryopipe.files.star import write_particles
 from cryopipe.files.tables import read_table
 from cryopipe.job import run
+from cryopipe.particles import pick_table
 from cryopipe.picking import PickOptions, Picks, pick_particles
 from cryopipe.tomograms import Tomogram
 from cryopipe.volume.device import choose_device
@@ -33,14 +31,8 @@ def main(job: Any) -> None:
             device=choose_device(job.config["device"]),
             name=tomogram.name,
         )
-    table = pd.DataFrame(picks.coordinates, columns=list(columns.COORDINATES))
-    table.insert(0, columns.TOMOGRAM, tomogram.name)
-    table.insert(1, columns.MICROGRAPH, tomogram.path)
-    table.insert(2, columns.PARTICLE, [f"{tomogram.name}/{number + 1}" for number in range(len(picks))])
-    table[columns.VOXEL_SIZE] = voxel_size
-    table[columns.PICK_SCORE] = picks.scores
-    table[columns.DIAMETER] = picks.diameters
-    write_particles(job.output[0], table)
+    found = (picks.coordinates, voxel_size, picks.scores, picks.diameters)
+    write_particles(job.output[0], pick_table(tomogram.name, tomogram.path, *found))
 
 
 run(main, snakemake)

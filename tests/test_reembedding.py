@@ -20,13 +20,13 @@ from cryopipe.files.chimerax import Cluster, cluster_colour, quoted, write_chime
 from cryopipe.files.mrc import open_volume, read_header, write_volume
 from cryopipe.files.star import read_particles, write_particles
 from cryopipe.files.tables import read_table, write_table
+from cryopipe.particles import poses_of_table
 from cryopipe.reembedding import (
     ReembeddingOptions,
     Template,
     artiax_table,
     choose_particles,
     make_template,
-    poses_of_table,
     reembed,
 )
 from cryopipe.tomograms import Tomogram

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cryopipe import columns
 from cryopipe.averaging.alignment import AlignmentResult
 from cryopipe.files.cluster_averages import RESOLUTION
-from cryopipe.volume.geometry import relion_angles
+from cryopipe.particles import pose_columns
 
 NO_RESOLUTION = 999.0
 """What RELION writes for the resolution of shell 0, which is infinite."""
@@ -36,13 +36,9 @@ def particle_table(
     The table with RELION's angles (degrees) and origins (angstrom, minus the shift), the half-set, the
     alignment score and whether the particle is in the average.
     """
-    angles = relion_angles(result.rotations)
-    # 0 - x and not -x: a shift of nothing is 0, not -0.
     shifts = result.shifts_voxels + (0 if centring_voxels is None else centring_voxels)
-    origins = 0 - shifts * result.voxel_size
     new = {
-        **dict(zip(columns.ANGLES, angles.T, strict=True)),
-        **dict(zip(columns.ORIGINS, origins.T, strict=True)),
+        **pose_columns(result.rotations, shifts * result.voxel_size),
         columns.HALF_SET: result.half_sets,
         columns.ALIGNMENT_SCORE: result.scores,
         columns.ALIGNMENT_KEPT: result.kept.astype(int),

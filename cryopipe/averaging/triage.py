@@ -19,6 +19,7 @@ from cryopipe.averaging.options import AveragingOptions
 from cryopipe.averaging.search import Poses
 from cryopipe.averaging.superposition import common_frame, transform_poses, turned
 from cryopipe.files.cluster_averages import ClusterAverage
+from cryopipe.particles import pose_columns, rotations_of_table, shifts_of_table
 from cryopipe.volume.fourier import fourier_rescale, low_pass
 from cryopipe.volume.geometry import relion_angles, rotation_from_relion_angles
 from cryopipe.volume.masks import radius_grid, sphere_mask
@@ -156,15 +157,10 @@ def _in_frame(table: pd.DataFrame, merger: pd.Series, voxel_size: float) -> pd.D
     frame = Poses(
         torch.from_numpy(rotation_from_relion_angles(angles).as_matrix()), torch.tensor(shift)[None]
     )
-    rotations = rotation_from_relion_angles(table[list(columns.ANGLES)].to_numpy(float))
-    origins = table[list(columns.ORIGINS)].to_numpy(float)
-    poses = transform_poses(
-        Poses(torch.from_numpy(rotations.as_matrix()), torch.from_numpy(-origins / voxel_size)), frame
-    )
-    new_angles = relion_angles(Rotation.from_matrix(poses.matrices.numpy()))
-    new_origins = 0 - poses.shifts_voxels.numpy() * voxel_size
-    names = (*columns.ANGLES, *columns.ORIGINS)
-    return table.assign(**dict(zip(names, np.hstack([new_angles, new_origins]).T, strict=True)))
+    matrices, shifts = rotations_of_table(table).as_matrix(), shifts_of_table(table) / voxel_size
+    poses = transform_poses(Poses(torch.from_numpy(matrices), torch.from_numpy(shifts)), frame)
+    rotations = Rotation.from_matrix(poses.matrices.numpy())
+    return table.assign(**pose_columns(rotations, poses.shifts_voxels.numpy() * voxel_size))
 
 
 def _align_averages(target: ClusterAverage, other: ClusterAverage, options: AveragingOptions) -> _Match:

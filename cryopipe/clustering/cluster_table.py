@@ -12,6 +12,7 @@ from cryopipe import columns
 from cryopipe.clustering.clusters import Clusters, find_clusters
 from cryopipe.clustering.duplicate_picks import find_duplicates
 from cryopipe.clustering.options import ClusteringOptions
+from cryopipe.particles import pose_columns
 
 
 def cluster_particles(
@@ -59,6 +60,6 @@ def cluster_particles(
     uncalibrated[~duplicate] = found.uncalibrated
     table = table.assign(
         **{columns.CLASS: labels, columns.POSTERIOR: posteriors},
-        **dict(zip(columns.ORIGINS, -np.asarray(shifts, float).T, strict=True)),
+        **pose_columns(None, shifts),
     )
     return table, Clusters(labels, posteriors, found.selection, uncalibrated, found.temperature)

@@ -12,8 +12,8 @@ from cryopipe.export.particle_set import ParticlePoses, ParticleSet
 from cryopipe.export.writer import ExportContext, Written, rows_in_clusters
 from cryopipe.files.star import read_particles, write_particles
 from cryopipe.files.tables import write_table
+from cryopipe.particles import rotations_of_table
 from cryopipe.reembedding import artiax_table
-from cryopipe.volume.geometry import rotation_from_relion_angles
 
 
 class ArtiaxWriter:
@@ -41,7 +41,7 @@ class ArtiaxWriter:
         table = read_particles(path)
         names = list(context.tomograms)
         tomograms = [names[int(number) - 1] for number in table[columns.TOMOGRAM]]
-        rotations = rotation_from_relion_angles(table[list(columns.ANGLES)].to_numpy(dtype=np.float64))
+        rotations = rotations_of_table(table)
         return ParticlePoses(
             tomograms, table[list(columns.COORDINATES)].to_numpy(dtype=np.float64), rotations
         )

@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from cryopipe import columns
 from cryopipe.errors import DataError
-from cryopipe.reembedding import poses_of_table
+from cryopipe.particles import poses_of_table
 
 FloatArray = NDArray[np.float64]
 

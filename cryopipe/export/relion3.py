@@ -23,8 +23,8 @@ from cryopipe.export.writer import ExportContext, Written, rows_in_clusters
 from cryopipe.files.cluster_averages import cluster_name
 from cryopipe.files.mrc import open_volume, write_volume
 from cryopipe.files.star import read_star, write_particles
+from cryopipe.particles import poses_of_table
 from cryopipe.progress import progress
-from cryopipe.reembedding import poses_of_table
 from cryopipe.volume.fourier import fourier_rescale
 from cryopipe.volume.geometry import relion_angles
 from cryopipe.volume.wedge import centred_wedge

@@ -18,7 +18,8 @@ from cryopipe.export.unbinned import Frames, frames_of, read_frames
 from cryopipe.export.writer import ExportContext, Written, rows_in_clusters
 from cryopipe.files.names import absolute_name
 from cryopipe.files.star import read_star, write_particles, write_star
-from cryopipe.volume.geometry import relion_angles, rotation_from_relion_angles
+from cryopipe.particles import rotations_of_table
+from cryopipe.volume.geometry import relion_angles
 
 CENTRED = ("rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst")
 OPTICS = "rlnOpticsGroup"
@@ -88,7 +89,7 @@ class TiltSeriesWriter:
         if self.version == 5:
             pixel_sizes = frames.pixel_sizes[frames.rows_of(tomograms)]
             unbinned = unbinned / pixel_sizes[:, None] + frames.centres(tomograms)
-        rotations = rotation_from_relion_angles(table[list(columns.ANGLES)].to_numpy(dtype=np.float64))
+        rotations = rotations_of_table(table)
         return ParticlePoses(tomograms, frames.from_unbinned(tomograms, unbinned), rotations)
 
     def _tables(

@@ -15,7 +15,8 @@ from cryopipe import columns
 from cryopipe.export.particle_set import ParticlePoses, ParticleSet
 from cryopipe.export.writer import ExportContext, Written, rows_in_clusters
 from cryopipe.files.star import read_particles, write_star
-from cryopipe.volume.geometry import relion_angles, rotation_from_relion_angles
+from cryopipe.particles import rotations_of_table
+from cryopipe.volume.geometry import relion_angles
 
 SUFFIX = ".tomostar"
 
@@ -41,7 +42,7 @@ class WarpWriter:
         tomograms = [name.removesuffix(SUFFIX) for name in table[columns.MICROGRAPH]]
         positions = table[list(columns.COORDINATES)].to_numpy(dtype=np.float64)
         scale = table["rlnPixelSize"].to_numpy(dtype=np.float64) / context.voxel_sizes(tomograms)
-        rotations = rotation_from_relion_angles(table[list(columns.ANGLES)].to_numpy(dtype=np.float64))
+        rotations = rotations_of_table(table)
         return ParticlePoses(tomograms, positions * scale[:, None], rotations)
 
 

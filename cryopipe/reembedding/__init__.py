@@ -1,7 +1,7 @@
 """Averages put back into the tomograms, at the particles' positions and orientations."""
 
 from cryopipe.reembedding.options import ReembeddingOptions
-from cryopipe.reembedding.placed_particles import artiax_table, choose_particles, poses_of_table
+from cryopipe.reembedding.placed_particles import artiax_table, choose_particles
 from cryopipe.reembedding.placement import Reembedded, reembed
 from cryopipe.reembedding.templates import Template, make_template
 
@@ -12,6 +12,5 @@ __all__ = [
     "artiax_table",
     "choose_particles",
     "make_template",
-    "poses_of_table",
     "reembed",
 ]

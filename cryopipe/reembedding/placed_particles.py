@@ -7,33 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from cryopipe import columns
+from cryopipe.particles import pose_columns, poses_of_table
 from cryopipe.reembedding.options import ReembeddingOptions
-from cryopipe.volume.geometry import relion_angles, rotation_from_relion_angles
 
 FloatArray = NDArray[np.float64]
-
-
-def poses_of_table(table: pd.DataFrame) -> tuple[FloatArray, Rotation]:
-    """Return the true positions and the rotations of a particle table.
-
-    Parameters
-    ----------
-    table
-        n rows with coordinates, origins, angles and voxel size; see `cryopipe.columns`.
-
-    Returns
-    -------
-    (n, 3) x, y, z positions in 0-based voxels of the tomogram, shifts included, and n active rotations from
-    the reference to the particle.
-    """
-    coordinates = table[list(columns.COORDINATES)].to_numpy(dtype=np.float64)
-    origins = table[list(columns.ORIGINS)].to_numpy(dtype=np.float64)
-    voxel_sizes = table[columns.VOXEL_SIZE].to_numpy(dtype=np.float64)
-    angles = table[list(columns.ANGLES)].to_numpy(dtype=np.float64)
-    return coordinates - origins / voxel_sizes[:, None], rotation_from_relion_angles(angles)
 
 
 def choose_particles(
@@ -82,11 +61,7 @@ def artiax_table(table: pd.DataFrame, tomogram_numbers: Mapping[str, int]) -> pd
     result = pd.DataFrame({columns.TOMOGRAM: pd.Series(numbers, dtype=str)})
     for axis, name in enumerate(columns.COORDINATES):
         result[name] = positions[:, axis]
-    angles = relion_angles(rotations) if len(table) else np.zeros((0, 3))
-    for axis, name in enumerate(columns.ANGLES):
-        result[name] = angles[:, axis]
-    for name in columns.ORIGINS:
-        result[name] = np.zeros(len(table))
+    result = result.assign(**pose_columns(rotations, np.zeros((len(table), 3))))
     for name in (columns.CLASS, columns.ALIGNMENT_SCORE, columns.POSTERIOR, columns.PICK_SCORE):
         if name in table:
             result[name] = table[name].to_numpy()

@@ -11,8 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cryopipe import columns
+from cryopipe.particles import FloatArray, poses_of_table
 from cryopipe.progress import Progress
-from cryopipe.reembedding.placed_particles import FloatArray, poses_of_table
 from cryopipe.reembedding.templates import Template
 
 logger = logging.getLogger(__name__)
