@@ -124,6 +124,14 @@ def find_siblings(tomograms: Mapping[str, Tomogram]) -> dict[str, list[str]]:
     return siblings
 
 
+def blank_cells(path: str | Path) -> dict[str, int]:
+    """Return for every optional column of a table how many tomograms leave it blank; of tilts either counts."""
+    rows = [row for _, row in _read_rows(Path(path))[0]]
+    blank = {name: sum(not row.get(name) for row in rows) for name in COLUMNS[2:]}
+    either = sum(not (row.get("tilt_min") and row.get("tilt_max")) for row in rows)
+    return {**blank, "tilt_min": either, "tilt_max": either}
+
+
 def _read_rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()

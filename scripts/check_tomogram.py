@@ -3,8 +3,8 @@
 import logging
 from typing import TYPE_CHECKING, Any
 
-from cryopipe.check import check_tomogram, checks_table
-from cryopipe.errors import DataError
+from cryopipe.check import check_options, check_tomogram, checks_table
+from cryopipe.errors import ConfigError, DataError
 from cryopipe.files.tables import write_table
 from cryopipe.job import run
 from cryopipe.tomograms import Tomogram
@@ -18,6 +18,11 @@ def main(job: Any) -> None:
     check = check_tomogram(tomogram, job.params.twins, job.params.siblings)
     for finding in check.findings:
         logging.warning("%s: %s: %s", tomogram.name, finding.status, finding)
+    if check.header is not None and check.voxel_size is not None:
+        for finding in check_options(job.config, check.header.shape_zyx, check.voxel_size):
+            logging.warning("%s: %s: %s", tomogram.name, finding.status, finding)
+            if finding.status == "bad":
+                raise ConfigError(f"tomogram {tomogram.name}: {finding}")
     # from the configuration and not a parameter of the rule: a change of it must not do all checks again
     if check.bad and job.config["bad_tomograms"] == "stop":
         raise DataError(f"tomogram {tomogram.name}: {check.bad}", file=tomogram.path)

@@ -23,7 +23,7 @@ from cryopipe.files.mrc import write_volume
 from cryopipe.tomograms import NAME, Tomogram, read_tomogram_table
 
 
-def write_tomogram(path: Path, voxel_size: float = 10.0, seed: int = 0) -> Path:
+def write_tomogram(path: Path, voxel_size: float = 13.0, seed: int = 0) -> Path:
     volume = np.random.default_rng(seed).normal(size=(20, 32, 32)).astype(np.float32)
     write_volume(path, volume, voxel_size)
     return path
@@ -416,10 +416,10 @@ def test_check_tells_all_problems_and_its_status(
     lines = capsys.readouterr().out.splitlines()
     assert [re.split(r"  +", line) for line in lines[:5]] == [
         ["tomogram", "voxels (x, y, z)", "voxel size", "tilts", "contrast", "status"],
-        ["TS_01", "32 x 32 x 20", "10 A", "-60 to 60", "dark", "bad"],
+        ["TS_01", "32 x 32 x 20", "13 A", "-60 to 60", "dark", "bad"],
         ["TS_02", "32 x 32 x 20", "13.48 A", "-50 to 52.5", "dark", "ok"],
         ["TS_03", "32 x 32 x 20", "unknown", "-60 to 60", "dark", "bad"],
-        ["TS_04", "32 x 32 x 20", "10 A", "-60 to 60", "dark", "bad"],
+        ["TS_04", "32 x 32 x 20", "13 A", "-60 to 60", "dark", "bad"],
     ]
     assert lines[6].startswith(
         f"TS_01: bad: {data}/TS_01.mrc: the same file as tomogram TS_04: its particles would"

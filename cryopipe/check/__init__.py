@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from cryopipe.check.finding import Finding
+from cryopipe.check.options import check_options
 from cryopipe.check.volume import check_mask, check_volume
 from cryopipe.errors import DataError, FileError, one_line
 from cryopipe.files.chimerax import quoted
@@ -25,6 +26,7 @@ __all__ = [
     "TomogramCheck",
     "check_header",
     "check_mask",
+    "check_options",
     "check_tomogram",
     "check_volume",
     "checks_table",

@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from cryopipe.check import TomogramCheck, check_tomogram
-from cryopipe.config import read_config
+from cryopipe.check import TomogramCheck, check_options, check_tomogram
+from cryopipe.config import check_named_files, read_config
 from cryopipe.errors import one_line
+from cryopipe.estimate import describe_run
 from cryopipe.tomograms import find_siblings, find_twins, read_tomogram_table
 
 THREADS = 4
@@ -33,17 +34,36 @@ def check(
     options = read_config(config)
     low, high = options["imaging"]["tilt_range"]
     tomograms = read_tomogram_table(options["tomograms"], (low, high), options["imaging"]["contrast"])
+    check_named_files(options, tomograms, config)
     twins, siblings = find_twins(tomograms), find_siblings(tomograms)
     others = ([found[name] for name in tomograms] for found in (twins, siblings))
     with ThreadPoolExecutor(min(THREADS, len(os.sched_getaffinity(0)))) as threads:
         checks = list(threads.map(check_tomogram, tomograms.values(), *others))
-    typer.echo(render_checks(checks))
-    if any(result.status == "bad" for result in checks):
+    lines, usable = render_options(options, checks)
+    typer.echo(render_checks(checks, lines))
+    if not usable or any(result.status == "bad" for result in checks):
         raise typer.Exit(1)
 
 
-def render_checks(checks: Sequence[TomogramCheck]) -> str:
-    """Return a table of the tomograms, one line per finding below it, and a summary."""
+def render_options(options: Mapping[str, Any], checks: Sequence[TomogramCheck]) -> tuple[list[str], bool]:
+    """Return what is assumed, what a run takes, and how the options fit the data; and whether they do.
+
+    What holds for several tomograms is told once.
+    """
+    lines = describe_run(options, [result.tomogram for result in checks]).splitlines()
+    found: dict[str, list[str]] = {}
+    for result in checks:
+        if result.header is not None and result.voxel_size is not None:
+            for finding in check_options(options, result.header.shape_zyx, result.voxel_size):
+                found.setdefault(f"{finding.status}: {finding}", []).append(result.tomogram.name)
+    for text, names in found.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        lines.append(f"options: {names[0]}{more}: {text}")
+    return lines, not any(text.startswith("bad") for text in found)
+
+
+def render_checks(checks: Sequence[TomogramCheck], remarks: Sequence[str] = ()) -> str:
+    """Return a table of the tomograms, one line per finding below it, remarks on the run, and a summary."""
     rows = [HEADER, *(_row(result) for result in checks)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
@@ -55,7 +75,9 @@ def render_checks(checks: Sequence[TomogramCheck]) -> str:
     counts = Counter(result.status for result in checks)
     summary = ", ".join(f"{counts[status]} {status}" for status in ("ok", "warning", "bad") if counts[status])
     noun = "tomogram" if len(checks) == 1 else "tomograms"
-    return "\n".join([*lines, "", *findings, *([""] if findings else []), f"{len(checks)} {noun}: {summary}"])
+    return "\n".join(
+        [*lines, "", *findings, *([""] if findings else []), *remarks, f"{len(checks)} {noun}: {summary}"]
+    )
 
 
 def _row(result: TomogramCheck) -> tuple[str, ...]:

@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 import cryopipe.config
+import cryopipe.estimate
 import cryopipe.installation
 import cryopipe.tomograms
 from cryopipe.errors import CryopipeError
@@ -27,6 +29,7 @@ try:
     )
     if workflow.is_main_process:
         cryopipe.config.check_named_files(config, TOMOGRAMS, *CONFIG_FILES)
+        logger.info(cryopipe.estimate.describe_run(config, list(TOMOGRAMS.values())))
 except CryopipeError as error:
     raise WorkflowError(str(error)) from None
 

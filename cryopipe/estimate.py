@@ -1,0 +1,140 @@
+"""What a run will take, and what it assumes: said by `cryopipe check` and at the start of a run.
+
+The figures are those of docs/scale.md, measured on processors, in proportion to voxels and particles. Light: of a few
+tomograms, the first bytes are read.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryopipe.tomograms import Tomogram, blank_cells
+
+SECONDS_PER_VOXEL = {"check": 0.094e-6, "pick": 0.24e-6, "re-embed": 0.40e-6}
+"""Processor seconds."""
+SECONDS_PER_BOX = {"cut": 5.4e-3, "embed": 6.5e-3, "cluster": 0.9e-3, "tables": 1.6e-3}
+"""Processor seconds for a box of `MEASURED_BOX` voxels along an edge."""
+SECONDS_PER_AVERAGED_BOX = 46.4e-3
+SECONDS_PER_TRAINED_BOX = {"encoder": 13e-3, "yopo": 89e-3}
+"""Processor seconds for a box and a pass over the data; docs/throughput.md, from 24 to 32 voxels along an edge."""
+MEASURED_BOX = 32
+PARTICLES = 0.31
+"""Picks in a cube of the particle's diameter."""
+BYTES_PER_VOXEL = 6
+"""Of the re-embedded density and labels."""
+BYTES_PER_BOX_VOXEL = 2
+BYTES_PER_PARTICLE = 2000
+"""In tables."""
+SAMPLED = 20
+"""Tomograms whose headers are read; the others are taken to be like these."""
+GUESSED_VOXEL_SIZE = 10.0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will take.
+
+    Attributes
+    ----------
+    tomograms, particles
+        Their numbers.
+    processor_hours
+        On processors; a GPU takes less for learning and averaging.
+    gigabytes
+        Of all results.
+    """
+
+    tomograms: int
+    particles: int
+    processor_hours: float
+    gigabytes: float
+
+    def __str__(self) -> str:
+        noun = "tomogram" if self.tomograms == 1 else "tomograms"
+        time = f"{self.processor_hours:.2g} hours" if self.processor_hours >= 1 else "less than one hour"
+        return (
+            f"Estimate, from docs/scale.md, good to a factor of about three: {self.tomograms} {noun}, "
+            f"about {_rounded(self.particles)} picks, {time} of processor time (divide by the number of cores; a GPU "
+            f"shortens learning and averaging), {max(0.1, self.gigabytes):.2g} GB in results/"
+        )
+
+
+def estimate_run(config: Mapping[str, Any], tomograms: Sequence[Tomogram]) -> Estimate:
+    """Estimate what a run takes, from the options and the sizes of the tomograms.
+
+    Parameters
+    ----------
+    config
+        The complete configuration.
+    tomograms
+        Those of the table. A file that is not there yet counts as one of the simulated ones.
+    """
+    sampled = tomograms[:: max(1, -(-len(tomograms) // SAMPLED))]
+    sizes = [_size(tomogram, config["simulation"]) for tomogram in sampled]
+    each = len(tomograms) / max(1, len(sampled))
+    voxels = each * sum(count for count, _ in sizes)
+    pick = config["pick"]
+    most = pick["max_particles"] or float("inf")
+    particles = each * sum(
+        min(most, PARTICLES * count * (voxel_size / min(pick["diameters"])) ** 3)
+        for count, voxel_size in sizes
+    )
+    boxes, features = config["subtomograms"], config["features"]
+    edge = boxes["box_size"]
+    averaged = edge * boxes["voxel_size"] / (config["averaging"]["voxel_size"] or boxes["voxel_size"])
+    disca = features["disca"]
+    passes = disca["iterations"] * disca["copies"] if features["learner"] == "disca" and disca["train"] else 0
+    per_box = sum(SECONDS_PER_BOX.values()) + passes * SECONDS_PER_TRAINED_BOX[disca["network"]]
+    seconds = voxels * sum(SECONDS_PER_VOXEL.values()) + particles * (
+        per_box * (edge / MEASURED_BOX) ** 3 + SECONDS_PER_AVERAGED_BOX * (averaged / MEASURED_BOX) ** 3
+    )
+    box_voxels = edge**3 + (averaged**3 if config["averaging"]["voxel_size"] else 0)
+    bytes_on_disk = BYTES_PER_VOXEL * voxels + particles * (
+        BYTES_PER_PARTICLE + BYTES_PER_BOX_VOXEL * box_voxels
+    )
+    return Estimate(len(tomograms), round(particles), seconds / 3600, bytes_on_disk / 1e9)
+
+
+def describe_assumptions(config: Mapping[str, Any]) -> str:
+    """Return what is assumed of tomograms for which the table leaves a column blank; empty if of none."""
+    blank, imaging = blank_cells(config["tomograms"]), config["imaging"]
+    low, high = imaging["tilt_range"]
+    assumed = {
+        "tilt_min": f"tilts from {low:g} to {high:g} degrees (imaging.tilt_range)",
+        "contrast": f"{imaging['contrast']} particles (imaging.contrast)",
+        "voxel_size": "the voxel size in the header",
+    }
+    found = [f"{words} for {blank[name]}" for name, words in assumed.items() if blank[name]]
+    return f"Assumed, where the table is blank: {', '.join(found)}" if found else ""
+
+
+def describe_run(config: Mapping[str, Any], tomograms: Sequence[Tomogram]) -> str:
+    """Return the estimate of a run and what it assumes, one line each."""
+    return "\n".join(filter(None, (describe_assumptions(config), str(estimate_run(config, tomograms)))))
+
+
+def _size(tomogram: Tomogram, simulation: Mapping[str, Any]) -> tuple[float, float]:
+    """Return the number of voxels and the voxel size, angstrom."""
+    try:
+        with Path(tomogram.path).open("rb") as stream:
+            start = stream.read(52)
+        order = "<" if struct.unpack("<i", start[:4])[0] < 2**24 else ">"
+        x, y, z = struct.unpack(f"{order}3i", start[:12])
+        intervals, length = (
+            struct.unpack(f"{order}i", start[28:32])[0],
+            struct.unpack(f"{order}f", start[40:44])[0],
+        )
+    except (OSError, struct.error):
+        x, y, z = simulation["size"]
+        return float(x * y * z), tomogram.voxel_size or simulation["voxel_size"]
+    known = length / intervals if intervals > 0 else 0.0
+    voxel_size = tomogram.voxel_size or (known if 1.0001 < known < 1000 else GUESSED_VOXEL_SIZE)
+    return float(max(0, x) * max(0, y) * max(0, z)), voxel_size
+
+
+def _rounded(count: int) -> str:
+    return f"{float(f'{count:.2g}'):,.0f}"
