@@ -13,8 +13,10 @@ from scipy.ndimage import affine_transform, gaussian_filter
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from cryopipe.files.mrc import open_volume
+from cryopipe.files.mrc import open_volume, write_volume
+from cryopipe.files.opening import open_tomogram
 from cryopipe.picking import PickOptions, pick_particles
+from cryopipe.tomograms import Tomogram
 from cryopipe.volume import padding as padding_module
 from cryopipe.volume.padding import Region, find_padding, gather
 
@@ -212,6 +214,23 @@ def test_a_volume_of_one_value_is_all_padding() -> None:
 def test_real_tomograms_are_not_padded(shared_data: Path, name: str) -> None:
     """The borders of the first are smeared; all hold clipped values."""
     assert find_padding(open_volume(shared_data / "real" / f"{name}.mrc")) is None
+
+
+def test_unsigned_bytes_without_stamp_or_statistics_are_picked_as_they_are(
+    tmp_path: Path, plain: dict[bool, NDArray[np.float64]]
+) -> None:
+    """Read as signed, half of the noise would change its side; padding must not decide the sign."""
+    volume, _ = planted()
+    padded = wedges()
+    stored = (volume * 14 + 55).clip(1, 255).round().astype(np.uint8)
+    stored[padded] = 0
+    write_volume(tmp_path / "a.mrc", stored.view(np.int8), VOXEL)
+    with (tmp_path / "a.mrc").open("r+b") as stream:
+        stream.seek(76)
+        stream.write(np.array([0, -1, -2], "<f4").tobytes())  # minimum, maximum and mean: not known
+    opened = open_tomogram(Tomogram("a", str(tmp_path / "a.mrc"), None, (-60, 60), "dark", None))
+    assert opened.volume.dtype == np.uint8
+    assert_found_as_before(picked(opened.volume), plain[False], padded)
 
 
 def test_the_log_says_how_much_is_padding(caplog: pytest.LogCaptureFixture) -> None:

@@ -6,10 +6,12 @@ Gaussian, which removes what the lattice could not carry (to about 0.1 % at the 
 filter); wider Gaussians on the lattice then complete it, since variances of Gaussians add.
 
 All filters are sums of shifted copies in a fixed order, one rounding at a time. A value thus depends on its
-neighbourhood alone, not on how the volume was cut into chunks, and picks are the same to the last bit. Beyond
-its faces the volume continues as its mirror image, as in scipy.ndimage's mode "reflect". What is padded or
-masked is unknown: it is given the mean that the wide Gaussian finds in the data about it, so that it makes no
-response. With weights 1 for data and 0 for the unknown, that is N(wv) - W(wv) N(w) / W(w).
+neighbourhood alone, not on how the volume was cut into chunks, and picks are the same to the last bit.
+
+What lies beyond the faces, padded or masked is unknown: it is given the mean that the wide Gaussian finds in the
+data about it, so that it makes no response and no maxima on its border. With weights w, 1 for data and 0 for the
+unknown, the response to a volume v is N(wv) - W(wv) N(w) / W(w). The weights of a volume without padding and mask
+are a product of three factors along its axes, and so are N(w) and W(w).
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from torch import Tensor
 
 from cryopipe.errors import DataError
 from cryopipe.files.opening import release_pages
+from cryopipe.picking.filters import Block, difference, filtered, gaussian, radius_of
 from cryopipe.picking.parallel import (
     Ranges,
     chunks,
@@ -43,20 +46,14 @@ from cryopipe.volume.padding import Region, gather
 
 RATIO = 1.1
 """Wider over narrower Gaussian, as in DISCA; near 1, where the difference is the Laplacian of a Gaussian."""
-_TRUNCATE = 4.0
 _COARSEST = 1.5
 """Narrowest Gaussian on a coarse lattice, in lattice steps: 1 part in 40,000 is left at its Nyquist limit."""
 _FIRST = 0.7
 """The Gaussian before the lattice is thinned out, in lattice steps."""
 
-_LEAST_WEIGHT = 1e-30
-"""Divisor where there are no data far and wide, and the dividend is 0."""
 _HELD = 2
 """Points of the coarse lattice that are held at a time over voxels of the chunks; a larger lattice is gone through tile
 by tile, overlapping by halos."""
-_CACHED = 2**17
-"""Values of a slab that is filtered at a time; with its input it fits into a megabyte or two."""
-
 Result = TypeVar("Result")
 
 
@@ -100,7 +97,7 @@ class Scale:
     @property
     def halo(self) -> int:
         """Lattice points that the filter and the search for maxima need on every side."""
-        return _radius(self.wide) + REACH
+        return radius_of(self.wide) + REACH
 
     def lattice(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Number of lattice points along every axis: all inside the volume and the first one past its end."""
@@ -161,7 +158,8 @@ class Source:
 
     def block(self, ranges: Ranges) -> Block:
         """Return the voxels of `ranges` (start, stop per axis z, y, x; also beyond the faces) in single precision."""
-        z, y, x = (_reflect(a, b, n) for (a, b), n in zip(ranges, self.volume.shape, strict=True))
+        indices = [np.arange(a, b) for a, b in ranges]
+        z, y, x = (np.clip(i, 0, n - 1) for i, n in zip(indices, self.volume.shape, strict=True))
         values = torch.from_numpy(gather(self.volume, (z, y, x)).astype(np.float32)).to(self.device)
         release_pages(self.volume)
         if self.volume.dtype.kind == "f" and not bool(torch.isfinite(values).all()):
@@ -171,27 +169,19 @@ class Source:
                 remedy="run `cryopipe check`, then repair or remove it",
             )
         values = values.sub_(self.median).mul_(self.sign).clamp_(-self.limit, self.limit)
-        if self.region.whole:
-            return Block(values, None)
-        weights = torch.from_numpy(self.region.grid(z, y, x).astype(np.float32)).to(self.device)
-        return Block(values.mul_(weights), weights)
-
-
-@dataclass(frozen=True)
-class Block:
-    """Values (z, y, x), 0 where they are unknown, and their weights; None where all are known.
-
-    Smoothed values come with weights that are smoothed likewise.
-    """
-
-    values: Tensor
-    weights: Tensor | None
-
-    def weights_within(self, radius: int) -> Tensor:
-        """Return the weights, or one neighbourhood of `radius` if they are all the same: filters give one value then."""
-        assert self.weights is not None
-        first = self.weights[(slice(2 * radius + 1),) * 3]
-        return first if bool((self.weights == first[0, 0, 0]).all()) else self.weights
+        within = [
+            torch.from_numpy(((i >= 0) & (i < n)).astype(np.float32)).to(self.device)
+            for i, n in zip(indices, self.volume.shape, strict=True)
+        ]
+        factors = [within[0][:, None, None], within[1][None, :, None], within[2][None, None]]
+        if not self.region.whole:
+            known = torch.from_numpy(self.region.grid(z, y, x).astype(np.float32)).to(self.device)
+            for factor in factors:
+                known.mul_(factor)
+            factors = [known]
+        for factor in factors:
+            values.mul_(factor)
+        return Block(values, factors)
 
 
 def find_maxima(
@@ -230,7 +220,7 @@ def find_maxima(
         load = _thinned(source, scale, tile, chunk_voxels, counter) if coarse else source.block
 
         def search(ranges: Ranges, load: Callable[[Ranges], Block] = load) -> tuple[int, Result]:
-            inner, peaks, around = _maxima(_difference(load(grown(ranges, halo)), scale))
+            inner, peaks, around = _maxima(difference(load(grown(ranges, halo)), (scale.narrow, scale.wide)))
             start = np.array([a for a, _ in ranges])
             chunk = Chunk(ranges, inner, peaks.cpu().numpy() + start, around.cpu().numpy())
             return inner.numel(), examine(chunk)
@@ -246,28 +236,36 @@ def _thinned(
     source: Source, scale: Scale, tile: Ranges, chunk_voxels: int, counter: Progress
 ) -> Callable[[Ranges], Block]:
     """Return a function that gives blocks of the smoothed volume on a tile of the coarse lattice, which it holds."""
-    step, kernel = scale.step, _gaussian(scale.first)
+    step, kernel = scale.step, gaussian(scale.first)
     radius = len(kernel) - 1
     held = grown(tile, scale.halo)
     values = torch.empty(extent(held), device=source.device)
-    weights = None if source.region.whole else torch.empty_like(values)
+    weights = (
+        [torch.empty([n if a == b else 1 for b, n in enumerate(values.shape)]).to(values) for a in range(3)]
+        if source.region.whole
+        else [torch.empty_like(values)]
+    )
     workers = workers_on(source.device)
 
     def place(ranges: Ranges) -> tuple[slice, ...]:
         return tuple(slice(a - first, b - first) for (a, b), (first, _) in zip(ranges, held, strict=True))
 
+    def part_of(factor: Tensor, ranges: Ranges) -> Tensor:
+        parts = zip(place(ranges), factor.shape, strict=True)
+        return factor[tuple(part if n > 1 else slice(None) for part, n in parts)]
+
     def smooth(ranges: Ranges) -> int:
         (z0, z1), (y0, y1), (x0, x1) = ((a * step - radius, (b - 1) * step + radius + 1) for a, b in ranges)
         block = source.block(((z0, z1), (y0, y1), (x0, x1)))
-        values[place(ranges)] = _filtered(block.values, kernel, step)
-        if weights is not None:
-            weights[place(ranges)] = _filtered(block.weights_within(radius), kernel, step)
+        values[place(ranges)] = filtered(block.values, kernel, step)
+        for held_factor, factor in zip(weights, block.weights, strict=True):
+            part_of(held_factor, ranges).copy_(filtered(factor, kernel, step))
         return points(common(ranges, tile))
 
     pieces = chunks(held, step, radius, share(chunk_voxels, points(held) * step**3, workers))
     for count in in_parallel(smooth, pieces, workers):
         counter.advance(count)
-    return lambda ranges: Block(values[place(ranges)], None if weights is None else weights[place(ranges)])
+    return lambda ranges: Block(values[place(ranges)], [part_of(factor, ranges) for factor in weights])
 
 
 def _maxima(response: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -293,70 +291,3 @@ def _maxima(response: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         windows = windows.unfold(axis, 2 * REACH + 1, 1)
     peaks = torch.nonzero(highest)
     return inner, peaks, windows[peaks.unbind(1)]
-
-
-def _difference(block: Block, scale: Scale) -> Tensor:
-    """Return narrow minus wide Gaussian of a block, smaller by the wide one's radius on every side.
-
-    Where values are unknown, the narrow Gaussian sees the mean that the wide one finds in those that are known.
-    """
-    narrow, wide = _gaussian(scale.narrow), _gaussian(scale.wide)
-    margin = len(wide) - len(narrow)
-    first, second = (_filtered(block.values, *which) for which in ((narrow, 1, margin), (wide,)))
-    if block.weights is None:
-        return first.sub_(second)
-    weights = block.weights_within(len(wide) - 1)
-    near, far = (_filtered(weights, *which) for which in ((narrow, 1, margin), (wide,)))
-    return first.sub_(second.mul_(near.div_(far.clamp_(min=_LEAST_WEIGHT))))
-
-
-def _filtered(block: Tensor, kernel: list[float], step: int = 1, margin: int = 0) -> Tensor:
-    """Convolve with a kernel along every axis; keep every `step`-th value, and none in a further margin."""
-    for axis in range(3):
-        block = block.narrow(axis, margin, block.shape[axis] - 2 * margin)
-        block = _convolve(block, kernel, axis, step)
-    return block
-
-
-def _convolve(block: Tensor, kernel: list[float], axis: int, step: int = 1) -> Tensor:
-    """Convolve along one axis with a symmetric kernel, given from its centre outwards; keep every `step`-th value."""
-    radius = len(kernel) - 1
-    shape = list(block.shape)
-    shape[axis] = count = (block.shape[axis] - 2 * radius - 1) // step + 1
-    result = block.new_empty(shape)
-    # Slabs across another axis, small enough for a processor's cache: memory is slower than arithmetic.
-    other = 1 if axis == 0 else 0
-    slab = shape[other] if block.is_cuda else max(1, _CACHED * shape[other] // result.numel())
-    for start in range(0, shape[other], slab):
-        source = block.narrow(other, start, min(slab, shape[other] - start))
-        target = result.narrow(other, start, source.shape[other])
-
-        def shifted(by: int, source: Tensor = source) -> Tensor:
-            index: list[slice] = [slice(None)] * 3
-            index[axis] = slice(radius + by, radius + by + (count - 1) * step + 1, step)
-            return source[tuple(index)]
-
-        torch.mul(shifted(0), kernel[0], out=target)
-        pair = torch.empty_like(target)
-        for k in range(1, radius + 1):
-            torch.add(shifted(-k), shifted(k), out=pair)
-            target.add_(pair.mul_(kernel[k]))
-    return result
-
-
-def _gaussian(sigma: float) -> list[float]:
-    """Weights of a Gaussian from its centre outwards, their sum over both sides being 1."""
-    if sigma == 0:
-        return [1.0]
-    weights = np.exp(-0.5 * (np.arange(_radius(sigma) + 1) / sigma) ** 2)
-    return list(map(float, weights / (2 * weights.sum() - weights[0])))
-
-
-def _radius(sigma: float) -> int:
-    return int(_TRUNCATE * sigma + 0.5)
-
-
-def _reflect(start: int, stop: int, count: int) -> NDArray[np.int64]:
-    """Indices of a row of `count` voxels that continues as its mirror image: ... 1 0 | 0 1 ... n-1 | n-1 ..."""
-    index = np.arange(start, stop) % (2 * count)
-    return np.where(index < count, index, 2 * count - 1 - index)

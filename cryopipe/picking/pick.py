@@ -222,7 +222,7 @@ def _candidates(
     def examine(chunk: Chunk) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         top, offset, height = refine(chunk.around)
         place = (chunk.peaks + offset) * scale.step
-        # A particle cut by a face has its maximum on it, half a voxel beyond the last one's centre.
+        # A particle cut by a face may have its maximum on it, half a voxel beyond the last one's centre.
         near = top & ((place > -1) & (place < edge)).all(axis=1)
         samples = _sample_response(chunk, stride, scale.step, source.volume, source.region)
         return samples, np.clip(place[near], 0, edge - 1.0), height[near]
@@ -253,12 +253,16 @@ def _sample_response(
         chunk.response[tuple(slice(start, None, stride) for start in starts)].cpu().numpy().astype(np.float64)
     )
     places = [
-        np.minimum((a + start + stride * np.arange(count)) * step, n - 1)
-        for (a, _), start, count, n in zip(chunk.ranges, starts, sampled.shape, volume.shape, strict=True)
+        (a + start + stride * np.arange(count)) * step
+        for (a, _), start, count in zip(chunk.ranges, starts, sampled.shape, strict=True)
     ]
+    # The last lattice points lie past the end.
+    z, y, x = places = [place[place < n] for place, n in zip(places, volume.shape, strict=True)]
+    sampled = sampled[tuple(slice(len(place)) for place in places)]
+    if not sampled.size:
+        return np.zeros(0)
     # Plane by plane, giving the pages back: each page of a map that is looked at brings its neighbours into memory.
     wanted = np.zeros(sampled.shape, dtype=bool)
-    z, y, x = places
     for number, plane in enumerate(z):
         values = volume[plane][np.ix_(y, x)]
         wanted[number] = volume[_beside(plane)][np.ix_(y, x)] != values

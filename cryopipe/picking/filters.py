@@ -1,0 +1,92 @@
+"""Gaussian filters of blocks of which only a part is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_TRUNCATE = 4.0
+_LEAST_WEIGHT = 1e-30
+"""Divisor where there are no data far and wide, and the dividend is 0."""
+_CACHED = 2**17
+"""Values of a slab that is filtered at a time; with its input it fits into a megabyte or two."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Values (z, y, x), 0 where they are unknown, and the factors of their weights.
+
+    The factors are three, (z, 1, 1), (1, y, 1) and (1, 1, x), or one of all axes. Smoothed values come with weights
+    that are smoothed likewise.
+    """
+
+    values: Tensor
+    weights: list[Tensor]
+
+
+def difference(block: Block, sigmas: tuple[float, float]) -> Tensor:
+    """Return narrow minus wide Gaussian of a block, smaller by the wide one's radius on every side.
+
+    Where values are unknown, the narrow Gaussian sees the mean that the wide one finds in those that are known.
+    """
+    narrow, wide = (gaussian(sigma) for sigma in sigmas)
+    margin = len(wide) - len(narrow)
+    first, second = (filtered(block.values, *which) for which in ((narrow, 1, margin), (wide,)))
+    for factor in block.weights:
+        near, far = (filtered(factor, *which) for which in ((narrow, 1, margin), (wide,)))
+        second.mul_(near.div_(far.clamp_(min=_LEAST_WEIGHT)))
+    return first.sub_(second)
+
+
+def filtered(block: Tensor, kernel: list[float], step: int = 1, margin: int = 0) -> Tensor:
+    """Convolve with a kernel along every axis; keep every `step`-th value, and none in a further margin.
+
+    Of a factor of weights, the axes that it does not have are left alone.
+    """
+    axes = [axis for axis in range(3) if block.shape[axis] > 1]
+    for axis in axes:
+        block = block.narrow(axis, margin, block.shape[axis] - 2 * margin)
+        block = _convolve(block, kernel, axis, step)
+    return block
+
+
+def _convolve(block: Tensor, kernel: list[float], axis: int, step: int = 1) -> Tensor:
+    """Convolve along one axis with a symmetric kernel, given from its centre outwards; keep every `step`-th value."""
+    radius = len(kernel) - 1
+    shape = list(block.shape)
+    shape[axis] = count = (block.shape[axis] - 2 * radius - 1) // step + 1
+    result = block.new_empty(shape)
+    # Slabs across another axis, small enough for a processor's cache: memory is slower than arithmetic.
+    other = 1 if axis == 0 else 0
+    slab = shape[other] if block.is_cuda else max(1, _CACHED * shape[other] // result.numel())
+    for start in range(0, shape[other], slab):
+        source = block.narrow(other, start, min(slab, shape[other] - start))
+        target = result.narrow(other, start, source.shape[other])
+
+        def shifted(by: int, source: Tensor = source) -> Tensor:
+            index: list[slice] = [slice(None)] * 3
+            index[axis] = slice(radius + by, radius + by + (count - 1) * step + 1, step)
+            return source[tuple(index)]
+
+        torch.mul(shifted(0), kernel[0], out=target)
+        pair = torch.empty_like(target)
+        for k in range(1, radius + 1):
+            torch.add(shifted(-k), shifted(k), out=pair)
+            target.add_(pair.mul_(kernel[k]))
+    return result
+
+
+def gaussian(sigma: float) -> list[float]:
+    """Weights of a Gaussian from its centre outwards, their sum over both sides being 1."""
+    if sigma == 0:
+        return [1.0]
+    weights = np.exp(-0.5 * (np.arange(radius_of(sigma) + 1) / sigma) ** 2)
+    return list(map(float, weights / (2 * weights.sum() - weights[0])))
+
+
+def radius_of(sigma: float) -> int:
+    """Return the radius of a Gaussian's kernel, same unit."""
+    return int(_TRUNCATE * sigma + 0.5)
