@@ -28,6 +28,8 @@ BOX_SIZE = 24
 BATCH_SIZE = 64
 CLUSTERS = 10
 _DIFFERENT_BOXES = 256
+POINTS = 200_000
+"""Of the mixture that is timed."""
 PUBLISHED_BOXES, PUBLISHED_ITERATIONS = 198_715, 20
 """The run that DISCA's authors report: under a day."""
 BACKWARD = 2
@@ -36,6 +38,9 @@ PAGE_HEADING = """# Throughput
 
 `snakemake -s benchmarks/Snakefile --cores all --force benchmark_throughput` measures how fast the learners are on the machine at hand,
 and writes its section of this page: one for processors, one for GPUs.
+
+On a machine with a GPU, `benchmarks/gpu.sh OUT` measures this within eight minutes, compares results with the
+processor's, trains encoders and runs tables; `python -m benchmarks.gpu OUT --adopt` then writes the section here.
 
 *Boxes/s* is what a user gets: training draws a rotation for every box, turns it, and takes a step of the published
 optimiser on batches of 64 (16 for the published network on a processor); embedding is the forward pass. Boxes are
@@ -144,7 +149,7 @@ def peak_tflops(device: torch.device, size: int, repeats: int = 5) -> float:
     return 2 * size**3 / min(_seconds(device, lambda: a @ b) for _ in range(repeats)) / 1e12
 
 
-def mixture_seconds(device: torch.device, points: int = 200_000, dimensions: int = 16) -> float:
+def mixture_seconds(device: torch.device, points: int = POINTS, dimensions: int = 16) -> float:
     """Return how long it takes to fit 2..20 Gaussians to `points` points of 12 groups and choose among the fits."""
     generator = torch.Generator().manual_seed(0)
     centres = 3 * torch.randn(12, dimensions, generator=generator)
@@ -154,7 +159,7 @@ def mixture_seconds(device: torch.device, points: int = 200_000, dimensions: int
 
 
 def throughput_section(
-    table: pd.DataFrame, peak: float, mixture: float, hardware: str, number_format: str
+    table: pd.DataFrame, peak: float, mixture: float, hardware: str, number_format: str, points: int = POINTS
 ) -> str:
     """Return the section of the page for one device, in Markdown.
 
@@ -168,12 +173,14 @@ def throughput_section(
         As from `mixture_seconds`.
     hardware, number_format
         In words.
+    points
+        Number of points of that mixture.
     """
     lines = [
         f"## {hardware}",
         "",
         f"Numbers in {number_format}; a large matrix product runs at {peak:.3g} TFLOP/s. The number of clusters of",
-        f"200,000 points in 16 dimensions, 2 to 20 with five starts each, was found in {mixture:.3g} s.",
+        f"{points:,} points in 16 dimensions, 2 to 20 with five starts each, was found in {mixture:.3g} s.",
         "",
         "| network | work | boxes/s | GFLOP/box | TFLOP/s | of peak | published run |",
         "|---|---|---:|---:|---:|---:|---:|",

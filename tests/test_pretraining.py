@@ -80,16 +80,16 @@ def test_a_broken_training_ends_as_an_unbroken_one(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(pretraining, "CHECKPOINT_STEPS", 5)
     sets = [phantoms_of(CLASSES)]
     unbroken, history = pretrain(RECIPE, sets, CPU, 1, tmp_path / "unbroken.safetensors")
-    real, steps = PretrainingRun._train_step, 0
+    real, steps = PretrainingRun.train_step, 0
 
-    def dying(self: PretrainingRun, source: TrainingBoxes) -> tuple[float, float]:
+    def dying(self: PretrainingRun, boxes: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
         nonlocal steps
         steps += 1
         if steps in (9, 20):
             raise KeyboardInterrupt
-        return real(self, source)
+        return real(self, boxes, labels)
 
-    monkeypatch.setattr(PretrainingRun, "_train_step", dying)
+    monkeypatch.setattr(PretrainingRun, "train_step", dying)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             pretrain(RECIPE, sets, CPU, 1, tmp_path / "broken.safetensors")
@@ -97,6 +97,15 @@ def test_a_broken_training_ends_as_an_unbroken_one(tmp_path: Path, monkeypatch: 
     for name, value in unbroken.state_dict().items():
         assert torch.equal(value, broken.state_dict()[name]), name
     assert [row["step"] for row in later] == [row["step"] for row in history]
+
+
+def test_training_stops_between_steps_and_a_wider_encoder_is_wider() -> None:
+    wide = replace(RECIPE, widths=(4, 8, 12))
+    run = PretrainingRun(wide, [phantoms_of(CLASSES)], CPU, 1)
+    run.train(may_continue=lambda: run.step < 3)
+    assert (run.stage, run.step) == (0, 3)
+    assert run.encoder.widths == (4, 8, 12)
+    assert len(run.history) == 0
 
 
 def test_the_checkpoint_of_another_training_is_left_alone(

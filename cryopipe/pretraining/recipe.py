@@ -110,12 +110,15 @@ class Recipe:
         Voxels.
     scale
         Factor on the cosines before the softmax.
+    widths
+        Filters of the encoder at full, half and quarter resolution.
     """
 
     classes: Sequence[ClassSet]
     stages: Sequence[Stage]
     box_size: int = VIEW
     scale: float = 16.0
+    widths: tuple[int, ...] = (16, 32, 64)
 
 
 def recipe_from_mapping(content: Mapping[str, Any]) -> Recipe:

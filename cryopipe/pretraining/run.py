@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +56,7 @@ class PretrainingRun:
         self.recipe, self.class_sets, self.device, self.seed = recipe, class_sets, device, seed
         torch.manual_seed(seed)
         classes = sum(len(phantoms) for phantoms in class_sets) + 1
-        self.encoder = TransferEncoder().to(device)
+        self.encoder = TransferEncoder(recipe.widths).to(device)
         self._layout = lay_out(self.encoder, device)
         self.directions = nn.Parameter(torch.randn(classes, self.encoder.feature_width, device=device))
         self.optimiser = torch.optim.AdamW(
@@ -65,15 +65,25 @@ class PretrainingRun:
         self.stage = self.step = 0
         self.history: list[dict[str, float]] = []
 
-    def train(self, checkpoint: Path | None = None) -> None:
-        """Train through all stages, going on from `checkpoint` if it holds this training's state."""
+    def train(self, checkpoint: Path | None = None, may_continue: Callable[[], bool] = lambda: True) -> None:
+        """Train through all stages; see `pretrain`.
+
+        Parameters
+        ----------
+        checkpoint
+            File for the state of the training; if it holds this training's state, training resumes from there.
+        may_continue
+            Asked before every step; training ends where it says no.
+        """
         if checkpoint is not None and checkpoint.exists():
             self._take_up(checkpoint)
         for number in range(self.stage, len(self.recipe.stages)):
-            self._train_stage(number, checkpoint)
+            self._train_stage(number, checkpoint, may_continue)
+            if self.step < self.recipe.stages[number].steps:
+                return
             self.stage, self.step = number + 1, 0
 
-    def _train_stage(self, number: int, checkpoint: Path | None) -> None:
+    def _train_stage(self, number: int, checkpoint: Path | None, may_continue: Callable[[], bool]) -> None:
         stage = self.recipe.stages[number]
         boxes = TrainingBoxes(
             self.class_sets, stage, self.recipe.box_size, self.device, self.seed * 101 + number
@@ -81,10 +91,10 @@ class PretrainingRun:
         what = f"pretraining, stage {number + 1} of {len(self.recipe.stages)}"
         progress = Progress(stage.steps - self.step, "steps", what)
         figures: list[tuple[float, float]] = []
-        while self.step < stage.steps:
+        while self.step < stage.steps and may_continue():
             for group in self.optimiser.param_groups:
                 group["lr"] = stage.rate(self.step)
-            figures.append(self._train_step(boxes))
+            figures.append(self.train_step(*boxes.batch(self.step)))
             self.step += 1
             progress.advance()
             if self.step % REPORTED_STEPS == 0 or self.step == stage.steps:
@@ -95,9 +105,20 @@ class PretrainingRun:
             if checkpoint is not None and (self.step % CHECKPOINT_STEPS == 0 or self.step == stage.steps):
                 self._write(checkpoint)
 
-    def _train_step(self, source: TrainingBoxes) -> tuple[float, float]:
-        """Train on one batch; return its loss and the share of boxes whose class came first."""
-        boxes, labels = source.batch(self.step)
+    def train_step(self, boxes: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
+        """Train on one batch.
+
+        Parameters
+        ----------
+        boxes
+            (n, z, y, x) on the run's device.
+        labels
+            (n,) class numbers.
+
+        Returns
+        -------
+        The loss, and the fraction of boxes whose class came first.
+        """
         self.encoder.train()
         volumes = boxes[:, None].contiguous(memory_format=self._layout)
         with autocast(self.device):
