@@ -31,7 +31,6 @@ IMPORT_NAMES = {
     "PyYAML": "yaml",
     "scikit-image": "skimage",
     "scikit-learn": "sklearn",
-    "umap-learn": "umap",
 }
 RULE = re.compile(r"^(?:rule|checkpoint) (\w+):\n((?:(?:    .*)?\n)+)", re.M)
 

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import resource
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from scipy.spatial.transform import Rotation
 from typer.testing import CliRunner
 
 from cryopipe import columns
-from cryopipe.errors import FileError
+from cryopipe.errors import ConfigError, FileError
 from cryopipe.files.cluster_averages import ClusterAverage
 from cryopipe.files.costs import COST_COLUMNS
 from cryopipe.files.features import write_features
@@ -391,6 +392,13 @@ def test_the_plane_is_repeatable_and_keeps_groups_apart(method: str) -> None:
     assert name == {"tsne": "t-SNE", "pca": "principal components"}[method]
     gap = np.linalg.norm(first[:20].mean(axis=0) - first[20:].mean(axis=0))
     assert gap > 2 * max(first[:20].std(), first[20:].std())
+
+
+def test_umap_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "umap", None)
+    told = r"^report\.embedding is umap, which is not installed; install umap-learn .* set `report\.embedding` to tsne or pca"
+    with pytest.raises(ConfigError, match=told):
+        embed_in_plane(np.random.default_rng(0).normal(size=(40, 4)), "umap", 1)
 
 
 @pytest.mark.parametrize("shape", [(0, 4), (1, 4), (2, 1), (5, 3)])

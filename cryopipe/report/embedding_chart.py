@@ -6,6 +6,8 @@ import logging
 
 import numpy as np
 
+from cryopipe.errors import ConfigError
+
 TSNE_LIMIT = 20_000
 """Particles up to which t-SNE takes a minute or less on two cores."""
 SMALLEST = 12
@@ -69,7 +71,13 @@ def _tsne(components: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _umap(components: np.ndarray, seed: int) -> np.ndarray:
-    from umap import UMAP
+    try:
+        from umap import UMAP
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            "report.embedding is umap, which is not installed",
+            remedy="install umap-learn (the extra `umap`; under conda, a line of envs/report.yaml), or set `report.embedding` to tsne or pca",
+        ) from error
 
     neighbours = min(15, len(components) - 1)
     return np.asarray(UMAP(n_neighbors=neighbours, random_state=seed, n_jobs=1).fit_transform(components))

@@ -1,7 +1,7 @@
 """A shaded picture of a map's isosurface, by casting rays through the map.
 
-Rays on a regular grid find the first crossing of the level; the gradient there is the normal. Against a
-mesh of triangles this needs no mesh, has no facets, and takes a third of a second a view.
+Rays on a regular grid find the first crossing of the level; the gradient there is the normal. A mesh of
+triangles (`skimage.measure.marching_cubes`) would still have to be drawn, which no dependency does without a display.
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ class ReportOptions(Options):
 
     embedding: str = option(
         "auto",
-        "How features become a picture; auto takes t-SNE up to 20000 particles and principal components beyond.",
+        "How features become a picture; auto takes t-SNE up to 20000 particles and principal components beyond;"
+        " umap wants the package umap-learn.",
         choices=["auto", "tsne", "umap", "pca"],
     )
     tomogram_pictures: int = option(
