@@ -10,6 +10,7 @@ import pandas as pd
 
 from benchmarks.leaderboard import Leaderboard
 from benchmarks.plan import BenchmarkPlan, Size
+from cryopipe.errors import size_text
 
 SCORES = (
     "accuracy",
@@ -134,7 +135,7 @@ def _imaging(plan: BenchmarkPlan, size: Size) -> list[str]:
             f"- SNR: variance of the noise-free reconstruction over variance of the noise, {where}.",
         ]
     made = plan.tomogram_options()
-    shape = " x ".join(map(str, made.size))
+    shape = size_text(made.size)
     return [
         f"- Imaging: {plan.tomogram_count} simulated tomograms of {shape} voxels, {made.copies} copies of each "
         f"class and {made.vesicles} vesicles in each, weighted back-projection; {tilts}.",

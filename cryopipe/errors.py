@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
 
 
 class CryopipeError(Exception):
@@ -90,3 +91,8 @@ def reading_fault(error: OSError | ValueError) -> tuple[str, str]:
 def one_line(text: str) -> str:
     """Return `text` with control characters escaped, so that a message stays on one line."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def size_text(sizes: Iterable[float], form: str = "") -> str:
+    """Return sizes along x, y, z for a message, such as `512 x 512 x 200`; `form` formats each number."""
+    return " x ".join(format(size, form) for size in sizes)

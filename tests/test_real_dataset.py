@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import starfile
+import torch
 import yaml
 
 from cryopipe.columns import COORDINATES
@@ -21,7 +22,7 @@ from cryopipe.evaluation.point_matching import match_points
 from cryopipe.evaluation.truth import centres
 from cryopipe.files.mrc import open_volume
 from cryopipe.files.star import read_particles
-from cryopipe.report.profiles import radial_profile
+from cryopipe.volume.masks import radial_profile
 
 VOXEL_SIZE = 10.0
 RADIUS = 50.0
@@ -67,7 +68,8 @@ def test_apoferritin(learner: str, shared_data: Path, tmp_path: Path) -> None:
     best = max(scores, key=lambda path: scores[path])
     print({path.name: round(score, 3) for path, score in scores.items()})
     assert scores[best] >= MARK > TUNED_PICKING
-    radius, density = radial_profile(open_volume(best.with_suffix(".mrc")), VOXEL_SIZE)
+    density = radial_profile(torch.from_numpy(np.array(open_volume(best.with_suffix(".mrc"))))).numpy()
+    radius = np.arange(len(density)) * VOXEL_SIZE
     print(dict(zip(radius.round(1).tolist(), density.round(3).tolist(), strict=True)))
     top = int(np.argmax(density))
     assert 40 <= radius[top] <= 70

@@ -17,6 +17,7 @@ from cryopipe.averaging.spectra import Spectra, batches
 from cryopipe.averaging.superposition import centre_of_density
 from cryopipe.progress import Progress
 from cryopipe.volume.fourier import shift_volumes
+from cryopipe.volume.statistics import DEVIATION_PER_MAD
 
 logger = logging.getLogger(__name__)
 
@@ -172,13 +173,14 @@ class HalfSet:
     def leave_out(self, deviations: float) -> None:
         """Leave out the boxes whose score lies far below the half-set's median.
 
-        The rule: score < median - `deviations` * 1.4826 * median absolute deviation.
+        The rule: score < median - `deviations` * the standard deviation that the median absolute deviation estimates.
         """
         if len(self.scores) < 5:
             return
+        # torch's median is the lower of the two middle values.
         median = self.scores.median()
-        spread = 1.4826 * (self.scores - median).abs().median()
-        self.kept = self.scores >= median - deviations * spread
+        deviation = DEVIATION_PER_MAD * (self.scores - median).abs().median()
+        self.kept = self.scores >= median - deviations * deviation
 
     def _noise(self, band: Band, wedges: Tensor) -> Tensor:
         """Return (K,) standard deviations of what the map in its poses leaves unexplained."""

@@ -22,7 +22,7 @@ from cryopipe.files.cluster_averages import ClusterAverage
 from cryopipe.particles import pose_columns, rotations_of_table, shifts_of_table
 from cryopipe.volume.fourier import fourier_rescale, low_pass
 from cryopipe.volume.geometry import relion_angles, rotation_from_relion_angles
-from cryopipe.volume.masks import radius_grid, sphere_mask
+from cryopipe.volume.masks import radial_profile, sphere_mask
 
 FRAME_COLUMNS = ("rot", "tilt", "psi", "x", "y", "z")
 """Columns of a merger that hold the frame: RELION's angles in degrees and the shift in voxels."""
@@ -77,9 +77,7 @@ def triage(
 def shape(average: NDArray[np.float32], voxel_size: float) -> dict[str, object]:
     """Return diameter, shell_radius and centre_density of a (z, y, x) average; see `triage`."""
     volume = torch.from_numpy(np.asarray(average, np.float32))
-    radius = radius_grid(volume.shape).round().long().flatten()
-    counts = torch.bincount(radius)
-    profile = (torch.bincount(radius, weights=volume.flatten().double()) / counts)[: volume.shape[0] // 2]
+    profile = radial_profile(volume)[: volume.shape[0] // 2]
     # The surroundings are the outermost third.
     profile = profile - profile[len(profile) * 2 // 3 :].mean()
     peak = int(profile.argmax())

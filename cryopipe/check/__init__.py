@@ -14,7 +14,7 @@ import pandas as pd
 from cryopipe.check.finding import Finding
 from cryopipe.check.options import check_options
 from cryopipe.check.volume import check_mask, check_volume
-from cryopipe.errors import DataError, FileError, one_line
+from cryopipe.errors import DataError, FileError, one_line, size_text
 from cryopipe.files.chimerax import quoted
 from cryopipe.files.mrc import MrcHeader, open_mask, open_volume, read_header
 from cryopipe.files.names import relative_name
@@ -160,14 +160,10 @@ def checks_table(checks: Iterable[TomogramCheck]) -> pd.DataFrame:
     rows = []
     for check in checks:
         tomogram = check.tomogram
-        shape = "" if check.header is None else _by(check.header.shape_zyx)
+        shape = "" if check.header is None else size_text(check.header.shape_zyx[::-1])
         about = (tomogram.name, one_line(tomogram.path), shape, check.voxel_size)
         rows += [
             (*about, finding.status, one_line(finding.problem), one_line(finding.remedy))
             for finding in check.findings
         ] or [(*about, "ok", "", "")]
     return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def _by(shape_zyx: tuple[int, ...]) -> str:
-    return " x ".join(str(size) for size in shape_zyx[::-1])

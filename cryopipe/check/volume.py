@@ -8,9 +8,11 @@ import numpy as np
 from scipy import ndimage
 
 from cryopipe.check.finding import Finding
+from cryopipe.errors import size_text
 from cryopipe.files.opening import release_pages
 from cryopipe.progress import Progress
 from cryopipe.volume.padding import Padding, Region, find_padding
+from cryopipe.volume.statistics import robust_deviation
 
 SLAB_VOXELS = 16 * 2**20
 """Voxels that are looked at together; they take about 12 bytes each."""
@@ -73,7 +75,7 @@ def check_volume(
 def check_mask(mask: np.ndarray, shape_zyx: tuple[int, ...], slab_voxels: int = SLAB_VOXELS) -> list[Finding]:
     """Check that a mask (z, y, x) has the tomogram's shape and leaves something to pick in."""
     if mask.shape != shape_zyx:
-        problem = f"{_by(mask.shape)} voxels (x, y, z), but the tomogram has {_by(shape_zyx)}"
+        problem = f"{size_text(mask.shape[::-1])} voxels (x, y, z), but the tomogram has {size_text(shape_zyx[::-1])}"
         return [Finding("bad", problem, "give a mask of the tomogram's shape")]
     thickness = max(1, slab_voxels // mask[0].size)
     slabs = (mask[start : start + thickness] for start in range(0, mask.shape[0], thickness))
@@ -236,16 +238,9 @@ def _contrast(binned: np.ndarray, known: np.ndarray, contrast: str) -> list[Find
 
 def _robust_skewness(values: np.ndarray) -> float:
     """Return the third standardised moment of values clipped at 6 robust standard deviations."""
-    if not values.size:
-        return 0.0
-    median = np.median(values)
-    deviation = 1.4826 * float(np.median(np.abs(values - median)))
+    median, deviation = robust_deviation(values)
     if deviation == 0:
         return 0.0
     scaled = np.clip((values - median) / deviation, -6, 6).astype(np.float64)
     scaled -= scaled.mean()
     return float((scaled**3).mean() / scaled.std() ** 3)
-
-
-def _by(shape_zyx: tuple[int, ...]) -> str:
-    return " x ".join(str(size) for size in shape_zyx[::-1])

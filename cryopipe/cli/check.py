@@ -14,7 +14,7 @@ import typer
 
 from cryopipe.check import TomogramCheck, check_options, check_tomogram
 from cryopipe.config import check_named_files, read_config
-from cryopipe.errors import one_line
+from cryopipe.errors import one_line, size_text
 from cryopipe.estimate import describe_run
 from cryopipe.tomograms import find_siblings, find_twins, read_tomogram_table
 
@@ -85,7 +85,7 @@ def _row(result: TomogramCheck) -> tuple[str, ...]:
     low, high = tomogram.tilt_range
     return (
         tomogram.name,
-        "" if result.header is None else " x ".join(map(str, result.header.shape_zyx[::-1])),
+        "" if result.header is None else size_text(result.header.shape_zyx[::-1]),
         "unknown" if result.voxel_size is None else f"{result.voxel_size:g} A",
         f"{low:g} to {high:g}",
         tomogram.contrast,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from cryopipe.errors import DataError
+from cryopipe.errors import DataError, size_text
 from cryopipe.export.options import TomogramRecord
 from cryopipe.export.particle_set import FloatArray, ParticleSet
 from cryopipe.export.writer import ExportContext
@@ -149,8 +149,8 @@ def _check_frame(
     if (size > 0).all() and ((np.abs(voxels - shape) < 1 - 1e-6) | (size == made_even)).all():
         return
     raise DataError(
-        f"tomogram {record.name!r} has rlnTomoSizeX, Y, Z {_by(size)} pixels of {pixel_size:g} A, that is "
-        f"{_by(np.round(voxels, 2))} voxels of {record.voxel_size:g} A, but {record.path} has {_by(shape)} voxels "
+        f"tomogram {record.name!r} has rlnTomoSizeX, Y, Z {size_text(size, '.10g')} pixels of {pixel_size:g} A, that is "
+        f"{size_text(np.round(voxels, 2), '.10g')} voxels of {record.voxel_size:g} A, but {record.path} has {size_text(shape, '.10g')} voxels "
         "(less than one voxel of difference is allowed)",
         file=path,
         remedy="correct the sizes there, or the tomogram or its voxel size in the tomogram table",
@@ -160,7 +160,3 @@ def _check_frame(
 def _made_even(size: FloatArray) -> FloatArray:
     """Return the smallest even number of pixels that hold each size."""
     return 2 * np.ceil(size / 2 - 1e-6)
-
-
-def _by(size: FloatArray) -> str:
-    return " x ".join(f"{value:.10g}" for value in size)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from cryopipe.boxes import Boxes
 from cryopipe.progress import Progress
+from cryopipe.volume.masks import radial_profile, radius_grid
 
 PROFILE_BOXES = 2000
 """The profile is made from at most this many boxes."""
@@ -136,12 +137,9 @@ def _shifted_mean(transforms: Tensor, shifts: Tensor, size: int) -> Tensor:
 def _radial_volume(mean: Tensor) -> Tensor:
     """Return the mean's radial profile as a volume within a sphere; its sum is 0."""
     size = mean.shape[-1]
-    axis = torch.arange(size, device=mean.device) - size // 2
-    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
-    radius = (z.square() + y.square() + x.square()).float().sqrt()
+    radius = radius_grid(mean.shape, mean.device)
     outermost = size // PROFILE_RADIUS
-    shells = radius.round().long()
-    profile = torch.stack([mean[shells == shell].mean() for shell in range(outermost + 2)])
+    profile = radial_profile(mean)[: outermost + 2].to(mean.dtype)
     inner = radius.floor().long().clamp(max=outermost)
     fraction = (radius - inner).clamp(0, 1)
     volume = profile[inner] * (1 - fraction) + profile[inner + 1] * fraction

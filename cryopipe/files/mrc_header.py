@@ -20,7 +20,7 @@ from typing import Any, Final
 import numpy as np
 from mrcfile.dtypes import HEADER_DTYPE
 
-from cryopipe.errors import FileError, reading_fault
+from cryopipe.errors import FileError, reading_fault, size_text
 
 HEADER_BYTES = 1024
 DTYPES: dict[int, np.dtype[Any]] = {
@@ -160,7 +160,7 @@ def _first_voxel(
         problem = f"its header states an extended header of {extended:,} bytes, but the file holds none"
         return HEADER_BYTES, [(f"{problem}: voxels are read from byte {HEADER_BYTES} on", "look at a slice")]
     if size < promised:
-        by = _by((int(header["nz"]), int(header["ny"]), int(header["nx"])))
+        by = size_text(int(header[name]) for name in ("nx", "ny", "nz"))
         raise FileError(
             f"is truncated: {size:,} bytes, but its header promises {promised:,} "
             f"({by} voxels of {data_bytes // math.prod(int(header[n]) for n in ('nx', 'ny', 'nz'))} bytes)",
@@ -309,7 +309,7 @@ def _voxel_size(header: np.void) -> tuple[tuple[float, float, float], str]:
         length, count = float(header["cella"][axis]), int(header["m" + axis])
         sizes.append(length / count if count > 0 and math.isfinite(length) else 0.0)
     xyz = (sizes[0], sizes[1], sizes[2])
-    shown = " x ".join(f"{size:.4g}" for size in xyz)
+    shown = size_text(xyz, ".4g")
     if min(xyz) <= 0:
         return xyz, f"voxel size in the header is {shown} A, that is, unknown"
     if max(xyz) > 1.01 * min(xyz):
@@ -319,7 +319,3 @@ def _voxel_size(header: np.void) -> tuple[tuple[float, float, float], str]:
     if not 0.1 <= xyz[0] <= 1000:
         return xyz, f"voxel size in the header is {shown} A, which cannot be"
     return xyz, ""
-
-
-def _by(shape_zyx: tuple[int, int, int]) -> str:
-    return " x ".join(str(size) for size in shape_zyx[::-1])

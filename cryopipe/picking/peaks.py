@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-_NORMAL = 1.4826
-"""Standard deviation over median absolute deviation of a normal distribution."""
+from cryopipe.volume.statistics import robust_deviation
+
 REACH = 3
 """Lattice points on either side of a maximum that its refinement needs."""
 _SPACING = 0.25
@@ -23,13 +23,9 @@ def robust_statistics(values: NDArray[np.floating]) -> tuple[float, float]:
     Where more than half of the values are one and the same (padding), they are left out; the deviation is 0
     only if all values are the same, or there are none.
     """
-    if not len(values):
-        return 0.0, 0.0
-    median = float(np.median(values))
-    deviation = np.abs(values - median)
-    sigma = float(np.median(deviation)) * _NORMAL
-    if sigma == 0 and deviation.any():
-        return robust_statistics(values[deviation > 0])
+    median, sigma = robust_deviation(values)
+    if sigma == 0 and (values != median).any():
+        return robust_statistics(values[values != median])
     return median, sigma
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import torch
 from markupsafe import Markup
 
 from cryopipe import columns
@@ -15,9 +16,9 @@ from cryopipe.palette import cluster_colour, cluster_marker
 from cryopipe.report.charts import Axis, Line, line_chart, number_axis, resolution_axis
 from cryopipe.report.isosurface import VIEWS, contour_level, object_radius, render_isosurface
 from cryopipe.report.pictures import central_slices, picture_address
-from cryopipe.report.profiles import radial_profile
 from cryopipe.report.results import RunResults
 from cryopipe.report.summary import mean_posterior, number_text, resolution, resolution_text
+from cryopipe.volume.masks import radial_profile
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +148,8 @@ def _charts(number: int, average: ClusterAverage) -> list[tuple[str, Markup]]:
     curve = fsc_chart(number, average.fsc)
     if curve is not None:
         charts.append(("Fourier shell correlation of the half-maps", curve))
-    radii, densities = radial_profile(average.volume, average.voxel_size)
+    densities = radial_profile(torch.from_numpy(average.volume)).numpy()
+    radii = np.arange(len(densities)) * average.voxel_size
     profile = line_chart(
         f"Mean density of cluster {number} against the distance from its centre",
         [Line("mean density", radii / 10, densities)],

@@ -11,6 +11,7 @@ from torch import Tensor
 from cryopipe.errors import SimulationError
 from cryopipe.simulation.phantoms import Phantom
 from cryopipe.volume.fourier import fourier_rescale
+from cryopipe.volume.rotate import rotation_matrices
 
 _AXES = (-3, -2, -1)
 _OVERSAMPLING = 2
@@ -127,13 +128,7 @@ def paste(canvases: Tensor, patches: Tensor, corners: Tensor, owners: Tensor, so
 def random_matrices(count: int, generator: torch.Generator) -> Tensor:
     """Return (count, 3, 3) rotation matrices, uniform on SO(3), from normal draws of quaternions."""
     quaternions = torch.randn(count, 4, generator=generator, device=generator.device)
-    w, x, y, z = (quaternions / quaternions.norm(dim=1, keepdim=True)).unbind(dim=1)
-    rows = [
-        torch.stack([1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)], dim=1),
-        torch.stack([2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)], dim=1),
-        torch.stack([2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)], dim=1),
-    ]
-    return torch.stack(rows, dim=1)
+    return rotation_matrices(quaternions)
 
 
 def _oversampled(density: Tensor) -> Tensor:

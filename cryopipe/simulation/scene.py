@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from cryopipe.errors import SimulationError
+from cryopipe.errors import SimulationError, size_text
 from cryopipe.simulation.assemblies import PROTEIN_DENSITY
 from cryopipe.simulation.membranes import add_membranes, gold_bead
 from cryopipe.simulation.options import SimulationOptions
@@ -156,7 +156,7 @@ class _SceneBuilder:
             if centre is None:
                 raise SimulationError(
                     f"{one.name} of radius {one.radius:.0f} angstrom does not fit: room was found for {number} "
-                    f"of {copies} copies in {' x '.join(map(str, self.options.size))} voxels",
+                    f"of {copies} copies in {size_text(self.options.size)} voxels",
                     remedy="lower `copies` or `concentration`, or raise `size`",
                 )
             self._draw(patch, centre, body, index + 1)

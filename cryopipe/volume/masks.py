@@ -1,4 +1,4 @@
-"""Soft masks."""
+"""Soft masks, and means over shells."""
 
 from __future__ import annotations
 
@@ -12,6 +12,18 @@ def radius_grid(box_size: Shape, device: torch.device | str = "cpu") -> Tensor:
     """Return the distance of every voxel from the centre n // 2: (z, y, x), voxels."""
     axes = [torch.arange(n, device=device, dtype=torch.float32) - n // 2 for n in cubic_shape(box_size)]
     return torch.stack(torch.meshgrid(*axes, indexing="ij")).norm(dim=0)
+
+
+def radial_profile(volume: Tensor) -> Tensor:
+    """Return the means of a (z, y, x) volume over shells one voxel wide about its centre n // 2.
+
+    Returns
+    -------
+    (m,) in double precision, at radii of 0, 1, ... voxels, out to the largest sphere in the volume.
+    """
+    shells = radius_grid(volume.shape, volume.device).round().long()
+    values, count = volume.double(), (min(volume.shape) - 1) // 2 + 1
+    return torch.stack([values[shells == shell].mean() for shell in range(count)])
 
 
 def sphere_mask(

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cryopipe.files.opening import release_pages
+from cryopipe.volume.statistics import robust_deviation
 
 _SHORTEST = 8
 """Voxels; a patch that is shorter along both axes of a face is no padding, ..."""
@@ -236,7 +237,7 @@ def _deviation(volume: NDArray[Any], suspected: NDArray[Any]) -> float:
     voxels = volume[::stride, ::stride].ravel()
     release_pages(volume)
     voxels = voxels[~np.isin(voxels, suspected)].astype(np.float64)
-    return float(1.4826 * np.median(np.abs(voxels - np.median(voxels)))) if len(voxels) else 0.0
+    return robust_deviation(voxels)[1]
 
 
 def _depths(

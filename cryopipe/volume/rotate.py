@@ -99,3 +99,17 @@ def _spline_coefficients(volumes: Tensor) -> Tensor:
         gain = (2 + torch.cos(2 * torch.pi * frequency)) / 3
         transform = transform / gain.to(volumes).reshape([-1] + [1] * (-1 - axis))
     return torch.fft.irfftn(transform, s=volumes.shape[-3:], dim=(-3, -2, -1))
+
+
+def rotation_matrices(quaternions: Tensor) -> Tensor:
+    """Return the (n, 3, 3) rotation matrices of quaternions (n, 4) w, x, y, z of any length.
+
+    Of normal draws the rotations are uniform on SO(3); uniform Euler angles would not be uniform rotations.
+    """
+    w, x, y, z = F.normalize(quaternions, dim=1).unbind(dim=1)
+    rows = [
+        torch.stack([1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)], dim=1),
+        torch.stack([2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)], dim=1),
+        torch.stack([2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)], dim=1),
+    ]
+    return torch.stack(rows, dim=1)

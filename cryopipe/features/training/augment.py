@@ -7,21 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cryopipe.features.training.distributed import Draws
+from cryopipe.volume.rotate import rotation_matrices
 
 
 def uniform_rotations(draws: Draws) -> Tensor:
-    """Return rotation matrices (n, 3, 3), uniform on SO(3), one for each box of a process's share.
-
-    They come from uniform unit quaternions; uniform Euler angles would not be uniform rotations.
-    """
-    quaternions = draws.normal(4)
-    w, x, y, z = F.normalize(quaternions, dim=1).unbind(dim=1)
-    rows = [
-        torch.stack([1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)], dim=1),
-        torch.stack([2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)], dim=1),
-        torch.stack([2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)], dim=1),
-    ]
-    return torch.stack(rows, dim=1)
+    """Return rotation matrices (n, 3, 3), uniform on SO(3), one for each box of a process's share."""
+    return rotation_matrices(draws.normal(4))
 
 
 def turned_copies(boxes: Tensor, matrices: Tensor, draws: Draws) -> Tensor:

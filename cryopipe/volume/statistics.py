@@ -1,0 +1,17 @@
+"""Statistics that outliers do not move."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+DEVIATION_PER_MAD = 1.4826
+"""Standard deviation over median absolute deviation of a normal distribution."""
+
+
+def robust_deviation(values: NDArray[np.floating]) -> tuple[float, float]:
+    """Return the median and the standard deviation that the median absolute deviation estimates; 0, 0 of nothing."""
+    if not values.size:
+        return 0.0, 0.0
+    median = float(np.median(values))
+    return median, DEVIATION_PER_MAD * float(np.median(np.abs(values - median)))
