@@ -80,6 +80,13 @@ def options_of(rule: str, config: Mapping[str, Any]) -> dict[str, Any]:
         else:
             whole = config[section]
             chosen[section] = dict(whole) if isinstance(whole, Mapping) else whole
+    for section in chosen.values():
+        if isinstance(section, dict) and "learner" in section:
+            others = [
+                key for key in section if isinstance(section[key], Mapping) and key != section["learner"]
+            ]
+            for name in others:  # the options of learners that do not run
+                del section[name]
     result: dict[str, Any] = canonical(chosen)
     return result
 

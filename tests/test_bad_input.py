@@ -119,7 +119,7 @@ def swap_for_directory(path: Path) -> None:
 
 def make_dataset(folder: Path) -> None:
     (folder / "config").mkdir(parents=True)
-    (folder / CONFIG).write_text("seed: 1\n")
+    (folder / CONFIG).write_text("pick: {diameters: [150]}\n")
     (folder / TABLE).write_text(HEADER + "a\ta.mrc\t\t-60\t60\tdark\tmask.mrc\n")
     write_volume(folder / MRC, sound(), 10)
     write_volume(folder / MASK, np.ones((20, 24, 28), np.int8), 10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,10 @@ import yaml
 from cryopipe.config import CHECKOUT, complete, defaults, load_schema, read_config
 from cryopipe.config.pages import render_config
 from cryopipe.errors import ConfigError
+
+FRAGMENTS = ["[", "]", "{", "}", ": ", "- ", "&a ", "*a", "<<: ", "!!int ", "'", '"', "|", "\n", "\t", "#", "? ", "%", "@", "~",
+             ".nan", ".inf", "1e400", "9" * 5000, "0x1f", "12:30:45", "\x00", "\x85", "\ufeff", "---\n", "é", "on", "=",
+             "pick:", "seed: 1\n", "  "]  # fmt: skip
 
 
 def write(folder: Path, text: str) -> Path:
@@ -215,3 +220,23 @@ def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         read_config(path)
     assert str(caught.value) == f"{path}: no such file; run `cryopipe init` to make one"
+
+
+def test_damaged_configurations_end_in_lines_and_at_once(tmp_path: Path) -> None:
+    whole = (CHECKOUT / "config" / "config.yaml").read_text()
+    rng, path = random.Random(1), tmp_path / "config.yaml"
+    messages = []
+    for _ in range(300):
+        start = rng.randrange(len(whole))
+        text = list(whole[start : start + 600])
+        for _ in range(rng.randint(1, 8)):
+            at = rng.randrange(len(text) + 1)
+            text[at : at + rng.choice([0, 0, 20])] = rng.choice(FRAGMENTS)
+        content = "".join(text).encode()
+        path.write_bytes(content + rng.choice([b"", b"", b"\xff\x00"]))
+        try:
+            read_config(path)
+        except ConfigError as error:
+            messages.append(str(error))
+    assert 100 < len(messages) < 300
+    assert all(message.startswith(f"{path}: ") for message in messages)

@@ -18,21 +18,22 @@ from cryopipe.errors import ConfigError
 from cryopipe.export import WRITERS, ExportOptions
 from cryopipe.features import LEARNERS, FeatureOptions
 from cryopipe.picking import PickOptions
+from cryopipe.provenance import options_of
 from cryopipe.sections import OTHER_SECTIONS, SECTIONS, config_schema, rendered_files
 from cryopipe.simulation import SimulationOptions
 from cryopipe.subtomograms import SubtomogramOptions
 
 
-def options_of(schema: dict[str, Any], where: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+def listed(schema: dict[str, Any], where: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     """All options, by their dotted names."""
     for name, option in schema["properties"].items():
         if option.get("type") == "object":
-            yield from options_of(option, f"{where}{name}.")
+            yield from listed(option, f"{where}{name}.")
         else:
             yield where + name, option
 
 
-ALL = dict(options_of(config_schema()))
+ALL = dict(listed(config_schema()))
 
 
 @pytest.mark.parametrize("path", rendered_files(), ids=lambda path: path.name)
@@ -189,3 +190,17 @@ def test_a_user_s_configuration_lists_a_user_s_sections_only() -> None:
     reference = (CHECKOUT / "docs" / "options.md").read_text()
     for kind in (*SECTIONS, *OTHER_SECTIONS):
         assert f"\n## {kind.SECTION}\n" in reference
+
+
+def test_options_of_a_learner_that_does_not_run_redo_nothing() -> None:
+    changed = {"features": {"disca": {"copies": 3}}}
+    assert options_of("learn_features", complete(changed, "c.yaml")) == options_of(
+        "learn_features", defaults()
+    )
+    learner = {"features": {"learner": "disca"}}
+    trained = options_of("learn_features", complete(learner, "c.yaml"))["features"]
+    assert trained["disca"]["copies"] == 1
+    more = {"features": {"learner": "disca", "disca": {"copies": 3}}}
+    assert options_of("learn_features", complete(more, "c.yaml"))["features"]["disca"]["copies"] == 3
+    unused = options_of("learn_features", defaults())["features"]
+    assert FeatureOptions(**unused) == FeatureOptions()
