@@ -128,7 +128,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Source:
-    """A volume as the filters see it: centred, clipped, with bright particles, endless by reflection.
+    """A volume as the filters see it: centred, clipped, with bright particles, 0 where it is unknown.
 
     Attributes
     ----------
