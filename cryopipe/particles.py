@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from cryopipe import columns
 from cryopipe.boxes import ChosenBoxes, ShiftedBoxes
+from cryopipe.errors import DataError
 from cryopipe.files.box_stacks import BoxStack
 from cryopipe.volume.geometry import relion_angles, rotation_from_relion_angles
 
@@ -44,6 +45,13 @@ def pick_table(
     Returns
     -------
     n rows; particles are named TOMOGRAM/NUMBER, counted from 1.
+
+    Examples
+    --------
+    >>> places = np.array([[10.0, 20.0, 5.5]])
+    >>> table = pick_table("TS_01", "TS_01.mrc", places, 10.0, np.array([7.5]), np.array([120.0]))
+    >>> table["rlnTomoParticleName"].tolist()
+    ['TS_01/1']
     """
     table = pd.DataFrame(coordinates, columns=list(columns.COORDINATES))
     table.insert(0, columns.TOMOGRAM, tomogram)
@@ -122,8 +130,19 @@ def boxes_of_particles(stack: BoxStack, table: pd.DataFrame) -> tuple[ChosenBoxe
     Returns
     -------
     n boxes in the table's order, and (n, 3) x, y, z voxels by which the particles were off the centre.
+
+    Raises
+    ------
+    DataError
+        If a particle has no box.
     """
     place = {name: row for row, name in enumerate(stack.names)}
+    missing = [name for name in table[columns.PARTICLE] if name not in place]
+    if missing:
+        raise DataError(
+            f"{len(missing)} of {len(table)} particles, such as {missing[0]!r}, have no box",
+            remedy="run extract_subtomograms for their tomograms again",
+        )
     rows = np.array([place[name] for name in table[columns.PARTICLE]], dtype=np.intp)
     shifts = np.zeros((len(stack), 3), np.int64)
     shifts[rows] = np.rint(shifts_of_table(table) / stack.voxel_size)

@@ -4,17 +4,16 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from cryopipe import columns
 from cryopipe.files.chimerax import Cluster, write_chimerax_script
-from cryopipe.files.cluster_averages import cluster_number, read_map
+from cryopipe.files.cluster_averages import read_averages
 from cryopipe.files.mrc import write_volume
 from cryopipe.files.opening import open_tomogram
 from cryopipe.files.star import read_particles, write_particles
 from cryopipe.files.tables import read_table, write_table
 from cryopipe.job import run
-from cryopipe.reembedding import ReembeddingOptions, artiax_table, choose_particles, make_template, reembed
+from cryopipe.reembedding import ReembeddingOptions, artiax_table, choose_particles, make_templates, reembed
 from cryopipe.tomograms import Tomogram
 
 if TYPE_CHECKING:
@@ -33,12 +32,8 @@ def main(job: Any) -> None:
         shape, voxel_size = opened.volume.shape, opened.voxel_size
     tables = [read_particles(path, tomogram.name) for path in job.input.particles]
     chosen = choose_particles(tables, tomogram.name, options)
-    templates = {}
-    for path in job.input.averages:
-        cluster = cluster_number(path)
-        if (chosen[columns.CLASS] == cluster).any():
-            average, sampling = read_map(path)
-            templates[cluster] = make_template(torch.from_numpy(average), sampling, voxel_size, options)
+    averages = read_averages(job.input.averages, tables=False)
+    templates = make_templates(averages, set(chosen[columns.CLASS]), voxel_size, options)
     placed = reembed(shape, templates, chosen, f"re-embedding {tomogram.name}")
     write_volume(job.output.density, placed.density, voxel_size)
     write_volume(job.output.labels, placed.labels, voxel_size)

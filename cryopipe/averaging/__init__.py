@@ -2,6 +2,15 @@
 
 from cryopipe.averaging.alignment import AlignmentResult, align_cluster, refine
 from cryopipe.averaging.options import AveragingOptions
+from cryopipe.averaging.particle_alignment import align_particles
 from cryopipe.averaging.particle_table import fsc_blocks, particle_table
 
-__all__ = ["AlignmentResult", "AveragingOptions", "align_cluster", "fsc_blocks", "particle_table", "refine"]
+__all__ = [
+    "AlignmentResult",
+    "AveragingOptions",
+    "align_cluster",
+    "align_particles",
+    "fsc_blocks",
+    "particle_table",
+    "refine",
+]

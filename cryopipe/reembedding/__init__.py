@@ -3,7 +3,7 @@
 from cryopipe.reembedding.options import ReembeddingOptions
 from cryopipe.reembedding.placed_particles import artiax_table, choose_particles
 from cryopipe.reembedding.placement import Reembedded, reembed
-from cryopipe.reembedding.templates import Template, make_template
+from cryopipe.reembedding.templates import Template, make_template, make_templates
 
 __all__ = [
     "Reembedded",
@@ -12,5 +12,6 @@ __all__ = [
     "artiax_table",
     "choose_particles",
     "make_template",
+    "make_templates",
     "reembed",
 ]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from cryopipe.files.cluster_averages import ClusterAverage
 from cryopipe.reembedding.options import ReembeddingOptions
 from cryopipe.volume.fourier import fourier_rescale
 from cryopipe.volume.masks import sphere_mask
@@ -94,6 +97,34 @@ def make_template(
     # The structure itself stays as it is: only what lies beyond its rim is faded out.
     soft = np.where(structure, 1, ndimage.gaussian_filter(near, 0.7))
     return Template(_cropped(np.maximum(scaled.numpy() * soft, 0).astype(np.float32)), level)
+
+
+def make_templates(
+    averages: Mapping[int, ClusterAverage],
+    clusters: Collection[int],
+    tomogram_voxel_size: float,
+    options: ReembeddingOptions,
+) -> dict[int, Template]:
+    """Turn the averages of the clusters that are to be placed into templates; see `make_template`.
+
+    Parameters
+    ----------
+    averages
+        By cluster number.
+    clusters
+        Numbers of the clusters that have particles to place.
+    tomogram_voxel_size
+        Angstrom.
+    options
+        The rule for the level.
+    """
+    return {
+        number: make_template(
+            torch.from_numpy(average.volume), average.voxel_size, tomogram_voxel_size, options
+        )
+        for number, average in averages.items()
+        if number in clusters
+    }
 
 
 def _level(values: Tensor, options: ReembeddingOptions) -> float:
