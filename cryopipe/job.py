@@ -83,9 +83,13 @@ def _describe(error: Exception, log: Path | None) -> str:
 
 
 def limit_threads(threads: int) -> None:
-    """Hold numerical libraries to `threads` processor cores, as the scheduler granted them."""
+    """Limit numerical libraries to `threads` processor cores, as the scheduler granted them."""
+    from threadpoolctl import threadpool_limits
+
+    # The environment limits libraries that are loaded later and child processes; loaded ones no longer read it.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[name] = str(threads)
+    threadpool_limits(threads)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(threads)
         _choose_kernels(sys.modules["torch"])

@@ -11,8 +11,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cryopipe.errors import CryopipeError, DataError, FileError, TableError, one_line
@@ -25,7 +27,8 @@ def job(tmp_path: Path) -> Iterator[Any]:
     root, environment = logging.getLogger(), dict(os.environ)
     level, handlers, shown = root.level, list(root.handlers), warnings.showwarning
     raising, threads = logging.raiseExceptions, torch.get_num_threads()
-    yield SimpleNamespace(log=[tmp_path / "logs" / "rule" / "a.log"], threads=3)
+    with threadpool_limits():  # restores the number of threads of every library
+        yield SimpleNamespace(log=[tmp_path / "logs" / "rule" / "a.log"], threads=3)
     logging.captureWarnings(False)
     warnings.showwarning = shown
     for handler in set(root.handlers) - set(handlers):
@@ -76,6 +79,18 @@ def test_a_job_that_succeeds_logs_and_is_held_to_its_threads(
     run(lambda job: logging.info("threads: %s", os.environ["OMP_NUM_THREADS"]), job)
     assert capsys.readouterr().err.splitlines()[0] == "threads: 3"
     assert "INFO threads: 3" in job.log[0].read_text()
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_libraries_that_are_already_loaded_get_the_threads_of_the_job(job: Any, threads: int) -> None:
+    # numpy's OpenBLAS reads its environment variable once, when numpy is imported.
+    assert np.ones((2, 2)) @ np.ones(2) == pytest.approx([2, 2])
+    job.threads = threads
+    limits: list[tuple[str, int]] = []
+    run(lambda job: limits.extend((pool["user_api"], pool["num_threads"]) for pool in threadpool_info()), job)
+    assert {name for name, _ in limits} >= {"blas", "openmp"}
+    assert {number for _, number in limits} == {threads}
+    assert torch.get_num_threads() == threads
 
 
 class Calls(TorchDispatchMode):
