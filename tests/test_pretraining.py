@@ -114,6 +114,6 @@ def test_the_checkpoint_of_another_training_is_left_alone(
     path, sets = tmp_path / "state.safetensors", [phantoms_of(CLASSES)]
     pretrain(replace(RECIPE, stages=(replace(EASY, boxes=32),)), sets, CPU, 1, path)
     _, history = pretrain(replace(RECIPE, stages=(replace(EASY, boxes=48),)), sets, CPU, 1, path)
-    assert "is of another training: training starts anew" in caplog.text
+    assert "is the checkpoint of another training: training starts anew" in caplog.text
     assert np.isfinite(history[-1]["loss"])
     assert history[-1]["step"] == 3

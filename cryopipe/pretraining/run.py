@@ -7,7 +7,6 @@ cross-entropy of their scaled cosines, so that a class becomes a compact cap on 
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,9 +18,9 @@ from torch import nn
 
 from cryopipe.errors import FileError
 from cryopipe.features.networks.encoder import TransferEncoder
+from cryopipe.features.training.checkpoint import read_checkpoint, write_checkpoint
 from cryopipe.features.training.devices import autocast, lay_out
 from cryopipe.features.training.loop import optimiser_tensors, restore_optimiser
-from cryopipe.files.weights import load_weights, save_weights
 from cryopipe.pretraining.recipe import Recipe
 from cryopipe.pretraining.training_boxes import TrainingBoxes
 from cryopipe.progress import Progress
@@ -136,31 +135,25 @@ class PretrainingRun:
         return f"{self.recipe} seed={self.seed} classes={[p.name for part in self.class_sets for p in part]}"
 
     def _write(self, path: Path) -> None:
-        tensors = {f"encoder.{name}": value for name, value in self.encoder.state_dict().items()}
-        tensors |= {f"optimiser.{name}": v for name, v in optimiser_tensors(self.optimiser).items()}
+        parts: dict[str, dict[str, torch.Tensor]] = {
+            "encoder": self.encoder.state_dict(),
+            "optimiser": optimiser_tensors(self.optimiser),
+            "": {"directions": self.directions.detach()},
+        }
         numbers = {"stage": self.stage, "step": self.step, "history": self.history}
-        notes = {"fingerprint": self._fingerprint, "numbers": json.dumps(numbers)}
-        save_weights(path, tensors | {"directions": self.directions.detach()}, notes)
+        write_checkpoint(path, parts, numbers, self._fingerprint)
 
     def _take_up(self, path: Path) -> None:
         try:
-            tensors, metadata = load_weights(path)
+            found = read_checkpoint(path, self._fingerprint, self.device)
         except FileError as error:
             logger.warning("%s: training starts anew", error)
             return
-        if metadata.get("fingerprint") != self._fingerprint:
-            logger.warning("%s is of another training: training starts anew", path)
-            return
-        parts: dict[str, dict[str, torch.Tensor]] = {"encoder": {}, "optimiser": {}}
-        for name, value in tensors.items():
-            if name != "directions":
-                part, _, rest = name.partition(".")
-                parts[part][rest] = value.to(self.device)
-        self.encoder.load_state_dict(parts["encoder"])
-        restore_optimiser(self.optimiser, parts["optimiser"])
+        self.encoder.load_state_dict(found.part("encoder"))
+        restore_optimiser(self.optimiser, found.part("optimiser"))
         with torch.no_grad():
-            self.directions.copy_(tensors["directions"])
-        numbers = json.loads(metadata["numbers"])
+            self.directions.copy_(found.tensors["directions"])
+        numbers = found.numbers
         self.stage, self.step, self.history = numbers["stage"], numbers["step"], numbers["history"]
         logger.info("going on after step %d of stage %d", self.step, self.stage + 1)
 

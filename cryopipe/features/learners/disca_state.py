@@ -6,10 +6,8 @@ the labels, since the features have changed by then.
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cryopipe.errors import FileError
+from cryopipe.features.training import checkpoint
 from cryopipe.features.training.loop import optimiser_tensors, restore_optimiser
-from cryopipe.files.weights import load_weights, save_weights
 from cryopipe.mixtures.components import Projection
 from cryopipe.mixtures.gaussian import Mixture
 
@@ -123,16 +121,19 @@ class DiscaState:
 def write_checkpoint(path: str | os.PathLike[str], state: DiscaState, fingerprint: str) -> None:
     """Write the state after an iteration; `fingerprint` tells the training from others."""
     best, head = state.kept(), state.head
-    tensors = {f"network.{name}": value for name, value in state.network.state_dict().items()}
-    if head is not None:
-        tensors |= {f"head.{name}": value for name, value in head.state_dict().items()}
-    tensors |= {f"optimiser.{name}": v for name, v in optimiser_tensors(state.optimiser).items()}
-    tensors |= {f"best.network.{name}": value for name, value in best.network.items()}
-    tensors |= {"best.mean": best.projection.mean, "best.axes": best.projection.axes}
-    if state.labels is not None:
-        tensors["labels"] = torch.from_numpy(state.labels)
-    tensors |= {f"best.mixture.{name}": value for name, value in vars(best.mixture).items()}
-    tensors["best.labels"] = torch.from_numpy(best.labels)
+    parts: dict[str, dict[str, Tensor]] = {
+        "network": state.network.state_dict(),
+        "head": {} if head is None else head.state_dict(),
+        "optimiser": optimiser_tensors(state.optimiser),
+        "best.network": best.network,
+        "best.mixture": vars(best.mixture),
+        "best": {
+            "mean": best.projection.mean,
+            "axes": best.projection.axes,
+            "labels": torch.from_numpy(best.labels),
+        },
+        "": {} if state.labels is None else {"labels": torch.from_numpy(state.labels)},
+    }
     numbers = {
         "iteration": state.iteration,
         "finished": state.finished,
@@ -142,7 +143,7 @@ def write_checkpoint(path: str | os.PathLike[str], state: DiscaState, fingerprin
         "best_separation": best.separation,
         "history": state.history,
     }
-    save_weights(path, tensors, {"fingerprint": fingerprint, "numbers": json.dumps(numbers)})
+    checkpoint.write_checkpoint(path, parts, numbers, fingerprint)
 
 
 def read_checkpoint(path: str | os.PathLike[str], state: DiscaState, fingerprint: str) -> None:
@@ -154,25 +155,22 @@ def read_checkpoint(path: str | os.PathLike[str], state: DiscaState, fingerprint
         If the file is damaged or belongs to another training; the network of `state` is as it was then, but start
         from a fresh state.
     """
-    tensors, metadata = load_weights(path)
-    if metadata.get("fingerprint") != fingerprint:
-        raise FileError("is the checkpoint of another training", file=path)
+    found = checkpoint.read_checkpoint(path, fingerprint, next(state.network.parameters()).device)
     before = {name: value.clone() for name, value in state.network.state_dict().items()}
     try:
-        _restore(state, tensors, json.loads(metadata["numbers"]))
+        _restore(state, found)
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         state.network.load_state_dict(before)
         raise FileError(f"is a damaged checkpoint ({error!r})", file=path) from error
 
 
-def _restore(state: DiscaState, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
-    device = next(state.network.parameters()).device
-    tensors = {name: value.to(device) for name, value in tensors.items()}
-    state.network.load_state_dict(_under(tensors, "network."))
-    head = _under(tensors, "head.")
+def _restore(state: DiscaState, found: checkpoint.Checkpoint) -> None:
+    tensors, numbers = found.tensors, found.numbers
+    state.network.load_state_dict(found.part("network"))
+    head = found.part("head")
     if head:
         state.replace_head(**head)
-    restore_optimiser(state.optimiser, _under(tensors, "optimiser."))
+    restore_optimiser(state.optimiser, found.part("optimiser"))
     state.labels = tensors["labels"].cpu().numpy()
     state.iteration, state.finished = numbers["iteration"], numbers["finished"]
     state.learning_rate, state.smoothing = numbers["learning_rate"], numbers["smoothing"]
@@ -180,13 +178,8 @@ def _restore(state: DiscaState, tensors: dict[str, Tensor], numbers: dict[str, A
     state.best = Best(
         numbers["best_iteration"],
         numbers["best_separation"],
-        _under(tensors, "best.network."),
+        found.part("best.network"),
         Projection(tensors["best.mean"], tensors["best.axes"]),
         tensors["best.labels"].cpu().numpy(),
-        Mixture(**_under(tensors, "best.mixture.")),
+        Mixture(**found.part("best.mixture")),
     )
-
-
-def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Return the tensors whose names begin with `prefix`, without it."""
-    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}

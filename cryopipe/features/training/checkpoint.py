@@ -1,0 +1,86 @@
+"""Checkpoints of trainings: tensors by part, numbers, and the fingerprint of the training they belong to."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cryopipe.errors import FileError
+from cryopipe.files.weights import load_weights, save_weights
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of a training.
+
+    Attributes
+    ----------
+    tensors
+        By name; those of a part, such as the network, are named PART.NAME.
+    numbers
+        Whatever JSON holds.
+    """
+
+    tensors: dict[str, Tensor]
+    numbers: dict[str, Any]
+
+    def part(self, name: str) -> dict[str, Tensor]:
+        """Return the tensors of a part, by their names within it; empty if there are none."""
+        prefix = f"{name}."
+        return {
+            key.removeprefix(prefix): value for key, value in self.tensors.items() if key.startswith(prefix)
+        }
+
+
+def write_checkpoint(
+    path: str | os.PathLike[str],
+    parts: Mapping[str, Mapping[str, Tensor]],
+    numbers: Mapping[str, Any],
+    fingerprint: str,
+) -> None:
+    """Write the state of a training, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        The file.
+    parts
+        Tensors by name, for each part of the training; those of the part "" stand under their own names.
+    numbers
+        Whatever JSON holds.
+    fingerprint
+        Tells the training from others.
+
+    Raises
+    ------
+    FileError
+        If the file cannot be written.
+    """
+    tensors = {
+        f"{part}.{name}" if part else name: v for part, named in parts.items() for name, v in named.items()
+    }
+    save_weights(path, tensors, {"fingerprint": fingerprint, "numbers": json.dumps(numbers)})
+
+
+def read_checkpoint(path: str | os.PathLike[str], fingerprint: str, device: torch.device) -> Checkpoint:
+    """Read what `write_checkpoint` wrote, with the tensors on `device`.
+
+    Raises
+    ------
+    FileError
+        If the file is missing, damaged, or belongs to another training.
+    """
+    tensors, metadata = load_weights(path)
+    if metadata.get("fingerprint") != fingerprint:
+        raise FileError("is the checkpoint of another training", file=path)
+    try:
+        numbers = json.loads(metadata["numbers"])
+    except (LookupError, ValueError) as error:
+        raise FileError(f"is a damaged checkpoint ({error!r})", file=path) from error
+    return Checkpoint({name: value.to(device) for name, value in tensors.items()}, numbers)
