@@ -182,7 +182,7 @@ def train_epoch(
         if in_a_row >= MOST_BAD_STEPS:
             raise LearningError(
                 f"{in_a_row} training steps in a row gave no finite number",
-                remedy="lower features.learning_rate, and run `cryopipe check` for NaN in the tomograms",
+                remedy="lower features.disca.learning_rate, and run `cryopipe check` for NaN in the tomograms",
             )
         progress.advance(len(whole))
     return EpochReport(sum(losses) / len(losses) if losses else float("nan"), bad)
