@@ -59,7 +59,7 @@ def test_the_device_is_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert choose_device("auto") == choose_device("cpu") == torch.device("cpu")
     with pytest.raises(
-        ConfigError, match="device is cuda, but no GPU is to be seen; set device to auto or cpu"
+        ConfigError, match="device is cuda, but no GPU is available; set device to auto or cpu"
     ):
         choose_device("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

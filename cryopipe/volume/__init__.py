@@ -1,5 +1,5 @@
-"""Volumes and rotations: arrays in, arrays out.
+"""Numerical operations on volumes and rotations; nothing here reads or writes files.
 
 Volumes are torch tensors with axes (z, y, x), batch axes first; the centre of n voxels is n // 2.
-Vectors are x, y, z. A rotation is a scipy `Rotation` that turns the reference into the particle.
+Vectors are x, y, z. A rotation is a scipy `Rotation` from the reference to the particle (active).
 """

@@ -1,4 +1,4 @@
-"""Where tensors are computed."""
+"""Choice of the torch device."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from cryopipe.errors import ConfigError
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device that the option `device` asks for: "auto" takes a GPU when there is one.
+    """Return the torch device for the option `device`; "auto" uses a GPU if one is available.
 
     Raises
     ------
     ConfigError
-        If "cuda" is asked for and there is no GPU.
+        If `name` is "cuda" and no GPU is available.
     """
     if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device is cuda, but no GPU is to be seen", remedy="set device to auto or cpu")
+        raise ConfigError("device is cuda, but no GPU is available", remedy="set device to auto or cpu")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)

@@ -1,4 +1,4 @@
-"""Volumes filtered, shifted and rescaled through their Fourier transform."""
+"""Filtering, shifting and rescaling of volumes in Fourier space."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def frequency_grid(box_size: Shape, voxel_size: float, device: torch.device | st
     voxel_size
         Angstrom.
     device
-        Where the result lies.
+        Device of the result.
 
     Returns
     -------
@@ -47,14 +47,14 @@ def frequency_grid(box_size: Shape, voxel_size: float, device: torch.device | st
 
 
 def low_pass(volume: Tensor, resolution: float, voxel_size: float) -> Tensor:
-    """Remove what is finer than `resolution`, with a smooth edge.
+    """Apply a low-pass filter with a smooth edge at `resolution`.
 
     Parameters
     ----------
     volume
         (..., z, y, x).
     resolution
-        Angstrom; there the amplitude has fallen to a half.
+        Angstrom; the filter's amplitude is 0.5 there.
     voxel_size
         Angstrom.
     """
@@ -66,7 +66,7 @@ def low_pass(volume: Tensor, resolution: float, voxel_size: float) -> Tensor:
 
 
 def shift_volumes(volumes: Tensor, shifts_voxels: Tensor) -> Tensor:
-    """Displace volumes by fractions of voxels; what leaves on one side enters on the other.
+    """Shift volumes by fractions of a voxel, with periodic borders.
 
     Parameters
     ----------
@@ -84,10 +84,10 @@ def shift_volumes(volumes: Tensor, shifts_voxels: Tensor) -> Tensor:
 def fourier_rescale(
     volume: Tensor, voxel_size: float, target_voxel_size: float, target_shape: Shape | None = None
 ) -> Tensor:
-    """Sample a volume at another voxel size, without aliasing and without moving its centre.
+    """Resample a volume at another voxel size, without aliasing and without moving its centre.
 
-    The volume is read as its trigonometric interpolant, of which only frequencies below both Nyquist
-    limits are kept; the values are exact at any ratio of voxel sizes. Voxel n // 2 stays at n // 2.
+    The result samples the volume's trigonometric interpolant, limited to frequencies below both Nyquist
+    limits; it is exact for any ratio of voxel sizes. The centre remains at voxel n // 2.
 
     Parameters
     ----------
@@ -96,8 +96,8 @@ def fourier_rescale(
     voxel_size, target_voxel_size
         Angstrom.
     target_shape
-        Edge or shape of the result; by default the even size nearest to the same extent. What lies
-        beyond the volume's extent is filled with its mean.
+        Edge or shape of the result; by default the even size nearest to the same extent. Voxels outside
+        the volume's extent get its mean.
 
     Returns
     -------
@@ -116,7 +116,7 @@ def fourier_rescale(
 
 
 def _sampling_matrix(n: int, m: int, scale: float) -> Tensor:
-    """Return (m, n) weights of n voxels in m samples that lie `scale` voxels apart about the centre."""
+    """Return (m, n) weights of n voxels in m samples spaced `scale` voxels apart about the centre."""
     position = (torch.arange(m, dtype=torch.float64) - m // 2) * scale + n // 2
     distance = position[:, None] - torch.arange(n, dtype=torch.float64)
     order = torch.arange(n // 2 + 1, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Fourier shell correlation of two maps, corrected for what a mask adds to it."""
+"""Fourier shell correlation (FSC) of two maps, with correction for the effect of a mask."""
 
 from __future__ import annotations
 
@@ -42,17 +42,19 @@ class FSC:
 
 @dataclass(frozen=True)
 class CorrectedFSC:
-    """The correlations of two half-maps without a mask, with it, with random phases, and corrected.
+    """FSC curves of two half-maps: unmasked, masked, with randomised phases, and corrected.
 
     Attributes
     ----------
     unmasked, masked
-        Of the half-maps as they are, and inside the mask.
+        Of the half-maps without and with the mask.
     randomised
-        Inside the mask after phases beyond `randomised_from` (angstrom) were randomised: what the mask
-        alone correlates.
+        With the mask, after phases beyond `randomised_from` were randomised: the correlation due to the
+        mask alone.
     corrected
-        (masked - randomised) / (1 - randomised) beyond that resolution, masked before it.
+        (masked - randomised) / (1 - randomised) at resolutions finer than `randomised_from`, else masked.
+    randomised_from
+        Angstrom.
     """
 
     unmasked: FSC
@@ -74,7 +76,7 @@ def shell_sums(values: Tensor, shells: Tensor, count: int) -> Tensor:
 
 
 def fourier_shell_correlation(a: Tensor, b: Tensor, voxel_size: float, mask: Tensor | None = None) -> FSC:
-    """Correlate two maps shell by shell.
+    """Return the Fourier shell correlation of two maps.
 
     Parameters
     ----------
@@ -83,11 +85,11 @@ def fourier_shell_correlation(a: Tensor, b: Tensor, voxel_size: float, mask: Ten
     voxel_size
         Angstrom.
     mask
-        (n, n, n) factor for both maps.
+        (n, n, n); both maps are multiplied by it.
 
     Returns
     -------
-    The curve; a shell in which either map is empty has correlation 0.
+    The curve; the correlation is 0 in a shell in which either map has no power.
     """
     if a.shape != b.shape or len(set(a.shape)) != 1 or a.ndim != 3:
         raise ValueError(f"FSC needs two cubes of one size, not {tuple(a.shape)} and {tuple(b.shape)}")
@@ -117,7 +119,7 @@ def resolution_at(fsc: FSC, threshold: float, finest: float = 0.0) -> float:
     threshold
         0.143 for independent half-maps, 0.5 against a known map.
     finest
-        Band limit of the data in angstrom; nothing finer is called (nor finer than Nyquist).
+        Band limit of the data in angstrom; no finer resolution than this, or than Nyquist, is returned.
 
     Returns
     -------
@@ -136,7 +138,7 @@ def resolution_at(fsc: FSC, threshold: float, finest: float = 0.0) -> float:
 
 
 def randomise_phases(volume: Tensor, from_shell: int, generator: torch.Generator) -> Tensor:
-    """Give every coefficient from shell `from_shell` on a random phase and keep its amplitude.
+    """Randomise the phases of all coefficients from shell `from_shell` outwards; amplitudes are kept.
 
     Parameters
     ----------
@@ -159,25 +161,26 @@ def randomise_phases(volume: Tensor, from_shell: int, generator: torch.Generator
 def corrected_fsc(
     half1: Tensor, half2: Tensor, voxel_size: float, mask: Tensor, seed: int, repeats: int = 4
 ) -> CorrectedFSC:
-    """Correlate half-maps inside a mask and take away what the mask alone correlates.
+    """Return the FSC of masked half-maps, corrected for the correlation due to the mask.
 
     Parameters
     ----------
     half1, half2
-        (n, n, n) independent half-maps in one frame.
+        (n, n, n) independent half-maps, superposed.
     voxel_size
         Angstrom.
     mask
         (n, n, n), 0 to 1.
     seed
-        Of the random phases.
+        Seed of the random phases.
     repeats
-        Draws of random phases whose correlations are averaged; a small box has few coefficients a shell.
+        Number of phase randomisations that are averaged, since small boxes have few coefficients per shell.
 
     Notes
     -----
     Chen et al., Ultramicroscopy 135 (2013) 24-35. Phases are randomised from the shell where the
-    unmasked correlation falls below 0.8; correction starts two shells later, past the mask's blur.
+    unmasked correlation falls below 0.8. The correction begins two shells further, because the mask blurs
+    neighbouring shells.
     """
     unmasked = fourier_shell_correlation(half1, half2, voxel_size)
     masked = fourier_shell_correlation(half1, half2, voxel_size, mask)

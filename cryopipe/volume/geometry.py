@@ -1,4 +1,4 @@
-"""Rotations: RELION's angles, uniform draws, grids that cover SO(3), symmetry groups, distances."""
+"""Rotations: RELION's angles, random rotations, grids over SO(3), point groups, angular distances."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def rotation_grid(angle_degrees: float, symmetry: str = "C1") -> Rotation:
     angle_degrees
         Covering radius in degrees.
     symmetry
-        Point group of the reference; of rotations that look the same only one region is kept.
+        Point group of the reference; of equivalent rotations only one is kept.
 
     Returns
     -------
@@ -97,18 +97,18 @@ def rotation_grid(angle_degrees: float, symmetry: str = "C1") -> Rotation:
 
 
 def symmetry_rotations(symmetry: str) -> Rotation:
-    """Return the rotations of a point group, identity first, in RELION's setting.
+    """Return the rotations of a point group, identity first, in RELION's convention of axes.
 
     Parameters
     ----------
     symmetry
-        "C1", "C7", "D2", "T" or "O" and the like. Cn and Dn have their n-fold axis on z, Dn a two-fold
-        axis on x, T a three-fold axis on z, O four-fold axes on x, y and z.
+        C1, C2, ..., D1, D2, ..., T or O. Cn and Dn have their n-fold axis on z, Dn a two-fold axis on x,
+        T a three-fold axis on z, O four-fold axes on x, y and z.
 
     Raises
     ------
     ConfigError
-        If the name is no such group.
+        If `symmetry` is none of these.
     """
     name = symmetry.strip().upper()
     match = re.fullmatch(r"([CD])([1-9][0-9]{0,2})|[TO]", name)
@@ -129,7 +129,7 @@ def symmetry_rotations(symmetry: str) -> Rotation:
 
 
 def angular_distance(a: Rotation, b: Rotation, symmetry: str = "C1") -> FloatArray:
-    """Return the smallest angle between rotations of a reference that has a symmetry.
+    """Return the angle between rotations, the smallest over a reference's symmetry.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def _axis_rotation(fold: int, axis: tuple[float, float, float]) -> Rotation:
 
 
 def _closure(generators: list[Rotation]) -> Rotation:
-    """Multiply until nothing new appears."""
+    """Return all products of the generators."""
     found = [Rotation.identity()]
     waiting = list(found)
     while waiting:

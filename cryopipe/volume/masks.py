@@ -1,4 +1,4 @@
-"""Soft masks, and means over shells."""
+"""Spherical masks and radial profiles."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def sphere_mask(
     soft_edge_voxels: float = 3.0,
     device: torch.device | str = "cpu",
 ) -> Tensor:
-    """Return a sphere about the centre with a raised-cosine edge.
+    """Return a spherical mask about the centre with a raised-cosine edge.
 
     Parameters
     ----------
     box_size
         Edge of a cube, or shape (z, y, x).
     radius_voxels
-        Up to here the mask is 1.
+        The mask is 1 up to this radius.
     soft_edge_voxels
-        Width over which it falls to 0; 0 for a hard edge.
+        Width over which the mask falls from 1 to 0; 0 for a hard edge.
     device
-        Where the result lies.
+        Device of the result.
 
     Returns
     -------

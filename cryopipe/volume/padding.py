@@ -1,9 +1,9 @@
-"""Padding of tomograms: the constant voxels that programs put around a rotated or a thinner volume.
+"""Padding of tomograms: constant voxels that programs add around a rotated or thinner volume.
 
-Padding is a region of one exact value that is joined to a face of the volume. It is found from the faces: a
-patch of one value that is long enough on a face, and from each of its voxels as far inwards as the value stays
-the same. What lies outside a convex volume, however it was rotated, can be reached that way along x, y or z. Six
-planes of distances thus describe the padding of a volume of any size.
+Padding is a region of one exact value that touches a face of the volume. It is found in two steps: large patches
+of one value on a face, then, from each voxel of a patch, the depth to which the value stays the same. Padding
+around a convex volume in any rotation is reached this way along x, y or z, so six planes of depths describe the
+padding of a volume of any size.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from cryopipe.files.opening import release_pages
 from cryopipe.volume.statistics import robust_deviation
 
 _SHORTEST = 8
-"""Voxels; a patch that is shorter along both axes of a face is no padding, ..."""
+"""Voxels; a patch shorter than this along both axes of a face is not padding."""
 _LEAST = 1 / 8
-"""... nor is one that is shorter than this fraction of the face: saturated beads and noise are small."""
+"""Fraction of the face's edge; a patch shorter than this is not padding: saturated beads and noise are small."""
 _LEVEL = 0.2
-"""Least fraction of a patch's voxels whose eight neighbours all have the same value."""
+"""Smallest fraction of a patch's voxels whose eight neighbours must all have the same value."""
 _SMALLEST_STEP = 0.15
-"""Robust standard deviations of the data; where a patch ends by less in most places, it is no padding but a smooth
-part of the tomogram, stored in whole numbers."""
+"""Robust standard deviations of the data; a patch whose value differs by less than this from most of the voxels next
+to it is not padding but a smooth part of a tomogram stored as integers."""
 _SAMPLES = 1_000_000
 _GROWN = 1
-"""Voxels next to padding that are taken for padded: interpolation has mixed the padding's value into them."""
+"""Voxels next to padding that count as padded: interpolation has mixed the padding's value into them."""
 _RELEASED = 64
-"""Sections after which a memory map's pages are given back."""
+"""Sections after which the pages of a memory map are released."""
 
 Index = NDArray[np.int64]
 Planes = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]
@@ -41,17 +41,17 @@ Planes = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]
 
 @dataclass(frozen=True)
 class Padding:
-    """Where a volume is padded.
+    """The padded region of a volume.
 
     Attributes
     ----------
     low, high
-        For the axes z, y, x: where the data begin and where they end (exclusive) on each line along that axis,
-        over the two other axes in their order.
+        For the axes z, y, x: the index where the data begin and where they end (exclusive) on each line along that
+        axis, over the two other axes in their order.
     fraction
-        Padded voxels over all voxels.
+        Number of padded voxels over that of all voxels.
     values
-        The values that the padding has, at most one per face.
+        Values of the padding, at most one per face.
     """
 
     low: Planes
@@ -62,7 +62,7 @@ class Padding:
 
 @dataclass(frozen=True)
 class Region:
-    """The voxels of a tomogram that hold data to be looked at: neither padded nor outside its mask.
+    """The voxels of a tomogram that hold data: neither padded nor outside its mask.
 
     Attributes
     ----------
@@ -80,11 +80,11 @@ class Region:
 
     @property
     def whole(self) -> bool:
-        """Whether every voxel holds data for certain."""
+        """Whether there is neither padding nor a mask."""
         return self.padding is None and self.mask is None
 
     def grid(self, z: Index, y: Index, x: Index) -> NDArray[np.bool_]:
-        """Say which voxels of a grid hold data.
+        """Return which voxels of a grid hold data.
 
         Parameters
         ----------
@@ -107,14 +107,14 @@ class Region:
         return result
 
     def holds(self, voxels: Index) -> NDArray[np.bool_]:
-        """Say which of the voxels (n, 3) z, y, x, all within the volume, hold data: (n,)."""
+        """Return which of the voxels (n, 3) z, y, x, all within the volume, hold data: (n,)."""
         z, y, x = voxels.T
         result = np.ones(len(voxels), dtype=bool)
         if self.padding is not None:
             for axis, (index, line) in enumerate(((z, (y, x)), (y, (z, x)), (x, (z, y)))):
                 result &= (index >= self.padding.low[axis][line]) & (index < self.padding.high[axis][line])
         if self.mask is not None:
-            # Plane by plane, giving the pages back: each page that is looked at brings its neighbours into memory.
+            # Plane by plane, releasing pages: reading one page loads its neighbours into memory.
             for plane in np.unique(z[result]):
                 here = np.flatnonzero(result & (z == plane))
                 result[here] = self.mask[plane][y[here], x[here]] > 0
@@ -123,7 +123,7 @@ class Region:
 
 
 def gather(volume: NDArray[Any], indices: tuple[Index, Index, Index]) -> NDArray[Any]:
-    """Return the voxels of a grid, its indices along z, y and x in any order; of a memory map only what is needed."""
+    """Return the voxels of a grid given by indices along z, y and x in any order; reads only these of a memory map."""
     lows = [int(index.min()) for index in indices]
     spans = []
     for low, index in zip(lows, indices, strict=True):
@@ -147,7 +147,8 @@ def find_padding(volume: NDArray[Any]) -> Padding | None:
 
     Returns
     -------
-    The padding, one voxel wider than the constant region, whose fraction it states; None if there is none.
+    The padding, one voxel wider than the constant region (`fraction` is that of the constant region); None if there
+    is none.
     """
     sides = [
         (axis, bool(side), face, _patches(face))
@@ -180,7 +181,7 @@ def find_padding(volume: NDArray[Any]) -> Padding | None:
 
 
 def _planes(depths: list[NDArray[np.int32]], shape: tuple[int, ...], grown: int) -> tuple[Planes, Planes]:
-    """Turn depths of padding into places where data begin and end, the padding being `grown` voxels wider."""
+    """Convert depths of padding to indices where data begin and end, the padding widened by `grown` voxels."""
     wider = [depth + np.int32(grown) * (depth > 0) for depth in depths]
     low = [np.minimum(depth, size) for depth, size in zip(wider[::2], shape, strict=True)]
     high = [np.maximum(size - depth, 0) for depth, size in zip(wider[1::2], shape, strict=True)]
@@ -204,10 +205,9 @@ def _faces(volume: NDArray[Any]) -> list[tuple[NDArray[Any], NDArray[Any]]]:
 
 
 def _patches(face: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return the voxels of a face that belong to patches of one value that are long enough for padding.
+    """Return the voxels of a face in patches of one value that are large enough to be padding.
 
-    Many voxels of a patch have eight neighbours of the same value, which rules out the chance equals of noise in
-    whole numbers.
+    Requiring eight equal neighbours for many voxels excludes chance patches in noise stored as integers.
     """
     result = np.zeros(face.shape, dtype=bool)
     if min(face.shape) < 3:
@@ -232,7 +232,7 @@ def _patches(face: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def _deviation(volume: NDArray[Any], suspected: NDArray[Any]) -> float:
-    """Return the robust standard deviation of a sample of the voxels that have none of the suspected values."""
+    """Return the robust standard deviation of a sample of the voxels without the suspected values."""
     stride = max(1, math.ceil(math.sqrt(volume.size / _SAMPLES)))
     voxels = volume[::stride, ::stride].ravel()
     release_pages(volume)
@@ -243,12 +243,12 @@ def _deviation(volume: NDArray[Any], suspected: NDArray[Any]) -> float:
 def _depths(
     volume: NDArray[Any], axis: int, from_end: bool, face: NDArray[Any], patches: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """Follow the patches of a face inwards.
+    """Measure how deep the patches of a face reach into the volume.
 
     Returns
     -------
-    How many voxels hold the face's value without interruption, and by how much the next one differs from it, NaN
-    where there is none.
+    The number of consecutive voxels with the face's value, and the difference of the next voxel from it (NaN where
+    there is no next voxel).
     """
     depths, steps = np.zeros(face.shape, dtype=np.int32), np.full(face.shape, np.nan)
     if not patches.any():
@@ -282,7 +282,7 @@ def _distance(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _sections(volume: NDArray[Any], from_end: bool) -> Iterator[NDArray[Any]]:
-    """Yield the sections along z, giving back a memory map's pages on the way."""
+    """Yield the sections along z and release the pages of a memory map."""
     order = range(len(volume))
     for count, number in enumerate(reversed(order) if from_end else order, 1):
         yield volume[number]

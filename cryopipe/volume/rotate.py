@@ -1,4 +1,4 @@
-"""Volumes turned and shifted by interpolation in real space."""
+"""Rotation and shift of volumes by interpolation in real space."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ def rotate_volumes(
     interpolation: Literal["linear", "cubic"] = "linear",
     fill: float = 0.0,
 ) -> Tensor:
-    """Turn volumes about their centre, then shift them: the reference becomes the particle.
+    """Rotate volumes about their centre, then shift them (reference to particle).
 
     Parameters
     ----------
     volumes
-        (n, z, y, x), or (1, z, y, x) to make n particles of one reference.
+        (n, z, y, x), or (1, z, y, x) to apply n poses to one volume.
     rotation_matrices
         (n, 3, 3) active rotations of xyz column vectors, about the voxel n // 2 of every axis.
     shifts_voxels
         (n, 3) displacements x, y, z after the rotation.
     interpolation
-        "linear" is fast; "cubic" (a B-spline through the voxels) errs a hundred times less on smooth maps.
+        "linear" is fast; "cubic" (B-spline) has a hundred times smaller errors on smooth maps.
     fill
-        Value of what comes in from outside.
+        Value outside the volumes.
 
     Returns
     -------
@@ -43,13 +43,13 @@ def rotate_volumes(
 
 
 def _source_points(shape: torch.Size, matrices: Tensor, shifts_voxels: Tensor | None) -> Tensor:
-    """Return where in the reference every voxel of the result comes from: (n, z, y, x, 3), x, y, z, voxels."""
+    """Return the position in the reference of every voxel of the result: (n, z, y, x, 3), x, y, z, voxels."""
     axes = [torch.arange(n, device=matrices.device, dtype=matrices.dtype) - n // 2 for n in shape]
     grid_zyx = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
     target = grid_zyx.flip(-1).reshape(1, -1, 3)
     if shifts_voxels is not None:
         target = target - shifts_voxels.to(matrices)[:, None, :]
-    # Rows times R are columns times the inverse of R.
+    # Row vectors times R equal the inverse of R times column vectors.
     source = target @ matrices
     centre = torch.tensor([n // 2 for n in reversed(shape)], device=matrices.device, dtype=matrices.dtype)
     return (source + centre).reshape(matrices.shape[0], *shape, 3)
@@ -57,14 +57,14 @@ def _source_points(shape: torch.Size, matrices: Tensor, shifts_voxels: Tensor | 
 
 def _sample_linear(volumes: Tensor, points: Tensor) -> Tensor:
     sizes = torch.tensor(volumes.shape[:0:-1], device=points.device, dtype=points.dtype)
-    # grid_sample counts from -1 at the first voxel's centre to 1 at the last one's.
+    # grid_sample's coordinates are -1 at the first voxel's centre and 1 at the last one's.
     grid = 2 * points / (sizes - 1).clamp(min=1) - 1
     sampled = F.grid_sample(volumes[:, None], grid, mode="bilinear", padding_mode="zeros", align_corners=True)
     return sampled[:, 0]
 
 
 def _sample_cubic(volumes: Tensor, points: Tensor) -> Tensor:
-    """Sample the cubic B-spline that passes through the voxels, periodic at the borders."""
+    """Sample the cubic B-spline through the voxels, with periodic borders."""
     coefficients = _spline_coefficients(volumes)
     n, depth, height, width = volumes.shape
     base = points.floor()
@@ -85,7 +85,7 @@ def _sample_cubic(volumes: Tensor, points: Tensor) -> Tensor:
 
 
 def _spline_weights(t: Tensor) -> list[Tensor]:
-    """Return the four cubic B-spline weights of a point at distance t beyond the second of four knots."""
+    """Return the weights of four knots in the cubic B-spline at distance t past the second knot."""
     u = 1 - t
     return [u**3 / 6, 2 / 3 - t**2 * (2 - t) / 2, 2 / 3 - u**2 * (2 - u) / 2, t**3 / 6]
 
@@ -104,7 +104,7 @@ def _spline_coefficients(volumes: Tensor) -> Tensor:
 def rotation_matrices(quaternions: Tensor) -> Tensor:
     """Return the (n, 3, 3) rotation matrices of quaternions (n, 4) w, x, y, z of any length.
 
-    Of normal draws the rotations are uniform on SO(3); uniform Euler angles would not be uniform rotations.
+    Normally distributed quaternions give rotations uniform on SO(3); uniform Euler angles would not.
     """
     w, x, y, z = F.normalize(quaternions, dim=1).unbind(dim=1)
     rows = [

@@ -1,4 +1,4 @@
-"""Statistics that outliers do not move."""
+"""Robust statistics."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 DEVIATION_PER_MAD = 1.4826
-"""Standard deviation over median absolute deviation of a normal distribution."""
+"""Ratio of standard deviation to median absolute deviation (MAD) of a normal distribution."""
 
 
 def robust_deviation(values: NDArray[np.floating]) -> tuple[float, float]:
-    """Return the median and the standard deviation that the median absolute deviation estimates; 0, 0 of nothing."""
+    """Return the median and the standard deviation estimated from the MAD; 0, 0 if `values` is empty."""
     if not values.size:
         return 0.0, 0.0
     median = float(np.median(values))

@@ -1,4 +1,4 @@
-"""The missing wedge: which Fourier coefficients a tilt series about y has measured."""
+"""The missing wedge: which Fourier coefficients a tilt series about y measures."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from cryopipe.volume.fourier import Shape, frequency_vectors
 
 
 def measured(frequencies: Tensor, tilt_range: tuple[float, float]) -> Tensor:
-    """Tell which frequencies a tilt series has measured.
+    """Return which frequencies a tilt series measures.
 
     Parameters
     ----------
     frequencies
-        (..., 3) x, y, z in the particle's frame, any unit.
+        (..., 3) x, y, z in the tomogram's axes, any unit.
     tilt_range
         Lowest and highest tilt in degrees, about +y, the beam along z. A tilt of t measures the plane
-        whose direction across the axis lies at the angle t from x towards z.
+        that contains y and the direction at the angle t from x towards z.
 
     Returns
     -------
-    (...) float: 1 where the direction lies within the range and on the tilt axis, else 0.
+    (...) float: 1 where measured (within the tilt range, and on the tilt axis), else 0.
     """
     low, high = (math.radians(angle) for angle in tilt_range)
     x, z = frequencies[..., 0], frequencies[..., 2]
-    # Lines, not rays: the angle counts modulo 180 degrees.
+    # Opposite frequencies are equivalent, so angles are modulo 180 degrees.
     angle = torch.atan2(z, x)
     line = torch.remainder(angle - low + 1e-6, math.pi)
     inside = line <= high - low + 2e-6
@@ -38,7 +38,7 @@ def measured(frequencies: Tensor, tilt_range: tuple[float, float]) -> Tensor:
 def wedge_mask(
     box_size: Shape, tilt_range: tuple[float, float], device: torch.device | str = "cpu"
 ) -> Tensor:
-    """Return the measured region of Fourier space.
+    """Return a mask of the measured region of Fourier space.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def wedge_mask(
     tilt_range
         Lowest and highest tilt in degrees.
     device
-        Where the result lies.
+        Device of the result.
 
     Returns
     -------
@@ -62,5 +62,5 @@ def wedge_mask(
 def centred_wedge(
     box_size: Shape, tilt_range: tuple[float, float], device: torch.device | str = "cpu"
 ) -> Tensor:
-    """Return `wedge_mask` with frequency 0 at voxel n // 2, as RELION wants it for rlnCtfImage."""
+    """Return `wedge_mask` with frequency 0 at voxel n // 2, as RELION expects it for rlnCtfImage."""
     return torch.fft.fftshift(wedge_mask(box_size, tilt_range, device))
