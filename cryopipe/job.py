@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from cryopipe.errors import CryopipeError, one_line
+from cryopipe.files.records import write_record
 from cryopipe.usage import peak_memory_bytes, processor_seconds
 
 ELEMENTARY_FUNCTIONS = (
@@ -46,6 +47,9 @@ def run(work: Callable[[Any], None], job: Any) -> None:
     limit_threads(int(job.threads))
     try:
         work(job)
+        if hasattr(job.output, "made"):
+            files = [file for file in job.output if file != job.output.made]
+            write_record(job.output.made, dict(job.params.items()), files)
     except Exception as error:  # the boundary: nothing above it would say it better
         sys.exit(report(error, log))
     # The workflow's own table of costs (`costs/`) asks for the memory now and then and misses short peaks.

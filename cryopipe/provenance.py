@@ -52,6 +52,8 @@ OPTIONS: dict[str, tuple[str, ...]] = {
 a section holds but the rule does not use. Where a rule has one result per format of the export, each stands here."""
 
 
+RECORDS = "results/.made"
+"""Where the records lie, a folder per rule."""
 FORMATS = tuple(rule.removeprefix("export_") for rule in OPTIONS if rule.startswith("export_"))
 """The formats of the export."""
 
@@ -89,6 +91,21 @@ def options_of(rule: str, config: Mapping[str, Any]) -> dict[str, Any]:
                 del section[name]
     result: dict[str, Any] = canonical(chosen)
     return result
+
+
+def record_path(rule: str, name: str, config: Mapping[str, Any]) -> str:
+    """Return where the record of a job lies that was done with the options of this configuration.
+
+    Parameters
+    ----------
+    rule
+        A key of `OPTIONS`.
+    name
+        The job's tomogram or cluster, or "all".
+    config
+        The complete configuration.
+    """
+    return f"{RECORDS}/{rule}/{name}.{digest(options_of(rule, config))}.json"
 
 
 def canonical(value: Any) -> Any:

@@ -13,7 +13,13 @@ import cryopipe.estimate
 import cryopipe.installation
 import cryopipe.tomograms
 from cryopipe.errors import CryopipeError
-from cryopipe.provenance import FORMATS, canonical, file_state, options_of
+from cryopipe.provenance import (
+    FORMATS,
+    canonical,
+    file_state,
+    options_of,
+    record_path,
+)
 
 cryopipe.installation.find_library_first()
 CONFIG_FILES = workflow.configfiles or ["config/config.yaml"]
@@ -64,6 +70,11 @@ def files_to_check(wildcards):
         # Path.is_file fails in a directory that may not be entered
         and (is_made(path) or os.path.isfile(path))
     ]
+
+
+def made(rule, name="all"):
+    """The record of a job that was done with the options of now; a result of others counts as missing."""
+    return record_path(rule, name, config)
 
 
 def row_of_table(*columns):
@@ -132,6 +143,7 @@ def final_results(wildcards):
     return [
         "results/report/report.html",
         *of_tomograms("results/reembedded/{tomogram}.mrc"),
+        *of_tomograms(made("reembed_averages", "{tomogram}")),
         "results/export/summary.tsv",
     ]
 
@@ -158,3 +170,10 @@ def averaging_box_options(wildcards):
     learned, voxel_size = options["subtomograms"], options["averaging"]["voxel_size"]
     edge = learned["box_size"] * learned["voxel_size"] / voxel_size
     return {"box_size": 2 * round(edge / 2), "voxel_size": voxel_size, "border": "fill"}
+
+
+MADE_BOXES = (
+    of_tomograms(made("extract_for_averaging", "{tomogram}"))
+    if config["averaging"]["voxel_size"]
+    else []
+)

@@ -1,9 +1,12 @@
 # Scores against known truth; these rules matter only where evaluation: truth is set.
 EVALUATION = (
-    expand(
-        "results/evaluation/{table}.tsv",
-        table=["picking", "clusters", "contents", "averages"],
-    )
+    [
+        *expand(
+            "results/evaluation/{table}.tsv",
+            table=["picking", "clusters", "contents", "averages"],
+        ),
+        made("evaluate"),
+    ]
     if config["evaluation"]["truth"]
     else []
 )
@@ -33,6 +36,7 @@ rule evaluate:
         contents="results/evaluation/contents.tsv",
         averages="results/evaluation/averages.tsv",
         matches="results/evaluation/matches.star",
+        made=made("evaluate"),
     log:
         "logs/evaluate.log",
     benchmark:

@@ -1,0 +1,176 @@
+"""Finished runs whose results are empty files: what a change of them would make the workflow do again is asked in seconds."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from cryopipe.config import complete, load_schema
+from cryopipe.installation import ROOT, SNAKEFILE
+from cryopipe.provenance import OPTIONS, record_path
+
+OF_A_TOMOGRAM = (
+    *("check/{}.tsv", "picks/{}.star", "subtomograms/{}.h5", "subtomograms/{}.star", "reembedded/{}.mrc"),
+    *("reembedded/{}_labels.mrc", "reembedded/{}.cxc", "reembedded/{}_artiax.star"),
+    *("reembedded/{}_placements.tsv", "averaging_boxes/{}.star", "averaging_boxes/{}.h5"),
+)
+OF_A_CLUSTER = (".mrc", "_half1.mrc", "_half2.mrc", "_fsc.star", ".star")
+OF_A_RUN = (
+    *("check/tomograms.tsv", "features/model.safetensors", "features/features.npz", "features/history.tsv"),
+    *("clusters/particles.star", "clusters/selection.tsv", "averages/triage.tsv", "averages/mergers.tsv"),
+    *("averages/particles.star", "export/summary.tsv", "report/report.html", "report/averages.png"),
+    *("report/summary.txt", "evaluation/picking.tsv", "evaluation/clusters.tsv", "evaluation/contents.tsv"),
+    *("evaluation/averages.tsv", "evaluation/matches.star"),
+)
+FORMATS = ("relion", "relion4", "relion5", "warp", "dynamo", "artiax")
+BASE: dict[str, Any] = {"evaluation": {"truth": "truth.star"}, "export": {"formats": list(FORMATS)}}
+"""A configuration in which every rule of a run has something to do."""
+FOLLOWED = ("input files updated by another job", "set of input files has changed since last execution")
+REASONS = re.compile(r"^    (?P<reason>\w[^\n]*):\n        (?P<rules>[^\n]*)$", re.M)
+OTHER_VALUES: dict[str, Any] = {
+    **{"averaging.symmetry": "C2", "averaging.known_maps": "maps", "evaluation.maps": "maps"},
+    **{
+        "evaluation.truth": "other.star",
+        "export.relion_tomograms": "truth.star",
+        "features.weights": "a.mrc",
+    },
+    **{"simulation.maps": "maps", "export.formats": list(FORMATS[1:])},
+}
+"""Values of options whose schema does not tell another one."""
+TABLE = re.compile(r"(?<=<!-- made by tests/finished_runs.py -->\n).*?(?=<!-- end -->)", re.S)
+PAGE = ROOT / "docs" / "outputs.md"
+NO_RESULT = ("tomograms", "benchmarks")
+"""Options that name what is done, not how."""
+
+
+def snakemake(folder: Path, *arguments: str) -> str:
+    """Run Snakemake in a dataset and return what it said; it must succeed."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", SNAKEFILE, *arguments]
+    ran = subprocess.run(
+        [*command, "--configfile", "config/config.yaml"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout + ran.stderr
+
+
+def configure(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write the configuration of a dataset, in the order that is given."""
+    (folder / "config" / "config.yaml").write_text(yaml.safe_dump(dict(config), sort_keys=False))
+
+
+def finish(folder: Path, config: Mapping[str, Any], tomograms: tuple[str, ...] = ("a",)) -> None:
+    """Make a dataset of zero-byte tomograms in which everything is done: two clusters, every file empty."""
+    (folder / "config").mkdir(parents=True)
+    configure(folder, config)
+    names = [*tomograms, "demo_01"]
+    demo = "results/demo/demo_01.mrc"
+    rows = ["tomogram\tpath", *(f"{name}\t{name}.mrc" for name in tomograms), f"demo_01\t{demo}"]
+    (folder / "config" / "tomograms.tsv").write_text("\n".join(rows) + "\n")
+    files = [*OF_A_RUN, *(f"averages/cluster_0{number}{end}" for number in (1, 2) for end in OF_A_CLUSTER)]
+    files += [pattern.format(name) for name in names for pattern in OF_A_TOMOGRAM]
+    files += [f"demo/demo_01{end}" for end in (".mrc", "_truth.star", "_labels.mrc")]
+    files += [f"export/{name}.tsv" for name in FORMATS]
+    for name in (*(f"{name}.mrc" for name in tomograms), "truth.star", "other.star"):
+        (folder / name).touch()
+    (folder / "maps").mkdir()
+    (folder / "maps" / "known.mrc").touch()
+    complete_config = complete(dict(config), folder / "config" / "config.yaml")
+    jobs = {"pick_particles": names, "extract_subtomograms": names, "reembed_averages": names}
+    jobs |= {"average_cluster": ["01", "02"], "simulate_tomogram": ["demo_01"]}
+    for rule in OPTIONS:
+        if not rule.startswith("export_") and rule != "extract_for_averaging":
+            files += [record_path(rule, name, complete_config)[8:] for name in jobs.get(rule, ["all"])]
+    for file in files:
+        (folder / "results" / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "results" / file).touch()
+    (folder / "results" / "clusters" / "clusters.tsv").write_text("cluster\tparticles\n1\t5\n2\t5\n")
+    snakemake(folder, "--cores", "1", "--touch", "--forceall")
+
+
+def redone(folder: Path) -> set[str]:
+    """The rules that a dry run plans for a reason of their own; rules that only follow others are left out."""
+    said = snakemake(folder, "--dry-run", "--cores", "1")
+    if "Nothing to be done" in said:
+        return set()
+    found = REASONS.findall(said.split("\nReasons:\n")[1])
+    rules = {rule for reason, names in found if reason not in FOLLOWED for rule in names.split(", ")}
+    return rules - {"all"}
+
+
+def options() -> dict[str, Any]:
+    """Every option of a run, `section.option`, with a value that is not its default."""
+    found: dict[str, Any] = {}
+    for name, option in load_schema()["properties"].items():
+        if name in NO_RESULT:
+            continue
+        inner = {f"{name}.{key}": value for key, value in option.get("properties", {}).items()}
+        for key, value in (inner or {name: option}).items():
+            found[key] = OTHER_VALUES[key] if key in OTHER_VALUES else other_value(value)
+    return found
+
+
+def other_value(option: Mapping[str, Any]) -> Any:
+    """A value that an option may have and that is not its default."""
+    default = option["default"]
+    if "enum" in option:
+        return next(value for value in option["enum"] if value != default)
+    if isinstance(default, bool):
+        return not default
+    if isinstance(default, list):
+        return [default[0] + 1, *default[1:]] if not isinstance(default[0], str) else default[1:]
+    if default is None:
+        return max(option.get("minimum", 0), option.get("exclusiveMinimum", 0)) + 2
+    step = option.get("multipleOf", 1 if option["type"] == "integer" else 0.05)
+    return default - step if default + step > option.get("maximum", np.inf) else default + step
+
+
+def changed(option: str, value: Any) -> dict[str, Any]:
+    """The base configuration with one option changed."""
+    config = {name: dict(section) for name, section in BASE.items()}
+    section, _, name = option.partition(".")
+    return {**config, section: {**config.get(section, {}), name: value} if name else value}
+
+
+def table_of(does: Mapping[str, set[str]]) -> str:
+    """The table of the docs: for every option the rules that a change of it does again; whole sections where they agree."""
+    rows: dict[str, list[str]] = {}
+    sections = {option.partition(".")[0] for option in does}
+    for section in sorted(sections, key=[option.partition(".")[0] for option in does].index):
+        mine = {
+            option: ", ".join(sorted(does[option])) for option in does if option.partition(".")[0] == section
+        }
+        alike = len(set(mine.values())) == 1
+        for option, rules in {section: next(iter(mine.values()))}.items() if alike else mine.items():
+            rows.setdefault(rules or "nothing", []).append(f"`{option}`")
+    lines = [f"| {', '.join(names)} | {rules} |" for rules, names in rows.items()]
+    return "\n".join(["| a change of | does again |", "|---|---|", *lines]) + "\n"
+
+
+def all_redone(folder: Path) -> dict[str, set[str]]:
+    """What a change of each option does again, the report, which shows all options, apart; `folder` is finished."""
+    does = {}
+    for option, value in options().items():
+        configure(folder, changed(option, value))
+        does[option] = redone(folder) - {"report"}
+    return does
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as made:
+        finish(Path(made) / "dataset", BASE)
+        table = table_of(all_redone(Path(made) / "dataset"))
+    PAGE.write_text(TABLE.sub(lambda _: table, PAGE.read_text(encoding="utf-8")), encoding="utf-8")

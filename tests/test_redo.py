@@ -1,0 +1,150 @@
+"""What a change of options, table or files makes a finished run do again: that, and no more."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from finished_runs import (
+    BASE,
+    PAGE,
+    TABLE,
+    all_redone,
+    changed,
+    configure,
+    finish,
+    redone,
+    snakemake,
+    table_of,
+)
+
+from cryopipe.cli.init import init
+from cryopipe.files.mrc import write_volume
+
+ROWS = [
+    line.strip("| ").split(" | ")
+    for line in TABLE.findall(PAGE.read_text(encoding="utf-8"))[0].splitlines()[2:]
+]
+"""Options and rules of the table in the docs."""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished") / "dataset"
+    finish(folder, BASE)
+    return folder
+
+
+@pytest.fixture
+def dataset(finished: Path, tmp_path: Path) -> Path:
+    """A copy with times and provenance as they were."""
+    shutil.copytree(finished, tmp_path / "dataset")
+    return tmp_path / "dataset"
+
+
+def of_table(option: str) -> set[str]:
+    """What the docs say of an option."""
+    for options, rules in ROWS:
+        if {f"`{option}`", f"`{option.partition('.')[0]}`"} & set(options.split(", ")):
+            return set() if rules == "nothing" else set(rules.split(", "))
+    raise AssertionError(option)
+
+
+def test_order_spelling_and_stated_defaults_change_nothing(dataset: Path) -> None:
+    written = {
+        "reembedding": {"sigma": 2, "threshold": "sigma"},
+        "averaging": {"merge": False, "start_resolution": 65.0, "max_shift": 40.0, "symmetry": "C1"},
+        "pick": {"threshold": 3.0, "diameters": [240.0]},
+        "export": {**BASE["export"], "subtomograms": False},
+        "evaluation": {"radius": 80.0, **BASE["evaluation"]},
+        "imaging": {"tilt_range": [-60.0, 60.0]},
+        "seed": 1,
+    }
+    configure(dataset, written)
+    assert redone(dataset) == set()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("device", "cpu", set()),
+        ("memory_gb", 8, set()),
+        ("pick.threshold", 4, {"pick_particles"}),
+        ("averaging.merge", True, {"merge_clusters"}),
+        ("averaging.recognised_resolution", 30, {"triage_averages"}),
+        ("export.tilt_hand", 1, {"export"}),
+    ],
+)
+def test_an_option_does_again_what_it_changes(
+    dataset: Path, option: str, value: Any, expected: set[str]
+) -> None:
+    configure(dataset, changed(option, value))
+    assert redone(dataset) - {"report"} == expected == of_table(option)
+
+
+def test_one_more_format_is_exported(dataset: Path) -> None:
+    (dataset / "results" / "export" / "dynamo.tsv").unlink()
+    assert redone(dataset) == {"export"}
+
+
+@pytest.mark.parametrize("seconds", [-86400, 0])
+def test_a_tomogram_that_is_replaced_is_done_again_whatever_its_time(dataset: Path, seconds: int) -> None:
+    path = dataset / "a.mrc"
+    before = path.stat()
+    if not seconds:
+        path.write_bytes(b"longer")
+    os.utime(path, (before.st_mtime + seconds, before.st_mtime + seconds))
+    assert redone(dataset) == {"check_tomogram", "pick_particles", "extract_subtomograms"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_the_table_in_the_docs_is_what_dry_runs_plan(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "dataset")
+    assert table_of(all_redone(tmp_path / "dataset")) == TABLE.findall(PAGE.read_text(encoding="utf-8"))[0]
+
+
+def test_a_result_without_provenance_is_done_again_when_its_options_change(dataset: Path) -> None:
+    """A job that outlives its driver leaves results of which Snakemake knows nothing."""
+    for path in (dataset / ".snakemake" / "metadata").rglob("*"):
+        if path.is_file() and b"cluster_01" in base64.b64decode(path.name + "=="):
+            path.unlink()
+    assert redone(dataset) == set()
+    configure(dataset, changed("averaging.symmetry", "C4"))
+    said = snakemake(dataset, "--dry-run", "--cores", "1")
+    assert re.search(r"^average_cluster +2$", said, re.M), said
+
+
+COMMANDS = ("--unlock", "--dag", "--rulegraph", "--summary", "--list", "--report")
+
+
+@pytest.fixture(scope="module")
+def initialised(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The finished dataset with the Snakefile that `cryopipe init` writes."""
+    tomogram = tmp_path_factory.mktemp("tomograms") / "a.mrc"
+    write_volume(tomogram, np.zeros((16, 16, 16), np.float32), 10.0)
+    made = tmp_path_factory.mktemp("made")
+    init(made, [tomogram])
+    shutil.copy(made / "Snakefile", finished / "Snakefile")
+    return finished
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_that_run_nothing_need_no_cores(initialised: Path, command: str) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "snakemake", command], cwd=initialised, capture_output=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr.decode()
+
+
+@pytest.mark.parametrize("command", ["--unlock", "--rulegraph"])
+def test_nor_do_they_in_the_checkout(finished: Path, command: str) -> None:
+    assert snakemake(finished, command)
