@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import subprocess
@@ -32,7 +33,10 @@ OF_A_RUN = (
     *("evaluation/averages.tsv", "evaluation/matches.star"),
 )
 FORMATS = ("relion", "relion4", "relion5", "warp", "dynamo", "artiax")
-BASE: dict[str, Any] = {"evaluation": {"truth": "truth.star"}, "export": {"formats": list(FORMATS)}}
+BASE: dict[str, Any] = {
+    **{"evaluation": {"truth": "truth.star"}, "export": {"formats": list(FORMATS)}},
+    "features": {"learner": "disca"},
+}
 """A configuration in which every rule of a run has something to do."""
 FOLLOWED = ("input files updated by another job", "set of input files has changed since last execution")
 REASONS = re.compile(r"^    (?P<reason>\w[^\n]*):\n        (?P<rules>[^\n]*)$", re.M)
@@ -48,7 +52,7 @@ OTHER_VALUES: dict[str, Any] = {
 """Values of options whose schema does not tell another one."""
 TABLE = re.compile(r"(?<=<!-- made by tests/finished_runs.py -->\n).*?(?=<!-- end -->)", re.S)
 PAGE = ROOT / "docs" / "outputs.md"
-NO_RESULT = ("tomograms", "benchmarks")
+NO_RESULT = ("tomograms", "features.learner")
 """Options that name what is done, not how."""
 
 
@@ -114,12 +118,16 @@ def redone(folder: Path) -> set[str]:
 def options() -> dict[str, Any]:
     """Every option of a run, `section.option`, with a value that is not its default."""
     found: dict[str, Any] = {}
-    for name, option in load_schema()["properties"].items():
-        if name in NO_RESULT:
-            continue
-        inner = {f"{name}.{key}": value for key, value in option.get("properties", {}).items()}
-        for key, value in (inner or {name: option}).items():
-            found[key] = OTHER_VALUES[key] if key in OTHER_VALUES else other_value(value)
+
+    def visit(schema: Mapping[str, Any], above: str) -> None:
+        for key, option in schema["properties"].items():
+            name = above + key
+            if "properties" in option:
+                visit(option, f"{name}.")
+            elif name not in NO_RESULT:
+                found[name] = OTHER_VALUES[name] if name in OTHER_VALUES else other_value(option)
+
+    visit(load_schema(), "")
     return found
 
 
@@ -140,16 +148,19 @@ def other_value(option: Mapping[str, Any]) -> Any:
 
 def changed(option: str, value: Any) -> dict[str, Any]:
     """The base configuration with one option changed."""
-    config = {name: dict(section) for name, section in BASE.items()}
-    section, _, name = option.partition(".")
-    return {**config, section: {**config.get(section, {}), name: value} if name else value}
+    config = copy.deepcopy(BASE)
+    *sections, name = option.split(".")
+    place = config
+    for section in sections:
+        place = place.setdefault(section, {})
+    place[name] = value
+    return config
 
 
 def table_of(does: Mapping[str, set[str]]) -> str:
     """The table of the docs: for every option the rules that a change of it does again; whole sections where they agree."""
     rows: dict[str, list[str]] = {}
-    sections = {option.partition(".")[0] for option in does}
-    for section in sorted(sections, key=[option.partition(".")[0] for option in does].index):
+    for section in dict.fromkeys(option.partition(".")[0] for option in does):
         mine = {
             option: ", ".join(sorted(does[option])) for option in does if option.partition(".")[0] == section
         }

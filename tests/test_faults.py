@@ -65,7 +65,7 @@ def test_a_killed_job_stops_the_run_or_is_retried(unbroken: Path, tmp_path: Path
         assert "Traceback" not in said
         if retries == "0":
             assert driver.returncode == 1
-            assert "Mend the cause and give the same command again: finished work is kept." in said
+            assert "Fix the problem and run the same command again; completed jobs are kept." in said
             assert not list((folder / "results" / "averages").glob("cluster_01*"))
         else:
             assert "Trying to restart job" in said

@@ -159,7 +159,7 @@ def print_failure(log_file):
     """Close a failed run with where to look and how to go on."""
     print(
         "Some jobs failed. Each names its log above (logs/RULE/NAME.log holds the traceback). "
-        "Mend the cause and give the same command again: finished work is kept.",
+        "Fix the problem and run the same command again; completed jobs are kept.",
         file=sys.stderr,
     )
 
