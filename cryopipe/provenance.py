@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,8 @@ a section holds but the rule does not use. Where a rule has one result per forma
 
 RECORDS = "results/.made"
 """Where the records lie, a folder per rule."""
+LEEWAY = 1.0
+"""Seconds by which clocks may differ."""
 FORMATS = tuple(rule.removeprefix("export_") for rule in OPTIONS if rule.startswith("export_"))
 """The formats of the export."""
 
@@ -132,6 +136,15 @@ def file_state(path: str | os.PathLike[str] | None) -> list[list[Any]]:
     except OSError:
         return []
     return [[file.name, state.st_size, int(state.st_mtime)] for file, state in states]
+
+
+def time_ahead(path: str | os.PathLike[str]) -> datetime | None:
+    """Return a file's time of change if it lies in the future, which Snakemake takes for a wrong clock; else None."""
+    try:
+        changed = os.stat(path).st_mtime
+    except OSError:
+        return None
+    return datetime.fromtimestamp(changed) if changed > time.time() + LEEWAY else None
 
 
 def digest(value: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tracemalloc
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -222,6 +223,24 @@ def test_masks() -> None:
     last = np.zeros(SHAPE, np.int8)
     last[-1, -1, -1] = 1
     assert check_mask(last, SHAPE, slab_voxels=1) == []
+
+
+def test_times_ahead_of_the_clock_are_named(tmp_path: Path) -> None:
+    path, mask = tmp_path / "a b.mrc", tmp_path / "mask.mrc"
+    write_volume(path, noise(), 10.0)
+    write_volume(mask, np.ones(SHAPE, np.float32), 10.0)
+    for file in (path, mask):
+        os.utime(file, (1_900_000_000 + 3600 * 24 * 365 * 30,) * 2)
+    found = check_tomogram(tomogram(path, mask=mask))
+    when = datetime.fromtimestamp(path.stat().st_mtime)
+    assert [str(one) for one in found.findings if "future" in one.problem] == [
+        f"its time of change, {when}, lies in the future; run `touch '{path}'`, or correct this computer's clock",
+        f"its mask's time of change, {when}, lies in the future; run `touch {mask}`, "
+        "or correct this computer's clock",
+    ]
+    os.utime(path)
+    os.utime(mask)
+    assert "future" not in str(check_tomogram(tomogram(path, mask=mask)).findings)
 
 
 def test_a_missing_mask_is_told(tmp_path: Path) -> None:

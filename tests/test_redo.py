@@ -123,6 +123,22 @@ def test_a_result_without_provenance_is_done_again_when_its_options_change(datas
     assert re.search(r"^average_cluster +2$", said, re.M), said
 
 
+def test_a_time_ahead_of_the_clock_stops_nothing(tmp_path: Path) -> None:
+    configured = {"bad_tomograms": "skip"}
+    (tmp_path / "config").mkdir()
+    configure(tmp_path, configured)
+    (tmp_path / "config" / "tomograms.tsv").write_text("tomogram\tpath\na\ta.mrc\n")
+    write_volume(tmp_path / "a.mrc", np.random.default_rng(1).normal(size=(32, 32, 32)), 10.0)
+    os.utime(tmp_path / "a.mrc", (4e9, 4e9))
+    said = snakemake(tmp_path, "--cores", "1", "results/check/a.tsv")
+    assert "a: warning: its time of change, 2096-10-02" in said
+    assert "lies in the future; run `touch a.mrc`, or correct this computer's clock" in said
+    assert "skew" not in said
+    assert snakemake(tmp_path, "--cores", "1", "results/check/a.tsv").count("Nothing to be done") == 1
+    os.utime(tmp_path / "a.mrc")
+    assert "check_tomogram" in snakemake(tmp_path, "--dry-run", "--cores", "1", "results/check/a.tsv")
+
+
 COMMANDS = ("--unlock", "--dag", "--rulegraph", "--summary", "--list", "--report")
 
 

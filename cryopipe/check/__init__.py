@@ -6,6 +6,7 @@ table and never writes to them. A tomogram is read once, a slab at a time.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,7 @@ from cryopipe.errors import DataError, FileError, one_line, size_text
 from cryopipe.files.chimerax import quoted
 from cryopipe.files.mrc import MrcHeader, open_mask, open_volume, read_header
 from cryopipe.files.names import relative_name
+from cryopipe.provenance import time_ahead
 from cryopipe.tomograms import Tomogram
 from cryopipe.volume_names import read_volume_name
 
@@ -96,6 +98,7 @@ def check_tomogram(
             Finding("warning", problem, "keep one volume of each tilt series in the tomogram table")
         )
     findings += _check_path(tomogram.path)
+    findings += _check_times(tomogram)
     try:
         header = read_header(tomogram.path)
     except FileError as error:
@@ -108,6 +111,23 @@ def check_tomogram(
     if tomogram.mask is not None:
         findings += _check_mask_file(tomogram.mask, header.shape_zyx)
     return TomogramCheck(tomogram, header, voxel_size, tuple(findings))
+
+
+def _check_times(tomogram: Tomogram) -> list[Finding]:
+    """Name files whose time of change lies in the future; the workflow then goes by table and size alone."""
+    findings = []
+    for name, path in (("its", tomogram.path), ("its mask's", tomogram.mask)):
+        ahead = time_ahead(path) if path else None
+        if ahead is not None:
+            problem = f"{name} time of change, {ahead:%Y-%m-%d %H:%M:%S}, lies in the future"
+            findings.append(
+                Finding(
+                    "warning",
+                    problem,
+                    f"run `touch {shlex.quote(str(path))}`, or correct this computer's clock",
+                )
+            )
+    return findings
 
 
 def _check_path(path: str) -> list[Finding]:

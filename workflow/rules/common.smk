@@ -19,6 +19,7 @@ from cryopipe.provenance import (
     file_state,
     options_of,
     record_path,
+    time_ahead,
 )
 
 cryopipe.installation.find_library_first()
@@ -69,6 +70,8 @@ def files_to_check(wildcards):
         if path and not set(path) & set("{}<>")
         # Path.is_file fails in a directory that may not be entered
         and (is_made(path) or os.path.isfile(path))
+        # of a time ahead of the clock Snakemake would say no more than that some clock is wrong; the check names the file
+        and not time_ahead(path)
     ]
 
 
@@ -89,12 +92,25 @@ def row_of_table(*columns):
 
 def state_of_files(wildcards):
     """Size and time of a tomogram and its mask: a file with an older time in its place is another one, too."""
-    return [file_state(path) for path in files_to_check(wildcards) if not is_made(path)]
+    tomogram = TOMOGRAMS[wildcards.tomogram]
+    paths = [path for path in (tomogram.path, tomogram.mask) if path]
+    return [file_state(path) for path in paths if not is_made(path)]
 
 
 def is_made(path):
     """Whether the workflow itself makes a file."""
     return path.startswith("results/")
+
+
+def not_ahead(paths):
+    """Refuse files of the user's whose time of change lies in the future: jobs that read them would fail."""
+    for path in paths:
+        if time_ahead(path):
+            raise WorkflowError(
+                f"{path}: its time of change, {time_ahead(path):%Y-%m-%d %H:%M:%S}, lies in the future; "
+                f"touch the file, or correct this computer's clock"
+            )
+    return paths
 
 
 def input_size_mb(wildcards, input):
@@ -125,7 +141,7 @@ def of_tomograms(pattern):
 def given_weights(wildcards):
     """The file of weights that learning starts from, where the configuration names one."""
     weights = config["features"]["weights"]
-    return [] if weights in (None, "random") else [weights]
+    return [] if weights in (None, "random") else not_ahead([weights])
 
 
 def files_of_export(format):

@@ -13,13 +13,15 @@ EVALUATION = (
 
 
 # The truth of every tomogram; one file may hold all.
-TRUTH = sorted(
-    {
-        (config["evaluation"]["truth"] or "").replace("{tomogram}", name)
-        for name in TOMOGRAMS
-    }
-    if EVALUATION
-    else []
+TRUTH = not_ahead(
+    sorted(
+        {
+            (config["evaluation"]["truth"] or "").replace("{tomogram}", name)
+            for name in TOMOGRAMS
+        }
+        if EVALUATION
+        else []
+    )
 )
 
 
