@@ -14,6 +14,7 @@ from typing import Any
 
 from cryopipe.errors import CryopipeError, one_line
 from cryopipe.files.records import write_record
+from cryopipe.provenance import OPTIONS, record_path
 from cryopipe.usage import peak_memory_bytes, processor_seconds
 
 ELEMENTARY_FUNCTIONS = (
@@ -47,14 +48,21 @@ def run(work: Callable[[Any], None], job: Any) -> None:
     limit_threads(int(job.threads))
     try:
         work(job)
-        if hasattr(job.output, "made"):
-            files = [file for file in job.output if file != job.output.made]
-            write_record(job.output.made, dict(job.params.items()), files)
+        _record(job)
     except Exception as error:  # the boundary: nothing above it would say it better
         sys.exit(report(error, log))
     # The workflow's own table of costs (`costs/`) asks for the memory now and then and misses short peaks.
     used = (processor_seconds(), peak_memory_bytes() / 1e6)
     logging.info("done: %.1f s of processor time, at most %.0f MB of memory", *used)
+
+
+def _record(job: Any) -> None:
+    """Write down what the job's results were made with, if its rule is one of a run."""
+    values = list(job.wildcards)
+    name = str(values[0]) if values else "all"
+    rule = f"{job.rule}_{name}" if job.rule == "export" else job.rule
+    if rule in OPTIONS and all(Path(file).exists() for file in job.output):
+        write_record(record_path(rule, name, job.config), dict(job.params.items()), job.output)
 
 
 def start_logging(log: Path | None = None) -> None:

@@ -11,6 +11,7 @@ from cryopipe.files.cluster_averages import read_averages, read_map
 from cryopipe.files.records import remove_results
 from cryopipe.files.tables import write_table
 from cryopipe.job import run
+from cryopipe.provenance import RECORDS
 
 
 def read_known(directory: str) -> dict[str, tuple[np.ndarray, float]]:
@@ -26,7 +27,7 @@ def main(job: Any) -> None:
     options = AveragingOptions(**job.params.averaging)
     clusters = read_averages(job.input.averages, half_maps=True)
     names = [f"{number:02d}" for number in clusters]
-    remove_results(Path(job.output.made).parent.with_name("average_cluster"), names)
+    remove_results(Path(RECORDS, "average_cluster"), names)
     write_table(job.output.triage, triage(clusters, read_known(options.known_maps), options))
     write_table(job.output.mergers, find_mergers(clusters, options))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -26,10 +27,14 @@ from cryopipe.files.mrc import write_volume
 from cryopipe.installation import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-STAGES = ("picks/*", "subtomograms/*", "features/*", "clusters/*", "averages/*", "reembedded/*", "export/*")
-"""Results that are missing when a round begins; what follows from them is done again, too."""
+STAGES = ("picks", "subtomograms", "features", "clusters", "averages", "reembedded", "export", "report")
+"""When a round begins, the results of one stage and of all that follow are missing."""
 WITH_TIMES = ("report/report.html", "features/history.tsv")
 """Files in which the seconds stand that something took."""
+PER_ROUND = 6
+"""Kills before a run is left to end."""
+SECONDS = (4.0, 20.0)
+"""The shortest and the longest time that a driver is given."""
 FOREIGN = {"mine.txt": "of the user", "Refine3D/job001/run_data.star": "# of the user\n"}
 
 
@@ -46,7 +51,7 @@ def start(folder: Path, command: str) -> subprocess.Popen[str]:
     """Start a command as a shell would, in a process group of its own."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return subprocess.Popen(
-        command.split(),
+        shlex.split(command),
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -124,15 +129,15 @@ def one_round(reference: Path, folder: Path, kills: int, moments: random.Random)
     """Kill and rescue a run `kills` times, let it end, and compare; return what was killed."""
     go, unlock, go_on = commands_of_readme()
     shutil.copytree(reference, folder)
-    for stage in moments.sample(STAGES, 2):
-        for path in (folder / "results").glob(stage):
+    for stage in STAGES[moments.randrange(len(STAGES) - 1) :]:
+        for path in (folder / "results" / stage).iterdir():
             if path.is_file():
                 path.unlink()
     users = add_foreign_files(folder)
     killed, command = [], go
     while len(killed) < kills:
         driver = start(folder, command)
-        deadline = time.monotonic() + moments.uniform(3, 40)
+        deadline = time.monotonic() + moments.uniform(*SECONDS)
         while time.monotonic() < deadline and driver.poll() is None:
             time.sleep(0.05)
         if driver.poll() is not None:
@@ -159,12 +164,12 @@ def compare(reference: Path, folder: Path, users: dict[Path, tuple[bytes, int]])
     assert foreign_files(folder) == users
     assert "Nothing to be done" in run(folder, "snakemake --dry-run --cores all")
     clusters = len(list((folder / "results" / "averages").glob("cluster_??.mrc")))
-    planned = run(folder, "snakemake --dry-run --cores all --config averaging={symmetry:C4}")
+    planned = run(folder, "snakemake --dry-run --cores all --config 'averaging={symmetry: C4}'")
     assert re.search(rf"^average_cluster +{clusters}$", planned, re.M), planned[-3000:]
 
 
 def drill(folder: Path, kills: int, seed: int, reference: Path | None = None) -> Counter[str]:
-    """Kill `kills` times in rounds of three; return how often what was killed."""
+    """Kill `kills` times in rounds; return how often what was killed."""
     moments = random.Random(seed)
     if reference is None:
         reference = folder / "reference"
@@ -175,7 +180,7 @@ def drill(folder: Path, kills: int, seed: int, reference: Path | None = None) ->
     while counts.total() < kills:
         number += 1
         place = folder / f"round_{number}"
-        killed = one_round(reference, place, min(3, kills - counts.total()), moments)
+        killed = one_round(reference, place, min(PER_ROUND, kills - counts.total()), moments)
         counts.update(killed)
         print(
             f"round {number}: killed {', '.join(killed) or 'nothing'}; {counts.total()} kills so far",

@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from cryopipe.config import complete, load_schema
+from cryopipe.config import load_schema
 from cryopipe.installation import ROOT, SNAKEFILE
-from cryopipe.provenance import OPTIONS, record_path
 
 OF_A_TOMOGRAM = (
     *("check/{}.tsv", "picks/{}.star", "subtomograms/{}.h5", "subtomograms/{}.star", "reembedded/{}.mrc"),
@@ -92,12 +91,6 @@ def finish(folder: Path, config: Mapping[str, Any], tomograms: tuple[str, ...] =
         (folder / name).touch()
     (folder / "maps").mkdir()
     (folder / "maps" / "known.mrc").touch()
-    complete_config = complete(dict(config), folder / "config" / "config.yaml")
-    jobs = {"pick_particles": names, "extract_subtomograms": names, "reembed_averages": names}
-    jobs |= {"average_cluster": ["01", "02"], "simulate_tomogram": ["demo_01"]}
-    for rule in OPTIONS:
-        if not rule.startswith("export_") and rule != "extract_for_averaging":
-            files += [record_path(rule, name, complete_config)[8:] for name in jobs.get(rule, ["all"])]
     for file in files:
         (folder / "results" / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / "results" / file).touch()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from cryopipe.errors import FileError
 from cryopipe.files.records import recorded_names, remove_results, write_record
+from cryopipe.installation import ROOT
 from cryopipe.provenance import canonical, digest, file_state, options_of
 
 
@@ -69,3 +72,24 @@ def test_states_of_files_tell_an_older_one_and_every_map_of_a_directory(tmp_path
     (tmp_path / "notes").write_text("")
     assert file_state(tmp_path) == file_state(path) == [["a.mrc", 2, int(path.stat().st_mtime)]]
     assert file_state(tmp_path / "absent") == file_state(None) == file_state("") == []
+
+
+def test_the_script_that_judges_averages_removes_those_of_clusters_that_are_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("results/averages").mkdir(parents=True)
+    files = [f"results/averages/cluster_03{end}" for end in (".mrc", "_half1.mrc", "_fsc.star", ".star")]
+    for file in files:
+        Path(file).write_text(file)
+    write_record("results/.made/average_cluster/03.aaaaaaaa.json", {}, files)
+    Path("results/averages/cluster_03_sharpened.mrc").write_text("user")
+    outputs = {"triage": "triage.tsv", "mergers": "mergers.tsv"}
+    job = SimpleNamespace(
+        input=SimpleNamespace(averages=[]),
+        output=SimpleNamespace(**outputs),
+        params=SimpleNamespace(averaging={"known_maps": ""}),
+    )
+    monkeypatch.setattr("cryopipe.job.run", lambda main, handed: main(handed))
+    runpy.run_path(str(ROOT / "scripts" / "triage_averages.py"), {"snakemake": job})
+    assert [path.name for path in Path("results/averages").iterdir()] == ["cluster_03_sharpened.mrc"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from finished_runs import (
     BASE,
+    OF_A_CLUSTER,
     PAGE,
     TABLE,
     all_redone,
@@ -27,7 +29,9 @@ from finished_runs import (
 )
 
 from cryopipe.cli.init import init
+from cryopipe.config import complete
 from cryopipe.files.mrc import write_volume
+from cryopipe.provenance import record_path
 
 ROWS = [
     line.strip("| ").split(" | ")
@@ -78,6 +82,7 @@ def test_order_spelling_and_stated_defaults_change_nothing(dataset: Path) -> Non
         ("device", "cpu", set()),
         ("memory_gb", 8, set()),
         ("pick.threshold", 4, {"pick_particles"}),
+        ("clustering.starts", 11, {"cluster_features"}),
         ("averaging.merge", True, {"merge_clusters"}),
         ("averaging.recognised_resolution", 30, {"triage_averages"}),
         ("export.tilt_hand", 1, {"export"}),
@@ -117,6 +122,11 @@ def test_a_result_without_provenance_is_done_again_when_its_options_change(datas
     for path in (dataset / ".snakemake" / "metadata").rglob("*"):
         if path.is_file() and b"cluster_01" in base64.b64decode(path.name + "=="):
             path.unlink()
+    config = complete(changed("seed", 1), "config.yaml")
+    files = [f"results/averages/cluster_01{end}" for end in OF_A_CLUSTER]
+    record = dataset / record_path("average_cluster", "01", config)
+    record.parent.mkdir(parents=True)
+    record.write_text(json.dumps({"files": dict.fromkeys(files)}))
     assert redone(dataset) == set()
     configure(dataset, changed("averaging.symmetry", "C4"))
     said = snakemake(dataset, "--dry-run", "--cores", "1")

@@ -3,14 +3,12 @@ rule average_cluster:
     input:
         particles="results/clusters/particles.star",
         boxes=of_tomograms(AVERAGED_BOXES),
-        made=[made("cluster_features"), *MADE_BOXES],
     output:
         average="results/averages/cluster_{cluster}.mrc",
         half1="results/averages/cluster_{cluster}_half1.mrc",
         half2="results/averages/cluster_{cluster}_half2.mrc",
         fsc="results/averages/cluster_{cluster}_fsc.star",
         particles="results/averages/cluster_{cluster}.star",
-        made=made("average_cluster", "{cluster}"),
     log:
         "logs/average_cluster/{cluster}.log",
     benchmark:
@@ -37,12 +35,9 @@ rule triage_averages:
         half2=of_clusters("results/averages/cluster_{cluster}_half2.mrc"),
         fsc=of_clusters("results/averages/cluster_{cluster}_fsc.star"),
         aligned=of_clusters("results/averages/cluster_{cluster}.star"),
-        made=of_clusters(made("average_cluster", "{cluster}")),
-        clusters=made("cluster_features"),
     output:
         triage="results/averages/triage.tsv",
         mergers="results/averages/mergers.tsv",
-        made=made("triage_averages"),
     log:
         "logs/triage_averages.log",
     benchmark:
@@ -69,10 +64,8 @@ rule merge_clusters:
         mergers="results/averages/mergers.tsv",
         averages=of_clusters("results/averages/cluster_{cluster}.mrc"),
         aligned=of_clusters("results/averages/cluster_{cluster}.star"),
-        made=made("triage_averages"),
     output:
         "results/averages/particles.star",
-        made=made("merge_clusters"),
     log:
         "logs/merge_clusters.log",
     benchmark:

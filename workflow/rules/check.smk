@@ -2,11 +2,6 @@
 rule check_tomogram:
     input:
         files_to_check,
-        made=lambda wildcards: (
-            made("simulate_tomogram", wildcards.tomogram)
-            if wildcards.tomogram in SIMULATED
-            else []
-        ),
     output:
         "results/check/{tomogram}.tsv",
     log:

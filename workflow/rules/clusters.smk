@@ -3,12 +3,10 @@ checkpoint cluster_features:
     input:
         features="results/features/features.npz",
         particles=of_tomograms("results/subtomograms/{tomogram}.star"),
-        made=made("learn_features"),
     output:
         particles="results/clusters/particles.star",
         clusters="results/clusters/clusters.tsv",
         selection="results/clusters/selection.tsv",
-        made=made("cluster_features"),
     log:
         "logs/cluster_features.log",
     benchmark:

@@ -13,12 +13,15 @@ import cryopipe.estimate
 import cryopipe.installation
 import cryopipe.tomograms
 from cryopipe.errors import CryopipeError
+from cryopipe.files.records import age_orphans
 from cryopipe.provenance import (
+    OPTIONS,
+    RECORDS,
     FORMATS,
     canonical,
+    digest,
     file_state,
     options_of,
-    record_path,
     time_ahead,
 )
 
@@ -37,6 +40,9 @@ try:
     if workflow.is_main_process:
         cryopipe.config.check_named_files(config, TOMOGRAMS, *CONFIG_FILES)
         logger.info(cryopipe.estimate.describe_run(config, list(TOMOGRAMS.values())))
+        # jobs that outlived their driver left results of which Snakemake does not know what they were made with
+        digests = {rule: digest(options_of(rule, config)) for rule in OPTIONS}
+        age_orphans(RECORDS, digests, ".snakemake/metadata")
 except CryopipeError as error:
     raise WorkflowError(str(error)) from None
 
@@ -73,11 +79,6 @@ def files_to_check(wildcards):
         # of a time ahead of the clock Snakemake would say no more than that some clock is wrong; the check names the file
         and not time_ahead(path)
     ]
-
-
-def made(rule, name="all"):
-    """The record of a job that was done with the options of now; a result of others counts as missing."""
-    return record_path(rule, name, config)
 
 
 def row_of_table(*columns):
@@ -159,7 +160,6 @@ def final_results(wildcards):
     return [
         "results/report/report.html",
         *of_tomograms("results/reembedded/{tomogram}.mrc"),
-        *of_tomograms(made("reembed_averages", "{tomogram}")),
         "results/export/summary.tsv",
     ]
 
@@ -186,10 +186,3 @@ def averaging_box_options(wildcards):
     learned, voxel_size = options["subtomograms"], options["averaging"]["voxel_size"]
     edge = learned["box_size"] * learned["voxel_size"] / voxel_size
     return {"box_size": 2 * round(edge / 2), "voxel_size": voxel_size, "border": "fill"}
-
-
-MADE_BOXES = (
-    of_tomograms(made("extract_for_averaging", "{tomogram}"))
-    if config["averaging"]["voxel_size"]
-    else []
-)

@@ -13,7 +13,6 @@ rule simulate_tomogram:
         volume="results/demo/{tomogram}.mrc",
         truth="results/demo/{tomogram}_truth.star",
         labels="results/demo/{tomogram}_labels.mrc",
-        made=made("simulate_tomogram", "{tomogram}"),
     log:
         "logs/simulate_tomogram/{tomogram}.log",
     benchmark:

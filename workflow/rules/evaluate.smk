@@ -1,12 +1,9 @@
 # Scores against known truth; these rules matter only where evaluation: truth is set.
 EVALUATION = (
-    [
-        *expand(
-            "results/evaluation/{table}.tsv",
-            table=["picking", "clusters", "contents", "averages"],
-        ),
-        made("evaluate"),
-    ]
+    expand(
+        "results/evaluation/{table}.tsv",
+        table=["picking", "clusters", "contents", "averages"],
+    )
     if config["evaluation"]["truth"]
     else []
 )
@@ -38,7 +35,6 @@ rule evaluate:
         contents="results/evaluation/contents.tsv",
         averages="results/evaluation/averages.tsv",
         matches="results/evaluation/matches.star",
-        made=made("evaluate"),
     log:
         "logs/evaluate.log",
     benchmark:

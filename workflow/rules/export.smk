@@ -6,7 +6,6 @@ rule export:
         clusters=["results/averages/particles.star"],
         averages=of_clusters("results/averages/cluster_{cluster}.mrc"),
         checks=of_tomograms("results/check/{tomogram}.tsv"),
-        made=made("merge_clusters"),
     output:
         "results/export/{format}.tsv",
     log:

@@ -3,13 +3,11 @@
 rule learn_features:
     input:
         boxes=of_tomograms("results/subtomograms/{tomogram}.h5"),
-        made=of_tomograms(made("extract_subtomograms", "{tomogram}")),
         weights=given_weights,
     output:
         model="results/features/model.safetensors",
         features="results/features/features.npz",
         history="results/features/history.tsv",
-        made=made("learn_features"),
     log:
         "logs/learn_features.log",
     benchmark:

@@ -5,7 +5,6 @@ rule pick_particles:
         tomogram=files_to_check,
     output:
         "results/picks/{tomogram}.star",
-        made=made("pick_particles", "{tomogram}"),
     log:
         "logs/pick_particles/{tomogram}.log",
     benchmark:

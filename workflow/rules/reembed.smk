@@ -5,14 +5,12 @@ rule reembed_averages:
         tomogram=files_to_check,
         averages=of_clusters("results/averages/cluster_{cluster}.mrc"),
         particles=["results/averages/particles.star"],
-        made=made("merge_clusters"),
     output:
         density="results/reembedded/{tomogram}.mrc",
         labels="results/reembedded/{tomogram}_labels.mrc",
         script="results/reembedded/{tomogram}.cxc",
         artiax="results/reembedded/{tomogram}_artiax.star",
         placements="results/reembedded/{tomogram}_placements.tsv",
-        made=made("reembed_averages", "{tomogram}"),
     log:
         "logs/reembed_averages/{tomogram}.log",
     benchmark:

@@ -2,12 +2,10 @@
 rule extract_subtomograms:
     input:
         particles="results/picks/{tomogram}.star",
-        made=made("pick_particles", "{tomogram}"),
         tomogram=files_to_check,
     output:
         boxes="results/subtomograms/{tomogram}.h5",
         particles="results/subtomograms/{tomogram}.star",
-        made=made("extract_subtomograms", "{tomogram}"),
     log:
         "logs/extract_subtomograms/{tomogram}.log",
     benchmark:
@@ -35,7 +33,6 @@ use rule extract_subtomograms as extract_for_averaging with:
     output:
         boxes=temp("results/averaging_boxes/{tomogram}.h5"),
         particles="results/averaging_boxes/{tomogram}.star",
-        made=made("extract_for_averaging", "{tomogram}"),
     log:
         "logs/extract_for_averaging/{tomogram}.log",
     benchmark:
