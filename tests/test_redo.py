@@ -67,6 +67,7 @@ def test_order_spelling_and_stated_defaults_change_nothing(dataset: Path) -> Non
         "reembedding": {"sigma": 2, "threshold": "sigma"},
         "averaging": {"merge": False, "start_resolution": 65.0, "max_shift": 40.0, "symmetry": "C1"},
         "pick": {"threshold": 3.0, "diameters": [240.0]},
+        "features": BASE["features"],
         "export": {**BASE["export"], "subtomograms": False},
         "evaluation": {"radius": 80.0, **BASE["evaluation"]},
         "imaging": {"tilt_range": [-60.0, 60.0]},
