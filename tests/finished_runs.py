@@ -43,7 +43,7 @@ OTHER_VALUES: dict[str, Any] = {
     **{"averaging.symmetry": "C2", "averaging.known_maps": "maps", "evaluation.maps": "maps"},
     **{
         "evaluation.truth": "other.star",
-        "export.relion_tomograms": "truth.star",
+        "export.relion_tomograms": "project.star",
         "features.weights": "a.mrc",
     },
     **{"simulation.maps": "maps", "export.formats": list(FORMATS[1:])},
@@ -89,6 +89,7 @@ def finish(folder: Path, config: Mapping[str, Any], tomograms: tuple[str, ...] =
     files += [f"export/{name}.tsv" for name in FORMATS]
     for name in (*(f"{name}.mrc" for name in tomograms), "truth.star", "other.star"):
         (folder / name).touch()
+    (folder / "project.star").write_text("data_global\n\nloop_\n_rlnTomoName\na\ndemo_01\n")
     (folder / "maps").mkdir()
     (folder / "maps" / "known.mrc").touch()
     for file in files:

@@ -28,7 +28,9 @@ def job(tmp_path: Path) -> Iterator[Any]:
     level, handlers, shown = root.level, list(root.handlers), warnings.showwarning
     raising, threads = logging.raiseExceptions, torch.get_num_threads()
     with threadpool_limits():  # restores the number of threads of every library
-        yield SimpleNamespace(rule="rule", wildcards=[], log=[tmp_path / "logs" / "rule" / "a.log"], threads=3)
+        yield SimpleNamespace(
+            rule="rule", wildcards=[], log=[tmp_path / "logs" / "rule" / "a.log"], threads=3
+        )
     logging.captureWarnings(False)
     warnings.showwarning = shown
     for handler in set(root.handlers) - set(handlers):
