@@ -1,4 +1,4 @@
-"""Boxes as learners and alignment read them: an array, a stack on disk, or a selection of either."""
+"""Interfaces and views of boxes: an array, a stack on disk, a selection, or shifted boxes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Boxes(Protocol):
 
 
 class TiltBoxes(Boxes, Protocol):
-    """Boxes that know the tilt range of the tomogram that each was cut from."""
+    """Boxes with the tilt range of the tomogram of each."""
 
     @property
     def tilt_ranges(self) -> NDArray[np.float64]:
@@ -35,14 +35,14 @@ class TiltBoxes(Boxes, Protocol):
 
 
 class ChosenBoxes:
-    """Some boxes of a larger collection, read when they are asked for.
+    """Selection of boxes from a larger collection, read on access.
 
     Parameters
     ----------
     boxes
         The collection.
     chosen
-        (n,) which of its boxes, in the order wanted.
+        (n,) indices of the selected boxes, in the order of the selection.
     """
 
     def __init__(self, boxes: TiltBoxes, chosen: NDArray[np.intp]) -> None:
@@ -67,14 +67,14 @@ class ChosenBoxes:
 
 
 class ShiftedBoxes:
-    """Boxes shifted by whole voxels; what comes in from outside is noise of mean 0 and standard deviation 1.
+    """Boxes shifted by whole voxels; voxels from outside the box are noise of mean 0 and standard deviation 1.
 
     Parameters
     ----------
     boxes
         (n, z, y, x).
     shifts_voxels
-        (n, 3) x, y, z: voxel box_size // 2 plus this becomes the centre.
+        (n, 3) x, y, z; the voxel at box_size // 2 plus the shift becomes the centre.
     """
 
     def __init__(self, boxes: Boxes, shifts_voxels: NDArray[np.int64]) -> None:
@@ -83,7 +83,7 @@ class ShiftedBoxes:
 
     @property
     def tilt_ranges(self) -> NDArray[np.float64]:
-        """(n, 2) lowest and highest tilt of each box's tomogram, degrees, where the boxes know it."""
+        """(n, 2) lowest and highest tilt of each box's tomogram, degrees, if the boxes have them."""
         ranges: NDArray[np.float64] = self._boxes.tilt_ranges  # type: ignore[attr-defined]
         return ranges
 
@@ -96,7 +96,7 @@ class ShiftedBoxes:
         originals = np.asarray(self._boxes[numbers], np.float32)
         shifted = np.empty_like(originals)
         for number, original, target in zip(numbers, originals, shifted, strict=True):
-            # Seeded by the particle's number, so that a box is the same whenever it is read.
+            # Seeded by the particle's index, so that a box is the same on every access.
             target[:] = np.random.default_rng(int(number)).standard_normal(original.shape, np.float32)
             sources, targets = zip(*map(_overlap, self._shifts[number][::-1], original.shape), strict=True)
             target[targets] = original[sources]
@@ -104,7 +104,7 @@ class ShiftedBoxes:
 
 
 def _overlap(shift: int, size: int) -> tuple[slice, slice]:
-    """Return what of an axis is kept by a shift, before and after it."""
+    """Return the slices of an axis that a shift keeps: in the original and in the shifted box."""
     return (
         slice(max(0, shift), size + min(0, shift)),
         slice(max(0, -shift), size - max(0, shift)),

@@ -1,4 +1,4 @@
-"""The STAR columns that the stages hand on to one another, named once.
+"""Names of the STAR columns of particle tables.
 
 Positions are 0-based voxels of the tomogram as stored, in the order x, y, z; voxel i's centre is at i.
 Angles are RELION's Rot, Tilt, Psi in degrees; origins are RELION's shifts in angstrom, so that the
@@ -17,20 +17,20 @@ CLASS = "rlnClassNumber"
 HALF_SET = "rlnRandomSubset"
 
 VOXEL_SIZE = "cryopipeVoxelSize"
-"""Angstrom; of the tomogram that the coordinates count in."""
+"""Angstrom; voxel size of the tomogram to which the coordinates refer."""
 PICK_SCORE = "cryopipePickScore"
 """Height of the Difference-of-Gaussians peak in robust standard deviations of its tomogram."""
 DIAMETER = "cryopipeDiameter"
-"""Angstrom; the diameter that the picking filter was set to when it found the particle."""
+"""Angstrom; the diameter of the picking filter that found the particle."""
 POSTERIOR = "cryopipePosterior"
-"""Probability of the particle's own cluster under the fitted mixture, 0 to 1."""
+"""Posterior probability of the particle's cluster under the fitted mixture, 0 to 1."""
 ALIGNMENT_SCORE = "cryopipeAlignmentScore"
-"""Correlation of the aligned particle with its half-set's average inside their common wedge, -1 to 1."""
+"""Correlation of the aligned particle with its half-set's average over the Fourier coefficients that both contain, -1 to 1."""
 ALIGNMENT_KEPT = "cryopipeAlignmentKept"
-"""1 if the particle went into the average, 0 if its score was below the stated limit."""
+"""1 if the particle was averaged, 0 if its alignment score was below the limit."""
 
 NOISE_CLASS = 0
-"""Class number of particles that fit no cluster; clusters count from 1."""
+"""Class number of unassigned particles; clusters are numbered from 1."""
 
 TEXT_COLUMNS = (TOMOGRAM, MICROGRAPH, PARTICLE, "rlnImageName", "rlnCtfImage", "rlnOpticsGroupName")
-"""Columns that stay text even where every value looks like a number."""
+"""Columns that are read as text even if every value is a number."""

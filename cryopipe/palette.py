@@ -1,8 +1,7 @@
-"""Colours of clusters, the same in the report and in ChimeraX.
+"""Colours and markers of clusters in the report and in ChimeraX.
 
-The hues are those of Okabe and Ito (2008), which colour-blind readers distinguish, except the yellow, which is
-invisible on white; Tol's olive replaces it. Beyond seven clusters the colours repeat, and in the report with another
-marker, so that no two clusters have the same colour and marker.
+The colours are those of Okabe and Ito (2008), which colour-blind readers can distinguish; Tol's olive replaces the
+yellow, which is invisible on white. After seven clusters the colours repeat with the next marker.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ NOISE_COLOUR = "#8C8C8C"
 
 
 def cluster_colour(cluster: int) -> str:
-    """Return the colour of a cluster as #RRGGBB; grey for the noise class, 0."""
+    """Return the colour of a cluster as #RRGGBB; grey for unassigned particles, 0."""
     return COLOURS[(cluster - 1) % len(COLOURS)] if cluster > 0 else NOISE_COLOUR
 
 

@@ -1,6 +1,6 @@
-"""The particle table and the poses that its columns hold.
+"""Particle tables and the poses in their columns.
 
-Origins are RELION's: minus the shift of the particle from its coordinates, in angstrom.
+Origins follow RELION: minus the shift of the particle from its coordinates, in angstrom.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ def pick_table(
     Parameters
     ----------
     tomogram, path
-        Its name and its file.
+        Name and file of the tomogram.
     coordinates
         (n, 3) x, y, z, 0-based voxels of the tomogram.
     voxel_size
         Of the tomogram, angstrom.
     scores
-        (n,) heights of the picks' peaks.
+        (n,) pick scores: peak heights.
     diameters
         (n,) angstrom.
 
     Returns
     -------
-    n rows; particles are named TOMOGRAM/NUMBER, counted from 1.
+    n rows; particles are named TOMOGRAM/NUMBER, numbered from 1.
 
     Examples
     --------
@@ -69,14 +69,14 @@ def rotations_of_table(table: pd.DataFrame) -> Rotation:
 
 
 def shifts_of_table(table: pd.DataFrame) -> FloatArray:
-    """Return (n, 3) x, y, z: how far the particles are from their coordinates, angstrom; 0 without origins."""
+    """Return (n, 3) x, y, z shifts of the particles from their coordinates, angstrom; 0 without origins."""
     if columns.ORIGINS[0] not in table:
         return np.zeros((len(table), 3))
     return 0 - table[list(columns.ORIGINS)].to_numpy(dtype=np.float64)
 
 
 def poses_of_table(table: pd.DataFrame) -> tuple[FloatArray, Rotation]:
-    """Return the true positions and the rotations of a particle table.
+    """Return the positions, shifts included, and the rotations of a particle table.
 
     Parameters
     ----------
@@ -94,14 +94,14 @@ def poses_of_table(table: pd.DataFrame) -> tuple[FloatArray, Rotation]:
 
 
 def pose_columns(rotations: Rotation | None, shifts: ArrayLike | None) -> dict[str, FloatArray]:
-    """Return RELION's columns of poses, for `DataFrame.assign`.
+    """Return RELION's pose columns, for `DataFrame.assign`.
 
     Parameters
     ----------
     rotations
-        n active rotations, reference to particle; None leaves the angles out.
+        n active rotations, reference to particle; None omits the angles.
     shifts
-        (n, 3) x, y, z: how far the particles are from their coordinates, angstrom; None leaves the origins out.
+        (n, 3) x, y, z shifts of the particles from their coordinates, angstrom; None omits the origins.
 
     Returns
     -------
@@ -112,24 +112,24 @@ def pose_columns(rotations: Rotation | None, shifts: ArrayLike | None) -> dict[s
         angles = relion_angles(rotations) if len(rotations) else np.zeros((0, 3))
         found |= zip(columns.ANGLES, angles.T, strict=True)
     if shifts is not None:
-        # 0 - x and not -x: a shift of nothing is 0, not -0.
+        # 0 - x instead of -x: a shift of 0 gives 0, not -0.
         found |= zip(columns.ORIGINS, 0 - np.asarray(shifts, dtype=np.float64).T, strict=True)
     return found
 
 
 def boxes_of_particles(stack: BoxStack, table: pd.DataFrame) -> tuple[ChosenBoxes, NDArray[np.int64]]:
-    """Return the boxes of some particles, with the particles shifted to the centre by whole voxels.
+    """Return the boxes of a table's particles, centred by their shifts rounded to whole voxels.
 
     Parameters
     ----------
     stack
-        Boxes of these particles and of others, by name.
+        Boxes of these particles and possibly of others, found by name.
     table
-        n particles; their origins, where there are any, say where they are in their boxes.
+        n particles; their origins, if present, are their positions in the boxes.
 
     Returns
     -------
-    n boxes in the table's order, and (n, 3) x, y, z voxels by which the particles were off the centre.
+    n boxes in the order of the table, and the (n, 3) x, y, z shifts that were applied, voxels.
 
     Raises
     ------
@@ -140,8 +140,8 @@ def boxes_of_particles(stack: BoxStack, table: pd.DataFrame) -> tuple[ChosenBoxe
     missing = [name for name in table[columns.PARTICLE] if name not in place]
     if missing:
         raise DataError(
-            f"{len(missing)} of {len(table)} particles, such as {missing[0]!r}, have no box",
-            remedy="run extract_subtomograms for their tomograms again",
+            f"{len(missing)} of {len(table)} particles have no box, for example {missing[0]!r}",
+            remedy="run extract_subtomograms again for their tomograms",
         )
     rows = np.array([place[name] for name in table[columns.PARTICLE]], dtype=np.intp)
     shifts = np.zeros((len(stack), 3), np.int64)

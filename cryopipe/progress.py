@@ -1,4 +1,4 @@
-"""Progress of long work: how far, how fast, how long still."""
+"""Progress messages: units done, rate and estimated time left."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ logger = logging.getLogger(__name__)
 
 
 class Progress:
-    """Log how far a piece of work has come, at most once every `interval` seconds and at its end.
+    """Log the progress of a task, at most once every `interval` seconds and at its end.
 
     Parameters
     ----------
     total
         Number of units of work.
     unit
-        Plural noun for one unit, for the message ("blocks", "boxes").
+        Plural name of the units in the message ("blocks", "boxes").
     what
-        What is being done, for the message ("picking demo_01").
+        Description of the task in the message ("picking demo_01").
     interval
         Seconds between two messages.
     """
@@ -40,7 +40,7 @@ class Progress:
             logger.info(self.message(now - self._started))
 
     def message(self, elapsed: float) -> str:
-        """Return the line that describes the state after `elapsed` seconds."""
+        """Return the progress message after `elapsed` seconds."""
         rate = self.done / max(elapsed, 1e-9)
         left = (self.total - self.done) / rate if rate > 0 else 0.0
         return (

@@ -1,9 +1,9 @@
-"""Subtomograms: boxes about particles, at one size and one voxel size whatever the tomogram's.
+"""Extraction of subtomograms: boxes around particles, rescaled to one box size and one voxel size.
 
-Around each particle more voxels than needed are cut out. They are read as samples of a periodic, band-limited
-function, of which only frequencies below the Nyquist limits of both voxel sizes are kept, and that function is
-evaluated at the places of the new voxels. Rescaling, sub-voxel shift and protection against aliasing are thus
-one product of matrices per axis, exact at every ratio of voxel sizes, with the particle's coordinate at n // 2.
+Around each particle, more voxels than needed are cut out. They are treated as samples of a periodic, band-limited
+function; frequencies above the Nyquist limit of either voxel size are removed, and the function is evaluated at
+the positions of the new voxels. Rescaling, sub-voxel shift and anti-aliasing are thus one matrix product per axis,
+exact at every ratio of voxel sizes, with the particle's coordinate at n // 2.
 """
 
 from __future__ import annotations
@@ -28,41 +28,42 @@ from cryopipe.volume.padding import Region, find_padding
 logger = logging.getLogger(__name__)
 
 _MARGIN = 4
-"""Voxels, of the coarser kind, cut out beyond the box on every side: there the periodicity shows."""
+"""Voxels of the coarser voxel size, cut out beyond the box on every side because of the assumed periodicity."""
 _LARGEST_BATCH = 32
-"""Boxes; with more, the arrays no longer fit into a processor's cache."""
+"""Boxes; the arrays of larger batches do not fit into a processor's cache."""
 _COPIES = 4
-"""Arrays as large as a batch of cut-outs that are held at a time."""
+"""Number of arrays of the size of a batch of cut-outs in memory at a time."""
 _BATCH_BYTES = 2**29
-"""Memory that these arrays may take. It is no option: the last digit of a box depends on the number in its batch."""
+"""Memory limit of these arrays. Not an option: the last digit of a box depends on the size of its batch."""
 
 
 @dataclass(frozen=True)
 class SubtomogramOptions(Options):
-    """Cutting and rescaling of boxes for learning."""
+    """Extraction and rescaling of boxes for feature learning."""
 
     SECTION: ClassVar[str] = "subtomograms"
 
     box_size: int = option(
-        32, "Edge of the boxes, an even number.", unit="voxel", minimum=8, maximum=512, multiple_of=2
+        32, "Edge length of the boxes; an even number.", unit="voxel", minimum=8, maximum=512, multiple_of=2
     )
     voxel_size: float = option(
         13.33,
-        "Voxel size of the boxes; every tomogram is rescaled to it.",
+        "Voxel size of the boxes; all boxes are rescaled to it.",
         unit="angstrom",
         minimum=0.1,
         maximum=1000,
     )
     border: str = option(
         "fill",
-        "Boxes that reach beyond the tomogram are filled up with noise like the rest of the box, or dropped.",
+        "For boxes that reach beyond the tomogram: fill replaces the missing voxels by noise with the mean and standard "
+        "deviation of the rest of the box, drop discards the box. Padding is treated as beyond the tomogram.",
         choices=["fill", "drop"],
     )
 
 
 @dataclass
 class _Counts:
-    """What became of the particles."""
+    """Numbers of particles by outcome."""
 
     cut: int = 0
     filled: int = 0
@@ -86,31 +87,31 @@ def extract_subtomograms(
     Parameters
     ----------
     volume
-        Tomogram (z, y, x) of any number type; of a memory map only the boxes are read, in the order of z.
+        Tomogram (z, y, x) of any number type; from a memory map only the boxes are read, in the order of z.
     coordinates
-        (n, 3) particle centres x, y, z in 0-based voxels of the tomogram; fractions count.
+        (n, 3) particle centres x, y, z in 0-based voxels of the tomogram; fractions are kept.
     voxel_size
         Of the tomogram, angstrom.
     options
-        Size of the boxes and what to do at the border.
+        Size of the boxes and their treatment at the border.
     contrast
         "dark" or "bright" particles in the tomogram; in the boxes they are bright.
     rng
-        Source of the noise at borders. Every particle has noise of its own, whatever the batches are.
+        Source of the noise at borders. The noise of a particle does not depend on the batches.
     device
-        Where to rescale.
+        Device of the rescaling.
     name
         The tomogram's name or file, for messages.
 
     Yields
     ------
     Indices into `coordinates` (m,) and their boxes (m, z, y, x) of mean 0 and standard deviation 1. Particles
-    that are dropped, at the border or because their box is constant, never come up; their number is logged.
+    dropped at the border or because their box is constant are not yielded; their number is logged.
 
     Raises
     ------
     DataError
-        If a particle's centre lies outside the tomogram, or a box holds NaN or infinite values.
+        If a particle's centre is outside the tomogram, or a box contains NaN or infinite values.
     """
     centres = np.asarray(coordinates, dtype=np.float64).reshape(-1, 3)[:, ::-1]
     _check_centres(centres, volume.shape, name)
@@ -147,7 +148,8 @@ def extract_subtomograms(
         if valid.any():
             yield batch[valid], boxes[valid]
     logger.info(
-        "%s: %d boxes, %d of them filled at the border or padding; %d dropped there, %d dropped as constant",
+        "%s: %d boxes, %d of them partly filled with noise at the border or padding; "
+        "%d dropped at the border or padding, %d dropped as constant",
         name, counts.cut, counts.filled, counts.border, counts.constant,
     )  # fmt: skip
 
@@ -157,28 +159,28 @@ def _check_centres(centres: NDArray[np.float64], shape: tuple[int, ...], name: s
     if outside.any():
         z, y, x = centres[int(np.argmax(outside))]
         raise DataError(
-            f"{outside.sum()} particles lie outside the tomogram of {shape[2]} x {shape[1]} x {shape[0]} voxels, "
-            f"the first of them at {x:.1f}, {y:.1f}, {z:.1f}",
+            f"{outside.sum()} particles are outside the tomogram of {shape[2]} x {shape[1]} x {shape[0]} voxels, "
+            f"the first at {x:.1f}, {y:.1f}, {z:.1f}",
             file=name,
-            remedy="give coordinates in voxels of this very tomogram",
+            remedy="use coordinates in voxels of this tomogram",
         )
 
 
 def _inside(
     centres: NDArray[np.float64], box_size: int, scale: float, axis: int, count: int
 ) -> NDArray[np.bool_]:
-    """Say for every particle which of its box's voxels along one axis lie in the tomogram: (n, box size)."""
+    """Return (n, box size): whether each voxel of a particle's box along one axis is inside the tomogram."""
     places = _places(centres[:, axis, None], box_size, scale)
     return (places >= -0.5) & (places <= count - 0.5)
 
 
 def _places(centre: NDArray[np.float64], box_size: int, scale: float) -> NDArray[np.float64]:
-    """Return where a box's voxels lie along one axis of the tomogram."""
+    """Return the positions of a box's voxels along one axis of the tomogram, voxels."""
     return (np.arange(box_size) - box_size // 2) * scale + centre
 
 
 def _known(centre: NDArray[np.float64], box_size: int, scale: float, region: Region) -> NDArray[np.bool_]:
-    """Say which voxels of a box about `centre` (z, y, x) lie in the tomogram and not in its padding: (z, y, x)."""
+    """Return (z, y, x): whether each voxel of the box around `centre` is in the tomogram and not in padding."""
     places = [_places(c, box_size, scale) for c in centre]
     z, y, x = ((place >= -0.5) & (place <= n - 0.5) for place, n in zip(places, region.shape, strict=True))
     nearest = [
@@ -189,7 +191,7 @@ def _known(centre: NDArray[np.float64], box_size: int, scale: float, region: Reg
 
 
 def _batches(wanted: NDArray[np.int64], edge: int) -> Iterator[NDArray[np.int64]]:
-    """Cut the list of particles into batches whose cut-outs, `edge` voxels wide, fit into `_BATCH_BYTES`."""
+    """Split the list of particles into batches whose cut-outs, `edge` voxels wide, fit into `_BATCH_BYTES`."""
     size = int(np.clip(_BATCH_BYTES / (_COPIES * 4 * edge**3), 1, _LARGEST_BATCH))
     for start in range(0, len(wanted), size):
         yield wanted[start : start + size]
@@ -198,9 +200,9 @@ def _batches(wanted: NDArray[np.int64], edge: int) -> Iterator[NDArray[np.int64]
 def _cut(
     volume: NDArray[Any], region: Region, centres: NDArray[np.float64], half: int, name: str
 ) -> NDArray[np.float32]:
-    """Cut out 2 half + 1 voxels about each centre, mirrored beyond the faces: (n, z, y, x).
+    """Return cut-outs (n, z, y, x) of edge 2 half + 1 around each centre, mirrored beyond the faces.
 
-    Padding becomes the mean of the rest, so that its edge does not ring into the box.
+    Padding is replaced by the mean of the rest, which avoids ringing from its edge.
     """
     boxes = np.empty((len(centres), *(2 * half + 1,) * 3), dtype=np.float32)
     for box, centre in zip(boxes, np.rint(centres).astype(int), strict=True):
@@ -208,7 +210,7 @@ def _cut(
         part = volume[tuple(slice(a, b) for a, b in zip(lows, highs, strict=True))].astype(np.float32)
         if not np.isfinite(part).all():
             raise DataError(
-                "holds NaN or infinite values", file=name, remedy="run `cryopipe check`, then repair it"
+                "contains NaN or infinite values", file=name, remedy="run `cryopipe check`, then fix the file"
             )
         if not region.whole:
             known = region.grid(*map(np.arange, lows, highs))
@@ -226,12 +228,12 @@ def _rescaled(
     box_size: int,
     device: torch.device | str,
 ) -> NDArray[np.float32]:
-    """Evaluate cut-outs at new voxels that lie `scale` old ones apart, the particle's centre at box_size // 2."""
+    """Resample cut-outs to voxels `scale` old voxels apart, with the particle's centre at box_size // 2."""
     source = torch.from_numpy(boxes).to(device)
     source -= source.mean(dim=(1, 2, 3), keepdim=True)
     edge = source.shape[-1]
     fractions = torch.from_numpy(centres - np.rint(centres)).to(device)
-    # One axis after the other is the last one, is resampled, and goes to the front: z y x, x z y, y x z, z y x.
+    # The last axis is resampled and moved to the front, three times: z y x, x z y, y x z, z y x.
     result = source
     for axis in (2, 1, 0):
         weights = _sampling_matrices(fractions[:, axis], edge, box_size, scale).to(source)
@@ -241,12 +243,11 @@ def _rescaled(
 
 
 def _sampling_matrices(fractions: Tensor, edge: int, box_size: int, scale: float) -> Tensor:
-    """Return (n, box_size, edge) weights of an odd number of voxels in samples about their centre plus a fraction.
+    """Return (n, box_size, edge) weights of `edge` voxels (odd) in samples around their centre plus a fraction.
 
-    A row holds the periodic sinc function: the sum of all waves that `edge` voxels carry and that stay below
-    the Nyquist limit of the samples. An odd number of voxels has no wave at its own limit, whose phase would
-    be lost. Voxels beyond the samples count less and less towards the edge, so that density which the edge cuts
-    through does not ring into the box.
+    A row is a periodic sinc function: the sum of all waves of `edge` voxels below the Nyquist limit of the
+    samples. With an odd number of voxels there is no wave at their own Nyquist limit, whose phase would be
+    lost. The weights fall off beyond the samples, which avoids ringing from density cut by the edge.
     """
     steps = (torch.arange(box_size, dtype=torch.float64, device=fractions.device) - box_size // 2) * scale
     places = edge // 2 + fractions[:, None] + steps
@@ -262,18 +263,18 @@ def _sampling_matrices(fractions: Tensor, edge: int, box_size: int, scale: float
 
 
 def _taper(distance: Tensor, reach: float, end: float) -> Tensor:
-    """Return one up to a distance of `reach` voxels from the centre, and half a cosine from there to zero at `end`."""
+    """Return 1 up to a distance of `reach` voxels from the centre, then half a cosine down to 0 at `end`."""
     return 0.5 + 0.5 * torch.cos(math.pi * ((distance - reach) / (end - reach)).clamp(0, 1))
 
 
 def _fill(box: NDArray[np.float32], known: NDArray[np.bool_], rng: np.random.Generator) -> None:
-    """Replace what is unknown by normal noise of the mean and standard deviation of the rest, in place."""
+    """Replace unknown voxels by normal noise with the mean and standard deviation of the rest, in place."""
     values = box[known] if known.any() else np.zeros(1)
     box[~known] = rng.normal(values.mean(), values.std(), size=int((~known).sum()))
 
 
 def _normalise(boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Give every box mean 0 and standard deviation 1, in place; return which boxes are not constant."""
+    """Normalise every box to mean 0 and standard deviation 1, in place; return which boxes are not constant."""
     axes = (1, 2, 3)
     largest = np.abs(boxes).max(axis=axes, keepdims=True)
     boxes -= boxes.mean(axis=axes, keepdims=True, dtype=np.float64)

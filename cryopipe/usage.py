@@ -1,4 +1,4 @@
-"""What this process has used of the machine so far. Light: every job imports it."""
+"""Peak memory and processor time of this process. Imports only the standard library, because every job imports it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 
 def peak_memory_bytes() -> float:
-    """Return the most memory, bytes, that this process ever held."""
+    """Return the peak resident memory of this process, bytes."""
     status = Path("/proc/self/status")
-    if status.is_file():  # on Linux, getrusage counts the process that started this one, too
+    if status.is_file():  # on Linux, getrusage may report the peak of the parent process
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return float(line.split()[1]) * 1024
-    # macOS counts bytes, others kilobytes.
+    # macOS reports bytes, other systems kilobytes.
     unit = 1 if sys.platform == "darwin" else 1024
     return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * unit
 

@@ -101,12 +101,12 @@ CASES: dict[str, tuple[Damage, str, str, str]] = {
     "voxel size 0 in the header": (volume(MRC, np.copy, 0.0), MRC, "is 0 x 0 x 0 A", "column voxel_size"),
     "voxel size 1 in the header": (volume(MRC, np.copy, 1.0), MRC, "voxel size in the header is 1 A", "column voxel_size"),
     "NaN": (volume(MRC, with_values(np.nan)), MRC, "480 voxels are NaN or infinite, the first at x, y, z = 5, 0, 0", "reconstruct"),
-    "infinity": (volume(MRC, with_values(np.inf)), MRC, "480 voxels are NaN or infinite", "reconstruct it again"),
-    "one value only": (volume(MRC, np.zeros_like), MRC, "all voxels hold the same value, 0", "reconstruct or copy"),
-    "a mask for a tomogram": (volume(MRC, lambda values: values > 0), MRC, "2 different values only (0, 1)", "give the tomogram"),
-    "hardly any variation": (volume(MRC, lambda values: 1e6 + values), MRC, "hardly any variation", "reconstruct it again"),
+    "infinity": (volume(MRC, with_values(np.inf)), MRC, "480 voxels are NaN or infinite", "reconstruct the tomogram again"),
+    "one value only": (volume(MRC, np.zeros_like), MRC, "all voxels have the same value, 0", "reconstruct or copy"),
+    "a mask for a tomogram": (volume(MRC, lambda values: values > 0), MRC, "only 2 different values (0, 1)", "use the tomogram"),
+    "hardly any variation": (volume(MRC, lambda values: 1e6 + values), MRC, "almost no variation", "reconstruct it again"),
     "missing mask": (lambda folder: (folder / MASK).unlink(), MASK, "no such file", "correct the path"),
-    "mask of another shape": (volume(MASK, lambda values: values[1:]), MASK, "28 x 24 x 19 voxels", "give a mask of"),
+    "mask of another shape": (volume(MASK, lambda values: values[1:]), MASK, "28 x 24 x 19 voxels", "use a mask with"),
     "empty mask": (volume(MASK, np.zeros_like), MASK, "is empty: no voxel is above 0", "leave the column mask blank"),
     "mask is truncated": (bytes_of(MASK, b"\x01" * 50), MASK, "is not an MRC file: 50 bytes", "give a volume in MRC"),
 }  # fmt: skip
@@ -218,9 +218,9 @@ def test_a_bad_tomogram_fails_alone_in_the_workflow(tmp_path: Path) -> None:
     assert result.returncode == 1
     errors = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
     assert errors == [
-        "Error: b.mrc: tomogram b: voxel size in the header is 0 x 0 x 0 A, that is, unknown; look it up and write "
-        "it, in angstrom, into the column voxel_size of the tomogram table | all voxels hold the same value, 0; "
-        "reconstruct or copy it again"
+        "Error: b.mrc: tomogram b: voxel size in the header is 0 x 0 x 0 A, that is, unknown; enter the "
+        "voxel size, in angstrom, in the column voxel_size of the tomogram table | all voxels have the same value, 0; "
+        "reconstruct or copy the tomogram again"
     ]
     assert "Traceback" not in result.stderr + result.stdout
     assert "Traceback" in (tmp_path / "logs" / "check_tomogram" / "b.log").read_text()

@@ -63,16 +63,16 @@ def test_nan_and_infinity_are_counted_and_located() -> None:
 @pytest.mark.parametrize(
     ("volume", "problem"),
     [
-        (np.full(SHAPE, 3.5, np.float32), "all voxels hold the same value, 3.5"),
+        (np.full(SHAPE, 3.5, np.float32), "all voxels have the same value, 3.5"),
         (
             (noise() > 10).astype(np.float32),
-            "its voxels hold 2 different values only (0, 1): a mask or labels?",
+            "has only 2 different values (0, 1): probably a mask or labels",
         ),
         (
             np.round(noise() / 4).clip(0, 7).astype(np.int8),
-            "standard deviation 0.8 of whole numbers: rounding has",
+            "stores integers of standard deviation 0.8: rounding has destroyed the image",
         ),
-        (1e6 + noise(), "hardly any variation: standard deviation 3.01 about 1.00001e+06"),
+        (1e6 + noise(), "has almost no variation: standard deviation 3.01 at a mean of 1.00001e+06"),
     ],
 )
 def test_volumes_without_an_image(volume: np.ndarray, problem: str) -> None:
@@ -88,8 +88,8 @@ def test_constant_slabs_are_located_on_every_axis(axis: int, slab_voxels: int) -
     inside = np.moveaxis(volume, axis, 0)
     inside[5:9] = 10
     size, name = SHAPE[axis], "zyx"[axis]
-    expected = f"4 of {size} planes along {name} hold one value each, between {name} = 5 and 8 (from 0)"
-    padded = ("note", f"{400 / size:.1f} % of the voxels are padding (10), which is left out")
+    expected = f"4 of {size} planes along {name} have a single value each, between {name} = 5 and 8 (from 0)"
+    padded = ("note", f"{400 / size:.1f} % of the voxels are padding (10), which is ignored")
     assert problems(volume, slab_voxels=slab_voxels) == [padded, ("warning", expected)]
     inside[1 : size // 2 + 4] = 10
     assert problems(volume)[1][0] == "bad"
@@ -101,7 +101,7 @@ def test_padding_is_stated_and_left_out_of_what_is_judged(slab_voxels: int) -> N
     volume = 100 + particles(-1)
     volume[:12] = 0
     assert problems(volume, "dark", slab_voxels=slab_voxels) == [
-        ("note", "30.0 % of the voxels are padding (0), which is left out")
+        ("note", "30.0 % of the voxels are padding (0), which is ignored")
     ]
     volume[:25] = 0
     assert [status for status, _ in problems(volume, "dark", slab_voxels=slab_voxels)] == ["warning"]
@@ -109,10 +109,10 @@ def test_padding_is_stated_and_left_out_of_what_is_judged(slab_voxels: int) -> N
     faint[-6:] = 0
     ((status, problem),) = problems(faint, slab_voxels=slab_voxels)
     assert status == "bad"
-    assert problem.startswith("hardly any variation: standard deviation 2.99")
+    assert problem.startswith("has almost no variation: standard deviation 2.99")
     two = np.zeros(SHAPE, np.float32)
     two[12:] = 7
-    assert problems(two) == [("bad", "nothing but padding")]
+    assert problems(two) == [("bad", "contains only padding")]
 
 
 def test_a_tomogram_with_padding_is_ok(tmp_path: Path) -> None:
@@ -128,7 +128,8 @@ def test_a_tomogram_with_padding_is_ok(tmp_path: Path) -> None:
 def test_inverted_contrast_is_suspected(sign: int, right: str, wrong: str) -> None:
     volume = particles(sign)
     assert problems(volume, right) == []
-    assert problems(volume, wrong) == [("warning", f"the particles look {right}, but the table says {wrong}")]
+    problem = f"the particles seem to be {right}, but the tomogram table states {wrong}"
+    assert problems(volume, wrong) == [("warning", problem)]
 
 
 @pytest.mark.parametrize(
@@ -145,7 +146,7 @@ def test_contrast_of_real_tomograms(shared_data: Path, name: str, right: str, wr
     assert check_tomogram(tomogram(path, voxel_size, right)).status == "ok"
     found = check_tomogram(tomogram(path, voxel_size, wrong)).findings
     assert [finding.problem for finding in found] == [
-        f"the particles look {right}, but the table says {wrong}"
+        f"the particles seem to be {right}, but the tomogram table states {wrong}"
     ]
 
 
@@ -159,7 +160,7 @@ def test_an_unknown_voxel_size_is_explained(shared_data: Path) -> None:
     check = check_tomogram(tomogram(shared_data / "real" / "lysosome.mrc"))
     assert check.bad == (
         "voxel size in the header is 0 x 0 x 0 A, that is, unknown; "
-        "look it up and write it, in angstrom, into the column voxel_size of the tomogram table"
+        "enter the voxel size, in angstrom, in the column voxel_size of the tomogram table"
     )
 
 
@@ -168,10 +169,10 @@ def test_all_findings_come_at_once(tmp_path: Path) -> None:
     write_volume(tmp_path / "mask.mrc", np.zeros((20, 20, 19)), 10)
     check = check_tomogram(tomogram(tmp_path / "a.mrc", mask=tmp_path / "mask.mrc"), twins=["b", "c"])
     assert [finding.problem for finding in check.findings] == [
-        "the same file as tomogram b, c: its particles would count twice",
+        "is the same file as tomogram b, c: its particles would be counted twice",
         "voxel size in the header is 1 A, which most programs write when they do not know it",
-        "all voxels hold the same value, 4",
-        f"mask {tmp_path / 'mask.mrc'}: 19 x 20 x 20 voxels (x, y, z), but the tomogram has 20 x 20 x 20",
+        "all voxels have the same value, 4",
+        f"mask {tmp_path / 'mask.mrc'}: has 19 x 20 x 20 voxels (x, y, z), but the tomogram has 20 x 20 x 20",
     ]
     assert check.status == "bad"
     assert check.bad.count(" | ") == 3
@@ -181,15 +182,15 @@ def test_the_table_goes_before_the_header(tmp_path: Path) -> None:
     write_volume(tmp_path / "a.mrc", noise(), 10)
     check = check_tomogram(tomogram(tmp_path / "a.mrc", 12.0))
     assert (check.voxel_size, check.status) == (12.0, "warning")
-    assert check.findings[0].problem == "voxel size is 12 A in the table and 10 A in the header"
+    assert check.findings[0].problem == "the voxel size is 12 A in the tomogram table but 10 A in the header"
     assert check_tomogram(tomogram(tmp_path / "a.mrc", 10.05)).status == "ok"
 
 
 @pytest.mark.parametrize(
     ("shape", "status", "problem"),
     [
-        ((1, 60, 60), "bad", "only 60 x 60 x 1 voxels (x, y, z): no particle fits into it"),
-        ((60, 20, 60), "warning", "60 x 20 x 60 voxels (x, y, z): the thin direction is y, not z"),
+        ((1, 60, 60), "bad", "has only 60 x 60 x 1 voxels (x, y, z): no particle fits into it"),
+        ((60, 20, 60), "warning", "has 60 x 20 x 60 voxels (x, y, z): the thinnest axis is y, not z"),
     ],
 )
 def test_shapes_that_are_no_tomogram(
@@ -207,15 +208,15 @@ def test_another_order_of_axes_is_pointed_out(tmp_path: Path) -> None:
     content[64:76] = np.array([3, 2, 1], "<i4").tobytes()
     (tmp_path / "a.mrc").write_bytes(content)
     assert [str(finding) for finding in check_tomogram(tomogram(tmp_path / "a.mrc")).findings] == [
-        "columns, rows and sections are said to be z, y, x; they are taken for x, y, z; "
-        "if that is wrong, transpose the volume"
+        "the header maps columns, rows and sections to z, y, x; cryopipe reads them as x, y, z; "
+        "transpose the volume if its axes are wrong"
     ]
 
 
 def test_masks() -> None:
     assert check_mask(np.ones(SHAPE, np.int8), SHAPE) == []
     assert [finding.problem for finding in check_mask(np.ones((2, 3, 4)), (2, 3, 5))] == [
-        "4 x 3 x 2 voxels (x, y, z), but the tomogram has 5 x 3 x 2"
+        "has 4 x 3 x 2 voxels (x, y, z), but the tomogram has 5 x 3 x 2"
     ]
     for value in (0, -1, np.nan):
         (finding,) = check_mask(np.full(SHAPE, value), SHAPE, slab_voxels=1)

@@ -225,8 +225,8 @@ def test_check_warns_of_volumes_of_one_tilt_series(
     assert run("check") == 0
     lines = capsys.readouterr().out.splitlines()
     assert (
-        f"a_EVN: warning: {tmp_path}/a_EVN.mrc: the same tilt series as tomogram a_ODD, a (_EVN in its name): its "
-        "particles count twice; keep one volume of each tilt series in the tomogram table"
+        f"a_EVN: warning: {tmp_path}/a_EVN.mrc: is from the same tilt series as tomogram a_ODD, a (_EVN in its name): "
+        "its particles are counted twice; keep one volume of each tilt series in the tomogram table"
     ) in [line.replace("a, a_ODD", "a_ODD, a") for line in lines]
     assert lines[-1] == "4 tomograms: 1 ok, 3 warning"
 
@@ -422,10 +422,10 @@ def test_check_tells_all_problems_and_its_status(
         ["TS_04", "32 x 32 x 20", "13 A", "-60 to 60", "dark", "bad"],
     ]
     assert lines[6].startswith(
-        f"TS_01: bad: {data}/TS_01.mrc: the same file as tomogram TS_04: its particles would"
+        f"TS_01: bad: {data}/TS_01.mrc: is the same file as tomogram TS_04: its particles would"
     )
     assert lines[7].startswith(f"TS_03: bad: {data}/TS_03.mrc: voxel size in the header is 1 A")
-    assert lines[8].startswith(f"TS_04: bad: {data}/TS_04.mrc: the same file as tomogram TS_01")
+    assert lines[8].startswith(f"TS_04: bad: {data}/TS_04.mrc: is the same file as tomogram TS_01")
     assert lines[-1] == "4 tomograms: 1 ok, 3 bad"
 
 
@@ -439,7 +439,7 @@ def test_check_explains_the_real_tomograms(
     assert run("check") == 1
     out = capsys.readouterr().out
     assert "lysosome: bad" in out
-    assert "write it, in angstrom, into the column voxel_size of the tomogram table" in out
+    assert "enter the voxel size, in angstrom, in the column voxel_size of the tomogram table" in out
     assert "microtubule_13pf: warning" in out
     assert out.endswith("3 tomograms: 1 ok, 1 warning, 1 bad\n")
 

@@ -88,9 +88,10 @@ def test_assumptions_are_named(tmp_path: Path) -> None:
             (80, 256, 256),
             13.33,
             [
-                "bad: pick.diameters holds 30 A, which is 2.3 voxels of 13.33 A; give at least 49 A for this voxel size",
-                "warning: subtomograms.voxel_size of 7 A is finer than the tomogram's voxels of 13.33 A; give 13.33 or "
-                "more: finer boxes hold nothing more",
+                "bad: pick.diameters contains 30 A, which is only 2.3 voxels of 13.33 A; set at least 49 A for this "
+                "voxel size",
+                "warning: subtomograms.voxel_size of 7 A is finer than the tomogram's voxel size of 13.33 A; set 13.33 "
+                "or more: smaller voxels add no information",
             ],
         ),
         (
@@ -98,10 +99,10 @@ def test_assumptions_are_named(tmp_path: Path) -> None:
             (20, 256, 256),
             10.0,
             [
-                "bad: pick.diameters holds 240 A, but the tomogram's shortest edge is 200 A; give a smaller diameter, or "
+                "bad: pick.diameters contains 240 A, but the tomogram's shortest edge is 200 A; set a smaller diameter, or "
                 "correct the voxel size",
-                "warning: boxes of 427 A are wider than the tomogram's shortest edge of 200 A: every box is filled up with "
-                "noise; give a smaller subtomograms.box_size",
+                "warning: boxes of 427 A are wider than the tomogram's shortest edge of 200 A: every box is partly filled "
+                "with noise; set a smaller subtomograms.box_size",
             ],
         ),
         (
@@ -109,10 +110,10 @@ def test_assumptions_are_named(tmp_path: Path) -> None:
             (40, 256, 256),
             10.0,
             [
-                "bad: boxes of 427 A are wider than the tomogram's shortest edge of 400 A: no box lies inside it, and all "
-                "are dropped; give a smaller subtomograms.box_size",
-                "warning: averaging.voxel_size of 5 A is finer than the tomogram's voxels of 10 A; give 10 or more: finer "
-                "boxes hold nothing more",
+                "bad: boxes of 427 A are wider than the tomogram's shortest edge of 400 A: all boxes are "
+                "dropped; set a smaller subtomograms.box_size",
+                "warning: averaging.voxel_size of 5 A is finer than the tomogram's voxel size of 10 A; set 10 or more: "
+                "smaller voxels add no information",
             ],
         ),
     ],
@@ -141,7 +142,7 @@ def test_check_says_what_it_assumes_estimates_and_finds(
     assert "Assumed, where the table is blank: tilts from -60 to 60 degrees (imaging.tilt_range) for 2" in out
     assert "Estimate, from docs/scale.md" in out
     assert (
-        "options: a and 1 more: bad: pick.diameters holds 240 A, but the tomogram's shortest edge is 200 A"
+        "options: a and 1 more: bad: pick.diameters contains 240 A, but the tomogram's shortest edge is 200 A"
         in out
     )
 

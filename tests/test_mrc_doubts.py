@@ -161,7 +161,7 @@ def test_a_file_larger_than_its_header_says_is_told(tmp_path: Path) -> None:
 )
 def test_stacks_are_no_tomograms(tmp_path: Path, fields: dict, problem: str) -> None:
     write_file(tmp_path / "a.mrc", grey_values(0, 300, -999, 999).astype(np.int16), **fields)
-    assert findings(tmp_path / "a.mrc") == [("bad", f"its header says that it is {problem}, not a volume")]
+    assert findings(tmp_path / "a.mrc") == [("bad", f"is {problem}, not a volume, according to its header")]
 
 
 def test_volumes_with_an_old_space_group_are_volumes(tmp_path: Path) -> None:

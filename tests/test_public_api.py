@@ -95,9 +95,10 @@ def test_particles_are_aligned_from_where_learning_found_their_centres(tmp_path:
 def test_a_particle_without_a_box_is_named(tmp_path: Path) -> None:
     boxes = stack_of_a_shifted_blob(tmp_path, (0, 0, 0))
     particles = pd.DataFrame({columns.PARTICLE: ["a/3", "a/99"], columns.DIAMETER: 80.0})
-    with pytest.raises(
-        DataError, match="1 of 2 particles, such as 'a/99', have no box; run extract_subtomograms"
-    ):
+    message = (
+        "1 of 2 particles have no box, for example 'a/99'; run extract_subtomograms again for their tomograms"
+    )
+    with pytest.raises(DataError, match=message):
         align_particles(boxes, particles, AveragingOptions(), 0)
 
 

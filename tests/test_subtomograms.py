@@ -224,8 +224,10 @@ def test_numbers_are_logged(caplog: pytest.LogCaptureFixture) -> None:
         extract(volume, coordinates, 10.0, SubtomogramOptions(8, 10.0, "drop"))
     lines = [record.getMessage() for record in caplog.records]
     assert lines == [
-        "a tomogram: 2 boxes, 1 of them filled at the border or padding; 0 dropped there, 1 dropped as constant",
-        "a tomogram: 1 boxes, 0 of them filled at the border or padding; 1 dropped there, 1 dropped as constant",
+        "a tomogram: 2 boxes, 1 of them partly filled with noise at the border or padding; "
+        "0 dropped at the border or padding, 1 dropped as constant",
+        "a tomogram: 1 boxes, 0 of them partly filled with noise at the border or padding; "
+        "1 dropped at the border or padding, 1 dropped as constant",
     ]
 
 
@@ -238,15 +240,18 @@ def test_centres_outside_the_tomogram_are_refused() -> None:
     with pytest.raises(DataError) as caught:
         extract(np.zeros((9, 10, 11)), [[1, 2, 3], [11, 2, 3], [1, -3, 3]], 10.0, SubtomogramOptions(8, 10.0))
     assert str(caught.value) == (
-        "a tomogram: 2 particles lie outside the tomogram of 11 x 10 x 9 voxels, the first of them at "
-        "11.0, 2.0, 3.0; give coordinates in voxels of this very tomogram"
+        "a tomogram: 2 particles are outside the tomogram of 11 x 10 x 9 voxels, the first at "
+        "11.0, 2.0, 3.0; use coordinates in voxels of this tomogram"
     )
 
 
 def test_values_that_are_no_numbers_are_refused() -> None:
     volume = np.zeros((20, 20, 20), dtype=np.float32)
     volume[10, 10, 10] = np.nan
-    with pytest.raises(DataError, match="a tomogram: holds NaN or infinite values; run `cryopipe check`"):
+    with pytest.raises(
+        DataError,
+        match="a tomogram: contains NaN or infinite values; run `cryopipe check`, then fix the file",
+    ):
         extract(volume, [[9, 9, 9]], 10.0, SubtomogramOptions(8, 10.0))
 
 

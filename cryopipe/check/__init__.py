@@ -1,7 +1,7 @@
-"""What is wrong with a tomogram, all of it at once, before hours of computing are spent on it.
+"""Checks of tomograms, masks and options against the data, before a run.
 
-`check_volume` and `check_mask` look at arrays; `check_tomogram` opens the files of one row of the tomogram
-table and never writes to them. A tomogram is read once, a slab at a time.
+All problems of a tomogram are reported together. `check_volume` and `check_mask` check arrays; `check_tomogram`
+checks the files of one row of the tomogram table and never writes to them. A tomogram is read once, in slabs.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ __all__ = [
 
 COLUMNS = ("tomogram", "path", "shape", "voxel_size", "status", "problem", "remedy")
 SMALLEST_SIDE = 16
-"""Voxels; no particle fits into less."""
+"""Voxels; no particle fits into a shorter edge."""
 
 
 @dataclass(frozen=True)
 class TomogramCheck:
-    """Everything that is known about one tomogram after its check.
+    """Result of the check of one tomogram.
 
     Attributes
     ----------
     tomogram
-        The table's row.
+        The row of the tomogram table.
     header
-        None where the file could not be read.
+        None if the file could not be read.
     voxel_size
-        Angstrom; the table's, else the header's, else None.
+        Angstrom; from the table, else from the header, else None.
     findings
-        In the order of their discovery; empty where all is well.
+        In the order of the checks; empty if there is no problem.
     """
 
     tomogram: Tomogram
@@ -62,13 +62,13 @@ class TomogramCheck:
 
     @property
     def status(self) -> str:
-        """The worst of the findings: "ok" (also with notes), "warning" or "bad"."""
+        """The most severe status of the findings: "ok" (none, or only notes), "warning" or "bad"."""
         found = {finding.status for finding in self.findings}
         return "bad" if "bad" in found else "warning" if "warning" in found else "ok"
 
     @property
     def bad(self) -> str:
-        """All findings that forbid to use the tomogram, on one line."""
+        """All findings that make the tomogram unusable, on one line."""
         return " | ".join(str(finding) for finding in self.findings if finding.status == "bad")
 
 
@@ -82,18 +82,19 @@ def check_tomogram(
     tomogram
         A row of the tomogram table; paths are relative to the working directory.
     twins
-        Names of other tomograms of the table that are the same file; see `cryopipe.tomograms.find_twins`.
+        Names of other rows of the table with the same file; see `cryopipe.tomograms.find_twins`.
     siblings
-        Names of those that are volumes of the same tilt series; see `cryopipe.tomograms.find_siblings`.
+        Names of other rows with volumes of the same tilt series; see `cryopipe.tomograms.find_siblings`.
     """
     findings = []
     if twins:
-        problem = f"the same file as tomogram {', '.join(twins)}: its particles would count twice"
-        findings.append(Finding("bad", problem, "keep one line of the tomogram table"))
+        problem = f"is the same file as tomogram {', '.join(twins)}: its particles would be counted twice"
+        findings.append(Finding("bad", problem, "delete one of these rows from the tomogram table"))
     if siblings:
         mark = read_volume_name(tomogram.path).mark
         named = f" ({mark} in its name)" if mark else ""
-        problem = f"the same tilt series as tomogram {', '.join(siblings)}{named}: its particles count twice"
+        others = ", ".join(siblings)
+        problem = f"is from the same tilt series as tomogram {others}{named}: its particles are counted twice"
         findings.append(
             Finding("warning", problem, "keep one volume of each tilt series in the tomogram table")
         )
@@ -131,7 +132,7 @@ def _check_times(tomogram: Tomogram) -> list[Finding]:
 
 
 def _check_path(path: str) -> list[Finding]:
-    """Refuse now what the script of the re-embedded averages, hours later, could not name."""
+    """Check that the ChimeraX script of the re-embedded averages, written at the end of a run, can name the file."""
     try:
         quoted(relative_name(path, "."))
     except DataError as error:
@@ -140,30 +141,30 @@ def _check_path(path: str) -> list[Finding]:
 
 
 def check_header(header: MrcHeader, voxel_size: float | None) -> list[Finding]:
-    """Check a header's sizes against `voxel_size`, angstrom, of the tomogram table (None: left blank)."""
+    """Check a header against `voxel_size`, angstrom, of the tomogram table (None if blank)."""
     findings = [Finding("warning", problem, remedy) for problem, remedy in header.remarks]
     if header.stack:
-        remedy = "give a reconstructed volume; if it is one, correct its header, for example with mrcfile's set_volume()"
-        findings.append(Finding("bad", f"its header says that it is {header.stack}, not a volume", remedy))
+        remedy = "use a reconstructed volume; if it is one, correct its header, for example with mrcfile's set_volume()"
+        findings.append(Finding("bad", f"is {header.stack}, not a volume, according to its header", remedy))
     if voxel_size is None and header.voxel_size is None:
-        remedy = "look it up and write it, in angstrom, into the column voxel_size of the tomogram table"
+        remedy = "enter the voxel size, in angstrom, in the column voxel_size of the tomogram table"
         findings.append(Finding("bad", header.voxel_size_problem, remedy))
     elif voxel_size and header.voxel_size and not 0.99 < voxel_size / header.voxel_size < 1.01:
-        problem = f"voxel size is {voxel_size:g} A in the table and {header.voxel_size:g} A in the header"
-        findings.append(Finding("warning", problem, "the table's is used; correct it or leave it blank"))
+        problem = f"the voxel size is {voxel_size:g} A in the tomogram table but {header.voxel_size:g} A in the header"
+        findings.append(
+            Finding("warning", problem, "the value of the table is used; correct it or leave it blank")
+        )
     if sorted(header.axes) == [1, 2, 3] and header.axes != (1, 2, 3):
         order = ", ".join("xyz"[axis - 1] for axis in header.axes)
-        problem = f"columns, rows and sections are said to be {order}; they are taken for x, y, z"
-        findings.append(Finding("warning", problem, "if that is wrong, transpose the volume"))
+        problem = f"the header maps columns, rows and sections to {order}; cryopipe reads them as x, y, z"
+        findings.append(Finding("warning", problem, "transpose the volume if its axes are wrong"))
     z, y, x = header.shape_zyx
     if min(z, y, x) < SMALLEST_SIDE:
-        problem = f"only {x} x {y} x {z} voxels (x, y, z): no particle fits into it"
-        findings.append(Finding("bad", problem, "give a reconstructed volume, not an image"))
+        problem = f"has only {x} x {y} x {z} voxels (x, y, z): no particle fits into it"
+        findings.append(Finding("bad", problem, "use a reconstructed volume, not an image"))
     elif 1.5 * y < min(z, x):
-        problem = (
-            f"{x} x {y} x {z} voxels (x, y, z): the thin direction is y, not z, as IMOD's tilt leaves it"
-        )
-        findings.append(Finding("warning", problem, "if so, turn it with IMOD: trimvol -rx IN OUT"))
+        problem = f"has {x} x {y} x {z} voxels (x, y, z): the thinnest axis is y, not z, as in output of IMOD's tilt"
+        findings.append(Finding("warning", problem, "if so, rotate it with IMOD: trimvol -rx IN OUT"))
     return findings
 
 
@@ -176,7 +177,7 @@ def _check_mask_file(path: str, shape_zyx: tuple[int, ...]) -> list[Finding]:
 
 
 def checks_table(checks: Iterable[TomogramCheck]) -> pd.DataFrame:
-    """Return all findings of all tomograms, one row each, and one row "ok" where there is none."""
+    """Return a table with one row per finding, or one row "ok" for a tomogram without findings."""
     rows = []
     for check in checks:
         tomogram = check.tomogram

@@ -1,4 +1,4 @@
-"""One thing that a check found."""
+"""A single result of a check."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was found.
+    """A single result of a check.
 
     Attributes
     ----------
     status
-        "bad" if the tomogram cannot be used as it is, "warning" if it can, but somebody should look, "note" if
-        nothing needs to be done.
+        "bad" if the tomogram cannot be used, "warning" if it can but needs inspection, "note" if no action is
+        needed.
     problem
         What was found, with its value.
     remedy
-        What to do about it.
+        What to do.
     """
 
     status: str

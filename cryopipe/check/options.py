@@ -1,4 +1,4 @@
-"""Options against the data: particles, boxes and averages against a tomogram's voxels and edges."""
+"""Checks of options against the voxel size and the dimensions of a tomogram."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 from cryopipe.check.finding import Finding
 
 SMALLEST_PARTICLE = 2 * math.sqrt(3.3)
-"""Voxels; the diameter of the smallest particle that the picking filters answer to."""
-FINER = 0.99
-"""Boxes finer than this fraction of the tomogram's voxel size count as finer than the tomogram."""
+"""Voxels; the smallest particle diameter that the picking filters can detect."""
+FINER_THAN = 0.99
+"""A voxel size below this fraction of the tomogram's counts as finer than the tomogram's."""
 
 
 def check_options(
@@ -30,35 +30,31 @@ def check_options(
 
     Returns
     -------
-    "bad" for what a job would fail on, "warning" for what is possible, but hardly meant.
+    "bad" findings would make a job fail; "warning" findings are possible but probably unintended.
     """
     findings = []
     shortest = min(shape_zyx) * voxel_size
     for diameter in config["pick"]["diameters"]:
-        shown = f"pick.diameters holds {diameter:g} A"
+        shown = f"pick.diameters contains {diameter:g} A"
         if diameter < SMALLEST_PARTICLE * voxel_size:
-            problem = f"{shown}, which is {diameter / voxel_size:.2g} voxels of {voxel_size:g} A"
-            remedy = f"give at least {math.ceil(SMALLEST_PARTICLE * voxel_size)} A for this voxel size"
+            problem = f"{shown}, which is only {diameter / voxel_size:.2g} voxels of {voxel_size:g} A"
+            remedy = f"set at least {math.ceil(SMALLEST_PARTICLE * voxel_size)} A for this voxel size"
             findings.append(Finding("bad", problem, remedy))
         elif diameter > shortest:
             problem = f"{shown}, but the tomogram's shortest edge is {shortest:.0f} A"
-            findings.append(Finding("bad", problem, "give a smaller diameter, or correct the voxel size"))
+            findings.append(Finding("bad", problem, "set a smaller diameter, or correct the voxel size"))
     boxes = config["subtomograms"]
     width = boxes["box_size"] * boxes["voxel_size"]
     if width > shortest:
         drop = boxes["border"] == "drop"
-        effect = "no box lies inside it, and all are dropped" if drop else "every box is filled up with noise"
+        effect = "all boxes are dropped" if drop else "every box is partly filled with noise"
         problem = f"boxes of {width:.0f} A are wider than the tomogram's shortest edge of {shortest:.0f} A: {effect}"
-        findings.append(
-            Finding("bad" if drop else "warning", problem, "give a smaller subtomograms.box_size")
-        )
+        findings.append(Finding("bad" if drop else "warning", problem, "set a smaller subtomograms.box_size"))
     for section in ("subtomograms", "averaging"):
         fine = config[section]["voxel_size"]
-        if fine is not None and fine < FINER * voxel_size:
-            problem = (
-                f"{section}.voxel_size of {fine:g} A is finer than the tomogram's voxels of {voxel_size:g} A"
-            )
+        if fine is not None and fine < FINER_THAN * voxel_size:
+            problem = f"{section}.voxel_size of {fine:g} A is finer than the tomogram's voxel size of {voxel_size:g} A"
             findings.append(
-                Finding("warning", problem, f"give {voxel_size:g} or more: finer boxes hold nothing more")
+                Finding("warning", problem, f"set {voxel_size:g} or more: smaller voxels add no information")
             )
     return findings

@@ -1,4 +1,4 @@
-"""What the voxels of a tomogram tell, gathered in one pass over a memory map, a slab at a time."""
+"""Checks of the voxels of tomograms and masks, in one pass over a memory map, slab by slab."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from cryopipe.volume.padding import Padding, Region, find_padding
 from cryopipe.volume.statistics import robust_deviation
 
 SLAB_VOXELS = 16 * 2**20
-"""Voxels that are looked at together; they take about 12 bytes each."""
+"""Voxels in memory at a time; they take about 12 bytes each."""
 BINNED_VOXEL_SIZE = 20.0
-"""Angstrom; the contrast is judged on voxels of this size, where noise has averaged out and particles have not."""
+"""Angstrom; the contrast is tested on voxels of this size, which average out noise but not particles."""
 BINNED_VOXELS = 16 * 2**20
-"""Most voxels to judge the contrast on."""
+"""Largest number of voxels for the test of the contrast."""
 MOST_PADDING = 0.5
-"""Fraction of the voxels; with more padding somebody should look."""
+"""Fraction of the voxels; more padding gives a warning."""
 INVERTED_SKEWNESS = 0.4
-"""Sum of two skewnesses above which the contrast is called inverted; real tomograms of either contrast have
+"""Sum of two skewnesses above which the contrast is reported as inverted; real tomograms of either contrast have
 0.48 to 0.92 in the right direction, and noise has 0."""
 
 
@@ -34,22 +34,22 @@ def check_volume(
     name: str = "tomogram",
     slab_voxels: int = SLAB_VOXELS,
 ) -> list[Finding]:
-    """Check the voxels of a tomogram in one pass, after a look at its faces for padding.
+    """Check the voxels of a tomogram in one pass, after detecting padding from its faces.
 
-    Padding is stated, and left out of everything else that is judged.
+    Padding is reported and excluded from all other checks.
 
     Parameters
     ----------
     volume
         (z, y, x); a memory map is read a slab at a time.
     contrast
-        "dark" or "bright" particles, as the table says.
+        "dark" or "bright" particles, as stated in the tomogram table.
     voxel_size
-        Angstrom; None if it is unknown.
+        Angstrom; None if unknown.
     name
-        For the messages about progress.
+        Name of the tomogram in progress messages.
     slab_voxels
-        Voxels to hold in memory at once.
+        Voxels in memory at a time.
     """
     padding = find_padding(volume)
     scan = _Scan(Region(volume.shape, padding), _binning(volume.shape, voxel_size))
@@ -60,10 +60,12 @@ def check_volume(
         scan.add(slab, start)
         release_pages(volume)
         progress.advance(len(slab))
-    if scan.broken:
-        at = ", ".join(str(index) for index in scan.first_broken)
-        problem = f"{scan.broken:,} voxels are NaN or infinite, the first at x, y, z = {at} (from 0)"
-        return [Finding("bad", problem, "reconstruct it again, or replace them by the mean")]
+    if scan.non_finite:
+        at = ", ".join(str(index) for index in scan.first_non_finite)
+        problem = f"{scan.non_finite:,} voxels are NaN or infinite, the first at x, y, z = {at} (from 0)"
+        return [
+            Finding("bad", problem, "reconstruct the tomogram again, or replace these voxels by the mean")
+        ]
     findings = _variation(scan, volume.dtype)
     if not findings:
         findings += _padded(padding)
@@ -73,19 +75,24 @@ def check_volume(
 
 
 def check_mask(mask: np.ndarray, shape_zyx: tuple[int, ...], slab_voxels: int = SLAB_VOXELS) -> list[Finding]:
-    """Check that a mask (z, y, x) has the tomogram's shape and leaves something to pick in."""
+    """Check that a mask (z, y, x) has the tomogram's shape and is not empty."""
     if mask.shape != shape_zyx:
-        problem = f"{size_text(mask.shape[::-1])} voxels (x, y, z), but the tomogram has {size_text(shape_zyx[::-1])}"
-        return [Finding("bad", problem, "give a mask of the tomogram's shape")]
+        shapes = size_text(mask.shape[::-1]), size_text(shape_zyx[::-1])
+        problem = f"has {shapes[0]} voxels (x, y, z), but the tomogram has {shapes[1]}"
+        return [Finding("bad", problem, "use a mask with the tomogram's dimensions")]
     thickness = max(1, slab_voxels // mask[0].size)
     slabs = (mask[start : start + thickness] for start in range(0, mask.shape[0], thickness))
     if not any(bool((slab > 0).any()) for slab in slabs):
-        return [Finding("bad", "is empty: no voxel is above 0", "leave the column mask blank or mend it")]
+        return [
+            Finding(
+                "bad", "is empty: no voxel is above 0", "correct the mask, or leave the column mask blank"
+            )
+        ]
     return []
 
 
 def _binning(shape_zyx: tuple[int, ...], voxel_size: float | None) -> int:
-    """Return how many voxels make one side of a voxel for the judgement of contrast."""
+    """Return the binning factor of the volume on which the contrast is tested."""
     factor = 2 if voxel_size is None else max(1, round(BINNED_VOXEL_SIZE / voxel_size))
     while math.prod(shape_zyx) > BINNED_VOXELS * factor**3:
         factor += 1
@@ -93,7 +100,7 @@ def _binning(shape_zyx: tuple[int, ...], voxel_size: float | None) -> int:
 
 
 class _Scan:
-    """What one pass over a volume gathers."""
+    """Statistics of a volume, accumulated slab by slab."""
 
     def __init__(self, region: Region, factor: int) -> None:
         shape_zyx = region.shape
@@ -104,20 +111,20 @@ class _Scan:
         self.lowest = [np.full(size, np.inf) for size in shape_zyx]
         self.highest = [np.full(size, -np.inf) for size in shape_zyx]
         self.levels: set[float] = set()
-        self.broken = 0
-        self.first_broken: tuple[int, ...] = ()
+        self.non_finite = 0
+        self.first_non_finite: tuple[int, ...] = ()
         self.moments = np.zeros(3)
 
     def add(self, slab: np.ndarray, start: int) -> None:
-        """Take in the sections from number `start` on."""
+        """Add the sections of a slab, the first of which is section `start`."""
         values = slab.astype(np.float32)
         wrong = ~np.isfinite(values)
         if wrong.any():
-            if not self.first_broken:
+            if not self.first_non_finite:
                 z, y, x = (int(index) for index in np.argwhere(wrong)[0])
-                self.first_broken = (x, y, z + start)
-            self.broken += int(wrong.sum())
-        if self.broken:
+                self.first_non_finite = (x, y, z + start)
+            self.non_finite += int(wrong.sum())
+        if self.non_finite:
             return
         self._add_extremes(values, start)
         self._add_binned(values, start)
@@ -133,7 +140,7 @@ class _Scan:
             self.moments += (data.size, data.size * mean, squares + data.size * mean**2)
 
     def _known(self, shape: tuple[int, ...], start: int) -> np.ndarray:
-        """Return which voxels of a slab are not padded, and take over which binned ones are not."""
+        """Return which voxels of a slab are not padding, and record which binned voxels contain none."""
         z, y, x = (np.arange(size) for size in shape)
         known = self.region.grid(z + start, y, x)
         f = self.factor
@@ -168,21 +175,28 @@ class _Scan:
 def _variation(scan: _Scan, dtype: np.dtype) -> list[Finding]:
     low, high = float(scan.lowest[0].min()), float(scan.highest[0].max())
     if low == high:
-        return [Finding("bad", f"all voxels hold the same value, {low:g}", "reconstruct or copy it again")]
+        return [
+            Finding(
+                "bad", f"all voxels have the same value, {low:g}", "reconstruct or copy the tomogram again"
+            )
+        ]
     if scan.moments[0] == 0:
-        return [Finding("bad", "nothing but padding", "reconstruct or copy it again")]
+        return [Finding("bad", "contains only padding", "reconstruct or copy the tomogram again")]
     if len(scan.levels) <= 4:
         levels = ", ".join(f"{level:g}" for level in sorted(scan.levels))
-        problem = f"its voxels hold {len(scan.levels)} different values only ({levels}): a mask or labels?"
-        return [Finding("bad", problem, "give the tomogram; a mask goes into the column mask")]
+        problem = f"has only {len(scan.levels)} different values ({levels}): probably a mask or labels"
+        return [Finding("bad", problem, "use the tomogram; enter a mask in the column mask")]
     if dtype.kind in "iu" and scan.deviation < 1:
         problem = (
-            f"standard deviation {scan.deviation:.2g} of whole numbers: rounding has destroyed the image"
+            f"stores integers of standard deviation {scan.deviation:.2g}: rounding has destroyed the image"
         )
-        return [Finding("bad", problem, "convert the original again with its grey values scaled to the type")]
+        remedy = "convert the original again, with its grey values scaled to the integer range"
+        return [Finding("bad", problem, remedy)]
     if scan.deviation < 1e-5 * max(abs(low), abs(high)):
-        problem = f"hardly any variation: standard deviation {scan.deviation:.3g} about {scan.mean:.6g}"
-        return [Finding("bad", problem, "reconstruct it again, or subtract the mean before saving")]
+        problem = (
+            f"has almost no variation: standard deviation {scan.deviation:.3g} at a mean of {scan.mean:.6g}"
+        )
+        return [Finding("bad", problem, "reconstruct it again, or subtract the mean before saving it")]
     return []
 
 
@@ -190,14 +204,20 @@ def _padded(padding: Padding | None) -> list[Finding]:
     if padding is None:
         return []
     values = ", ".join(f"{value:g}" for value in padding.values)
-    problem = f"{100 * padding.fraction:.1f} % of the voxels are padding ({values}), which is left out"
+    problem = f"{100 * padding.fraction:.1f} % of the voxels are padding ({values}), which is ignored"
     if padding.fraction > MOST_PADDING:
-        return [Finding("warning", problem, "look at a slice; if that is wrong, reconstruct it again")]
-    return [Finding("note", problem, "nothing needs to be done; without it, the file is smaller")]
+        return [
+            Finding(
+                "warning",
+                problem,
+                "inspect a slice; if it shows an image there, reconstruct the tomogram again",
+            )
+        ]
+    return [Finding("note", problem, "no action needed; trimming it would make the file smaller")]
 
 
 def _constant_slabs(scan: _Scan) -> list[Finding]:
-    """Find planes of one value between others; those at the ends are padding."""
+    """Find planes of a single value inside the volume; those at its ends are padding."""
     findings = []
     for axis, low, high in zip("zyx", scan.lowest, scan.highest, strict=True):
         varied = np.flatnonzero(low != high)
@@ -205,20 +225,20 @@ def _constant_slabs(scan: _Scan) -> list[Finding]:
         constant = inner[low[inner] == high[inner]]
         if constant.size == 0:
             continue
-        share = constant.size / low.size
-        where = f"{constant.size} of {low.size} planes along {axis} hold one value each"
+        fraction = constant.size / low.size
+        where = f"{constant.size} of {low.size} planes along {axis} have a single value each"
         problem = f"{where}, between {axis} = {constant[0]} and {constant[-1]} (from 0)"
-        remedy = "look at a slice; if they hold no image, reconstruct it again"
-        findings.append(Finding("bad" if share > 0.5 else "warning", problem, remedy))
+        remedy = "inspect these slices; if they contain no image, reconstruct the tomogram again"
+        findings.append(Finding("bad" if fraction > 0.5 else "warning", problem, remedy))
     return findings
 
 
 def _contrast(binned: np.ndarray, known: np.ndarray, contrast: str) -> list[Finding]:
-    """Compare the side of the heavier tail with the contrast that is claimed.
+    """Compare the sign of the grey values' skewness with the stated contrast.
 
-    Matter is denser than ice and fills less of the volume, so grey values are skewed towards it. The binned
-    density and its band-pass at particle size must agree, for slow gradients skew the first and rims around
-    strong objects the second.
+    Particles are denser than ice and fill less of the volume, so the grey values are skewed towards them. The
+    binned density and its band-pass at particle size must both be skewed: slow gradients skew only the first,
+    fringes around strong objects only the second.
     """
     if min(binned.shape) < 8 or not known.any():
         return []
@@ -230,8 +250,8 @@ def _contrast(binned: np.ndarray, known: np.ndarray, contrast: str) -> list[Find
     sign = 1 if contrast == "dark" else -1  # of the wrong direction
     if (sign * skewness > 0.1).all() and sign * skewness.sum() > INVERTED_SKEWNESS:
         other = {"dark": "bright", "bright": "dark"}[contrast]
-        problem = f"the particles look {other}, but the table says {contrast}"
-        remedy = f"look at a slice; if they are, write {other} into the column contrast"
+        problem = f"the particles seem to be {other}, but the tomogram table states {contrast}"
+        remedy = f"inspect a slice; if they are {other}, enter {other} in the column contrast"
         return [Finding("warning", problem, remedy)]
     return []
 
