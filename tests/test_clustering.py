@@ -1,4 +1,4 @@
-"""Clusters of planted features: their number, order, noise class, posteriors and stability."""
+"""Clustering of planted features: number, order, unassigned particles, posteriors, stability, duplicates."""
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ SIZES = (150, 60, 240)
 
 
 def planted(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Features of three kinds in four dimensions, and their kinds."""
+    """Features of three classes in four dimensions, and their classes."""
     rng = np.random.default_rng(seed)
     centres = np.array([[0, 0, 0, 0], [9, 0, 3, 0], [0, 8, 0, -4]])
     truth = np.repeat(np.arange(3), SIZES)
@@ -41,12 +41,12 @@ def test_planted_clusters_are_found_and_numbered_by_size(criterion: str) -> None
     assert list(clusters.selection["clusters"]) == [2, 3, 4, 5, 6]
 
 
-def test_members_of_gaussian_clusters_are_seldom_noise() -> None:
+def test_members_of_gaussian_clusters_are_seldom_unassigned() -> None:
     features, _ = planted()
     assert np.mean(find_clusters(features, options(), seed=1).labels == 0) < 0.02
 
 
-def test_outliers_are_noise() -> None:
+def test_outliers_are_unassigned() -> None:
     features, _ = planted()
     strays = 40 * np.random.default_rng(1).normal(size=(8, 4))
     clusters = find_clusters(np.concatenate([features, strays]), options(clusters=(3, 3)), seed=1)
@@ -54,7 +54,7 @@ def test_outliers_are_noise() -> None:
     assert np.mean(clusters.labels[:-8] == 0) < 0.05
 
 
-def test_particles_between_clusters_are_noise() -> None:
+def test_particles_between_clusters_are_unassigned() -> None:
     rng = np.random.default_rng(0)
     features = np.concatenate([rng.normal(-1.5, 1, size=(400, 2)), rng.normal(1.5, 1, size=(400, 2))])
     strict = find_clusters(features, options(clusters=(2, 2), minimum_posterior=0.95), seed=1)
@@ -75,14 +75,14 @@ def test_posteriors_are_calibrated_on_gaussians() -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 2])
-def test_posteriors_from_few_particles_become_less_sure_and_no_label_changes(seed: int) -> None:
+def test_posteriors_from_few_particles_decrease_and_no_label_changes(seed: int) -> None:
     rng = np.random.default_rng(seed)
     truth = np.repeat([0, 1, 2], 60)
     points = torch.from_numpy(3 * np.eye(3, 6)[truth] + rng.normal(size=(180, 6)))
     mixture = fit_mixture(points, 3, 10, torch.Generator().manual_seed(0))
-    heat = agreement_temperature(mixture, points, torch.Generator().manual_seed(1))
-    assert 1.2 < heat < 5
-    sure, calibrated = mixture.posteriors(points), calibrated_posteriors(mixture, points, heat)
+    temperature = agreement_temperature(mixture, points, torch.Generator().manual_seed(1))
+    assert 1.2 < temperature < 5
+    sure, calibrated = mixture.posteriors(points), calibrated_posteriors(mixture, points, temperature)
     labels = sure.argmax(dim=1)
     assert torch.equal(labels, calibrated.argmax(dim=1))
     own = np.array([np.bincount(truth[labels == k]).argmax() for k in range(3)])
@@ -93,7 +93,7 @@ def test_posteriors_from_few_particles_become_less_sure_and_no_label_changes(see
     assert right[after >= 0.9].mean() > right[before >= 0.9].mean()
 
 
-def test_sound_posteriors_and_single_clusters_stay_as_they_are() -> None:
+def test_correct_posteriors_and_single_clusters_do_not_change() -> None:
     rng = np.random.default_rng(4)
     points = torch.from_numpy(rng.normal(np.repeat([-1.5, 1.5], 3000)[:, None], 1, size=(6000, 2)))
     for count in (1, 2):
@@ -106,8 +106,8 @@ def test_sound_posteriors_and_single_clusters_stay_as_they_are() -> None:
 
 def test_components_in_which_particles_hardly_differ_are_left_out() -> None:
     rng = np.random.default_rng(5)
-    spread = np.array([5, 4, 3] + [0.3] * 17)
-    features = torch.from_numpy(rng.normal(size=(500, 20)) * spread)
+    deviations = np.array([5, 4, 3] + [0.3] * 17)
+    features = torch.from_numpy(rng.normal(size=(500, 20)) * deviations)
     assert leading_components(features, 16).shape == (500, 3)
     assert leading_components(features, 2).shape == (500, 2)
     line = torch.from_numpy(rng.normal(size=(500, 20)) * np.array([9] + [0.1] * 19))
@@ -116,7 +116,7 @@ def test_components_in_which_particles_hardly_differ_are_left_out() -> None:
 
 
 @pytest.mark.parametrize("count", [60, 400, 1500])
-def test_one_kind_stays_one_cluster(count: int) -> None:
+def test_one_class_stays_one_cluster(count: int) -> None:
     rng = np.random.default_rng(count)
     # on a sphere, as the encoder's features are: no Gaussian fits exactly
     features = rng.normal(size=(count, 32)) * 0.8 ** np.arange(32) + 6 * np.eye(32)[0]
@@ -124,7 +124,7 @@ def test_one_kind_stays_one_cluster(count: int) -> None:
     assert find_clusters(features, ClusteringOptions(clusters=(1, 6)), seed=1).labels.max() == 1
 
 
-def test_few_members_a_kind_are_enough_where_kinds_are_apart() -> None:
+def test_few_members_per_class_are_enough_for_distant_classes() -> None:
     rng = np.random.default_rng(6)
     truth = np.repeat(np.arange(5), 40)
     features = 6 * np.eye(32)[truth] + rng.normal(size=(200, 32)) * 0.9 ** np.arange(32)
@@ -177,7 +177,7 @@ def test_stability_is_high_at_the_truth_and_low_beyond() -> None:
     assert np.isnan(half_set_stability(points[:25], 3, generator))
 
 
-def test_unstable_numbers_of_clusters_are_passed_over() -> None:
+def test_unstable_numbers_of_clusters_are_rejected() -> None:
     mixture = mixture_from_labels(torch.randn(6, 2), torch.zeros(6, dtype=torch.long))
     candidates = {
         2: Candidate(mixture, bic=30, icl=30, stability=0.9),
@@ -198,7 +198,7 @@ def test_unstable_numbers_of_clusters_are_passed_over() -> None:
     )
 
 
-def test_duplicates_yield_to_the_best_of_their_tomogram() -> None:
+def test_the_best_of_duplicates_in_a_tomogram_is_kept() -> None:
     positions = [[0, 0, 0], [3, 0, 0], [6, 0, 0], [0, 0, 0], [50, 0, 0]]
     found = find_duplicates(positions, ["a", "a", "a", "b", "a"], [1, 3, 2, 0, 0], [4.0] * 5)
     assert found.tolist() == [True, False, True, False, False]
@@ -208,7 +208,7 @@ def test_duplicates_yield_to_the_best_of_their_tomogram() -> None:
     assert find_duplicates(np.zeros((0, 3)), [], [], []).tolist() == []
 
 
-def test_table_of_particles_keeps_columns_and_notes_centres() -> None:
+def test_table_of_particles_keeps_its_columns_and_gets_centres() -> None:
     features, truth = planted()
     count = len(truth)
     particles = pd.DataFrame(

@@ -57,7 +57,7 @@ def test_number_of_planted_clusters_is_found(count: int) -> None:
     assert adjusted_rand_score(labels, found.numpy()) > 0.98
 
 
-def test_search_on_a_sample_is_refined_on_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mixture_chosen_on_a_subset_is_refined_on_all_points(monkeypatch: pytest.MonkeyPatch) -> None:
     points, labels = planted(3, 400, 3, seed=5)
     monkeypatch.setattr(mixtures, "SEARCH_POINTS", 300)
     monkeypatch.setattr(mixtures, "CHUNK", 250)
@@ -142,7 +142,7 @@ def test_separation_equals_its_definition() -> None:
     assert separation_index(points, torch.from_numpy(labels)) == pytest.approx(np.mean(worst), rel=1e-9)
 
 
-def test_tiny_clusters_do_not_pass_for_well_separated_ones() -> None:
+def test_small_clusters_do_not_seem_well_separated() -> None:
     points, labels = planted(2, 60, 4, seed=3)
     stray = torch.from_numpy(labels)
     honest = separation_index(points, stray)

@@ -1,4 +1,4 @@
-"""Clusters of particles, their number, their noise class and their posteriors."""
+"""Clustering of particles by Gaussian mixtures: number of clusters, labels, posteriors, unassigned particles."""
 
 from cryopipe.clustering.cluster_table import cluster_particles
 from cryopipe.clustering.clusters import Clusters, find_clusters

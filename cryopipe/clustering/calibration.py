@@ -1,11 +1,10 @@
-"""Posteriors that mean what they say.
+"""Calibration of cluster posteriors by temperature scaling, without known labels.
 
-Particles of a cluster are not quite Gaussian, and a mixture takes its own means and covariances for exact: its
-posteriors are too sure. What they are worth shows without any truth where two mixtures, refined on two halves of the
-particles, look at particles that they have not seen: the share of particles to which both give the same cluster. The
-log densities are divided by the temperature (Guo et al. 2017) under which one mixture best foretells the other's labels.
-Labels stay as they are. Halves are fitted worse than the whole, so that the posteriors come out too modest rather
-than too sure; but two kinds that lie in one cluster for both halves stay unnoticed.
+The posteriors of a fitted mixture are too high: clusters are not exactly Gaussian, and the mixture treats its means and
+covariances as exact. Therefore mixtures are refined on two halves of the particles, and each predicts the labels that
+the other half's mixture gives to its own particles. The log densities are divided by the temperature (Guo et al. 2017)
+with the best predictions. Labels do not change. A mixture of half the particles fits worse than one of all, so the
+calibrated posteriors are too low rather than too high. Two species that share a cluster in both halves are not detected.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from torch import Tensor
 
 from cryopipe.mixtures.gaussian import SEARCH_POINTS, Mixture, refine_mixture
 
-DIVISIONS = 3
-"""Times that the particles are divided into halves."""
-HOTTEST = 5.0
-"""Beyond it a half-set has lost one of the clusters, which says nothing about the others' posteriors."""
-FEWEST_PER_CLUSTER = 10
-"""Half-sets with fewer particles per cluster say nothing about the posteriors."""
+HALVINGS = 3
+"""Number of random divisions of the particles into halves."""
+MAX_TEMPERATURE = 5.0
+"""A higher temperature means that a half-set lost a cluster, not that the posteriors are too high."""
+MIN_PER_CLUSTER = 10
+"""Fewest particles per cluster in a half-set; with fewer the temperature is 1."""
 
 
 def calibrated_posteriors(mixture: Mixture, points: Tensor, temperature: float) -> Tensor:
@@ -31,12 +30,12 @@ def calibrated_posteriors(mixture: Mixture, points: Tensor, temperature: float) 
 
 
 def agreement_temperature(mixture: Mixture, points: Tensor, generator: torch.Generator) -> float:
-    """Return the temperature at which half-sets foretell one another's labels best: 1 to `HOTTEST`.
+    """Return the temperature at which half-sets predict one another's labels best: 1 to `MAX_TEMPERATURE`.
 
     Parameters
     ----------
     mixture
-        Fitted to all points; the halves' mixtures start from it, so that their clusters correspond.
+        Fitted to all points; initial mixture of both halves, so that their clusters correspond.
     points
         (n, d).
     generator
@@ -44,26 +43,26 @@ def agreement_temperature(mixture: Mixture, points: Tensor, generator: torch.Gen
 
     Returns
     -------
-    1 for one cluster, and for too few particles.
+    The temperature; 1 for one cluster and for too few particles.
     """
     points = points[
         torch.randperm(len(points), generator=generator)[:SEARCH_POINTS].to(points.device)
     ].double()
     half = len(points) // 2
-    if mixture.count == 1 or half < FEWEST_PER_CLUSTER * mixture.count:
+    if mixture.count == 1 or half < MIN_PER_CLUSTER * mixture.count:
         return 1.0
     densities, labels = [], []
-    for _ in range(DIVISIONS):
+    for _ in range(HALVINGS):
         order = torch.randperm(len(points), generator=generator).to(points.device)
         parts = points[order[:half]], points[order[half:]]
         first, second = (refine_mixture(part, mixture) for part in parts)
         for part, own, other in ((parts[0], first, second), (parts[1], second, first)):
             densities.append(other.log_densities(part))
             labels.append(own.log_densities(part).argmax(dim=1))
-    seen, wanted = torch.cat(densities), torch.cat(labels)
+    all_densities, all_labels = torch.cat(densities), torch.cat(labels)
     found = minimize_scalar(
-        lambda heat: float(F.cross_entropy(seen / heat, wanted)),
-        bounds=(1.0, HOTTEST),
+        lambda temperature: float(F.cross_entropy(all_densities / temperature, all_labels)),
+        bounds=(1.0, MAX_TEMPERATURE),
         method="bounded",
         options={"xatol": 0.01},
     )

@@ -1,4 +1,4 @@
-"""The table of all particles with their clusters."""
+"""Particle table with clusters, posteriors and centres."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ def cluster_particles(
     options: ClusteringOptions,
     seed: int,
 ) -> tuple[pd.DataFrame, Clusters]:
-    """Sort particles into clusters and note where their centres are.
+    """Assign particles to clusters and add clusters and centres to their table.
 
     Parameters
     ----------
     particles
-        Table with the columns of a pick, see `columns`.
+        Table with the columns of picked particles, see `columns`.
     names
-        (n,) names of the particles that have features, each in the table once.
+        (n,) names of the particles that have features; each is once in the table.
     features
         (n, d).
     shifts
         (n, 3) angstrom x, y, z from the picked position to the particle's centre.
     scores
-        (n,) how well each particle was centred; of duplicates the one with the highest stays.
+        (n,) centring scores; of duplicates the particle with the highest score is kept.
     options
         See `ClusteringOptions`.
     seed
-        Same seed, same clusters.
+        Seed of the random numbers; the same seed gives the same clusters.
 
     Returns
     -------
     The table in the order of `names` with columns `CLASS`, `POSTERIOR` and `ORIGINS` (the negative shifts) added,
-    and the clusters. Duplicates take no part in the clustering; they are noise with posterior 0.
+    and the clusters. Duplicates are not clustered: they are unassigned (class 0) with posterior 0.
     """
     table = particles.set_index(columns.PARTICLE, drop=False).loc[list(names)].reset_index(drop=True)
     voxel_sizes = table[columns.VOXEL_SIZE].to_numpy(float)

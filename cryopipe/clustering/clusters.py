@@ -1,4 +1,4 @@
-"""Particles sorted into clusters and noise."""
+"""Assignment of particles to clusters by their features."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from cryopipe.mixtures.gaussian import Mixture
 
 logger = logging.getLogger(__name__)
 
-FEWEST_PARTICLES = 10
-"""Fewer particles than this are one cluster: there is nothing to tell kinds apart by."""
+MIN_PARTICLES = 10
+"""Fewer particles are one cluster."""
 
 
 @dataclass(frozen=True)
 class Clusters:
-    """Particles sorted.
+    """Clusters of particles, and how their number was chosen.
 
     Attributes
     ----------
     labels
-        (n,) 1..K, the largest cluster first; `NOISE_CLASS` for particles that fit none.
+        (n,) 1..K, the largest cluster first; 0 for unassigned particles.
     posteriors
-        (n,) probability of the most probable cluster, also for noise; see `calibration`.
+        (n,) calibrated probability of the most probable cluster, also of unassigned particles; see `calibration`.
     selection
         One row per number of clusters considered: clusters, bic, icl, stability.
     uncalibrated
-        (n,) what `posteriors` were before they were calibrated.
+        (n,) posteriors before calibration.
     temperature
-        By which the posteriors were made less sure; 1 where they were not.
+        Temperature of the calibration; 1 means that it changed nothing.
     """
 
     labels: NDArray[np.int64]
@@ -49,7 +49,7 @@ class Clusters:
     temperature: float = 1.0
 
     def table(self) -> pd.DataFrame:
-        """Return one row per cluster, noise last: cluster, particles, mean_posterior."""
+        """Return one row per cluster, unassigned particles (0) last: cluster, particles, mean_posterior."""
         numbers = [*range(1, int(self.labels.max(initial=0)) + 1), NOISE_CLASS]
         rows = []
         for number in numbers:
@@ -60,25 +60,29 @@ class Clusters:
 
 
 def find_clusters(features: ArrayLike, options: ClusteringOptions, seed: int) -> Clusters:
-    """Sort particles into clusters by Gaussian mixtures on their features.
+    """Assign particles to clusters by Gaussian mixtures fitted to their features.
 
     Parameters
     ----------
     features
-        (n, d) finite numbers.
+        (n, d), all finite.
     options
         See `ClusteringOptions`.
     seed
-        Same seed, same clusters.
+        Seed of the random numbers; the same seed gives the same clusters.
 
     Returns
     -------
-    The clusters. Fewer than `FEWEST_PARTICLES` particles are one cluster; none are none.
+    The clusters. Fewer than `MIN_PARTICLES` particles are one cluster; without particles there is none.
     """
     values = torch.from_numpy(np.asarray(features, np.float64))
     count = len(values)
-    if count < FEWEST_PARTICLES:
-        logger.warning("%d particles are too few to tell kinds apart: one cluster", count)
+    if count < MIN_PARTICLES:
+        logger.warning(
+            "%d particles: at least %d are needed for clustering; all are put in one cluster",
+            count,
+            MIN_PARTICLES,
+        )
         selection = pd.DataFrame({"clusters": [], "bic": [], "icl": [], "stability": []})
         return Clusters(np.ones(count, np.int64), np.ones(count), selection, np.ones(count))
     points = leading_components(values, options.principal_components)
@@ -88,10 +92,10 @@ def find_clusters(features: ArrayLike, options: ClusteringOptions, seed: int) ->
     mixture = candidates[chosen].mixture
     temperature = agreement_temperature(mixture, points, generator)
     posteriors, labels = calibrated_posteriors(mixture, points, temperature).max(dim=1)
-    noise = (posteriors < options.minimum_posterior) | outliers(
+    unassigned = (posteriors < options.minimum_posterior) | outliers(
         mixture, points, labels, options.outlier_probability
     )
-    numbers = order_by_size(labels.numpy(), noise.numpy())
+    numbers = order_by_size(labels.numpy(), unassigned.numpy())
     selection = pd.DataFrame(
         [
             {"clusters": number, "bic": one.bic, "icl": one.icl, "stability": one.stability}
@@ -99,7 +103,7 @@ def find_clusters(features: ArrayLike, options: ClusteringOptions, seed: int) ->
         ]
     )
     logger.info(
-        "%d clusters in %d dimensions, %d of %d particles fit none; temperature of the posteriors %.2f",
+        "%d clusters in %d dimensions, %d of %d particles unassigned (class 0); temperature of the posteriors %.2f",
         numbers.max(initial=0), points.shape[1], np.sum(numbers == 0), count, temperature,
     )  # fmt: skip
     uncalibrated = mixture.posteriors(points).max(dim=1).values
@@ -109,10 +113,10 @@ def find_clusters(features: ArrayLike, options: ClusteringOptions, seed: int) ->
 def outliers(
     mixture: Mixture, points: torch.Tensor, labels: torch.Tensor, probability: float
 ) -> torch.Tensor:
-    """Say which points lie too far from their cluster: (n,) booleans.
+    """Return which points are too far from their cluster: (n,) booleans.
 
-    A Gaussian's squared Mahalanobis distances follow a chi-squared distribution. Clusters have heavier tails, so
-    the distances of each cluster are first scaled to have that distribution's median.
+    Squared Mahalanobis distances from a Gaussian follow a chi-squared distribution. Clusters have heavier tails, so
+    the distances in each cluster are first scaled to the median of that distribution.
 
     Parameters
     ----------
@@ -123,7 +127,7 @@ def outliers(
     labels
         (n,) index of each point's Gaussian.
     probability
-        Share of a Gaussian's points that lie beyond the limit.
+        Fraction of a Gaussian's points beyond the limit.
     """
     dimensions = points.shape[1]
     offsets = points.double() - mixture.means[labels]
@@ -140,12 +144,12 @@ def outliers(
     return beyond
 
 
-def order_by_size(labels: NDArray[np.int64], noise: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return (n,) cluster numbers from 1 on, the largest first and equal ones in order; noise is `NOISE_CLASS`."""
-    kept = labels[~noise]
+def order_by_size(labels: NDArray[np.int64], unassigned: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return (n,) cluster numbers from 1, the largest first, ties in order of label; 0 for unassigned ones."""
+    kept = labels[~unassigned]
     found, sizes = np.unique(kept, return_counts=True)
     order = found[np.argsort(-sizes, kind="stable")]
     numbers = np.full(len(labels), NOISE_CLASS, np.int64)
     for number, label in enumerate(order, 1):
-        numbers[(labels == label) & ~noise] = number
+        numbers[(labels == label) & ~unassigned] = number
     return numbers

@@ -1,8 +1,8 @@
-"""How many principal components the mixtures see.
+"""Selection of the principal components in which mixtures are fitted.
 
-A Gaussian in d dimensions has (d + 1)(d + 2) / 2 parameters, and BIC charges each cluster for all of them: 153 in 16
-dimensions. Components in which the particles hardly differ add little but this charge, so that a few hundred
-particles come out as two or three clusters, whatever they are. The leading components alone find more of them.
+A Gaussian in d dimensions has (d + 1)(d + 2) / 2 parameters, 153 in 16 dimensions, and BIC penalises each of them.
+Components in which the particles hardly differ add little more than this penalty, so that a few hundred particles give
+two or three clusters whatever they contain. The leading components alone give more clusters.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from torch import Tensor
 
 from cryopipe.mixtures.components import principal_components
 
-VARIANCE_SHARE = 0.95
-"""Of 0.90, 0.95, 0.98 and 1, on phantoms of 1 to 12 classes at several noise levels, the one that found the most true
-classes without finding any in noise."""
-FEWEST = 2
+VARIANCE_FRACTION = 0.95
+"""Of 0.90, 0.95, 0.98 and 1, the value that found the most true classes without splitting pure noise, on phantoms of
+1 to 12 classes at several noise levels."""
+MIN_DIMENSIONS = 2
 
 
 def leading_components(features: Tensor, most: int) -> Tensor:
     """Return the leading principal components (n, d) of `features` (n, width).
 
-    There are at most `most`, of which only as many are kept as hold `VARIANCE_SHARE` of their variance, but no fewer
-    than `FEWEST`.
+    Of at most `most` components, the first that together hold `VARIANCE_FRACTION` of the variance are kept, but at
+    least `MIN_DIMENSIONS`.
     """
     points = principal_components(features, most).apply(features)
     variances = points.var(dim=0, correction=0)
-    shares = variances.cumsum(dim=0) / variances.sum().clamp(min=1e-300)
-    return points[:, : max(FEWEST, int((shares < VARIANCE_SHARE).sum()) + 1)]
+    fractions = variances.cumsum(dim=0) / variances.sum().clamp(min=1e-300)
+    return points[:, : max(MIN_DIMENSIONS, int((fractions < VARIANCE_FRACTION).sum()) + 1)]

@@ -1,4 +1,4 @@
-"""Particles that were picked more than once."""
+"""Detection of particles that were picked more than once."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from scipy.spatial import cKDTree
 def find_duplicates(
     positions: ArrayLike, groups: ArrayLike, scores: ArrayLike, distances: ArrayLike
 ) -> NDArray[np.bool_]:
-    """Say which particles lie on top of one that scores higher.
+    """Return which particles are too near to one with a higher score.
 
-    The best particle stays and takes out those near it, then the next best of the rest, and so on.
+    The particle with the highest score is kept and those near it are duplicates; then the next of the rest, and so on.
 
     Parameters
     ----------
@@ -21,9 +21,9 @@ def find_duplicates(
     groups
         (n,) tomogram of each particle; only particles of one tomogram are compared.
     scores
-        (n,) higher is better; of equal ones the first stays.
+        (n,) higher is better; of equal scores the first is kept.
     distances
-        (n,) how near another particle may be, in the positions' unit.
+        (n,) smallest distance to another particle, in the unit of `positions`.
 
     Returns
     -------

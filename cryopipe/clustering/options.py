@@ -25,14 +25,14 @@ class ClusteringOptions(Options):
     )
     criterion: str = option(
         "icl",
-        "What decides on the number of clusters: icl, which counts the uncertainty of the assignment and does not "
-        "split one species into overlapping parts, or bic, the published one, which splits the more, the more "
-        "particles there are.",
+        "Criterion for the number of clusters: icl, which penalises uncertain assignments and so does not split one "
+        "species into overlapping parts, or bic, the published one, which splits more the more particles there are.",
         choices=["bic", "icl"],
     )
     principal_components: int = option(
         16,
-        "Most dimensions of the features in which mixtures are fitted; fewer where these hold 95 % of the variance.",
+        "Largest number of principal components in which mixtures are fitted; fewer are used if they hold 95 % of the "
+        "variance.",
         minimum=1,
         maximum=1000,
     )
@@ -41,28 +41,28 @@ class ClusteringOptions(Options):
     )
     minimum_stability: float = option(
         0.6,
-        "Numbers of clusters on which two halves of the particles agree less than this are passed over (adjusted "
-        "Rand index).",
+        "Numbers of clusters on which two halves of the particles agree less than this (adjusted Rand index) are "
+        "rejected.",
         minimum=0,
         maximum=1,
     )
     minimum_posterior: float = option(
         0.5,
-        "Particles whose own cluster is less probable than this stay unassigned (class 0).",
+        "Particles whose most probable cluster has a posterior below this are unassigned (class 0).",
         minimum=0,
         maximum=1,
     )
     outlier_probability: float = option(
         0.001,
-        "Particles further from their cluster than all but this fraction of its members would be, were it Gaussian, "
-        "stay unassigned (class 0).",
+        "Particles further from their cluster than all but this fraction of the members of a Gaussian are unassigned "
+        "(class 0).",
         minimum=0,
         below=1,
     )
     duplicate_distance: float = option(
         0.5,
-        "Of particles whose centred positions are nearer than this fraction of the picking diameter, all but the one "
-        "that fits best stay unassigned (class 0); 0 keeps all.",
+        "Of particles whose centred positions are nearer than this fraction of the picking diameter, only the one with "
+        "the best centring score is kept; the others are unassigned (class 0). 0 keeps all.",
         minimum=0,
         maximum=10,
     )

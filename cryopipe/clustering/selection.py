@@ -1,4 +1,4 @@
-"""How many clusters there are: a criterion of fit, and whether halves of the data agree."""
+"""Choice of the number of clusters by an information criterion and the agreement of half-sets."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from cryopipe.clustering.options import ClusteringOptions
 from cryopipe.mixtures.gaussian import SEARCH_POINTS, Mixture, feasible_counts, fit_mixture
 
 HALVINGS = 3
-"""Times that the particles are divided into halves for the stability."""
-FEWEST_PER_CLUSTER = 5
-"""Half-sets with fewer particles per cluster say nothing about stability."""
+"""Number of random divisions of the particles into halves for the stability."""
+MIN_PER_CLUSTER = 5
+"""Fewest particles per cluster in a half-set; with fewer the stability is not measured."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One number of clusters.
+    """A number of clusters with its mixture and scores.
 
     Attributes
     ----------
     mixture
-        The best fit.
+        Best mixture with this number of clusters.
     bic, icl
         Lower is better.
     stability
-        Mean adjusted Rand index of the labels that two half-sets' mixtures give to all particles; NaN where it
+        Mean adjusted Rand index of the labels that the mixtures of two half-sets give to all particles; NaN if it
         was not measured.
     """
 
@@ -41,10 +41,10 @@ class Candidate:
 def fit_candidates(
     points: Tensor, options: ClusteringOptions, generator: torch.Generator
 ) -> dict[int, Candidate]:
-    """Fit a mixture for every number of clusters that the options allow and the particles can carry.
+    """Fit a mixture for every number of clusters that the options allow and the number of particles permits.
 
-    Of more than `SEARCH_POINTS` particles, so many drawn at random decide, and the mixtures are theirs: a hundred
-    thousand would take many times as long and tell the same clusters apart, but for ones of a few hundred members.
+    Of more than `SEARCH_POINTS` particles a random subset of that size is used: a hundred thousand take many times as
+    long and give the same clusters, except for clusters of a few hundred members.
 
     Parameters
     ----------
@@ -63,17 +63,21 @@ def fit_candidates(
     for count in counts:
         mixture = fit_mixture(points, count, options.starts, generator)
         bic = mixture.bic(points)
-        chances = mixture.posteriors(points)
-        entropy = -float(torch.xlogy(chances, chances).sum())
+        posteriors = mixture.posteriors(points)
+        entropy = -float(torch.xlogy(posteriors, posteriors).sum())
         stability = half_set_stability(points, count, generator)
         found[count] = Candidate(mixture, bic, bic + 2 * entropy, stability)
     return found
 
 
 def half_set_stability(points: Tensor, count: int, generator: torch.Generator) -> float:
-    """Return how well mixtures of `count` clusters from two halves agree on all `points` (n, d): 0 to 1."""
+    """Return the agreement on all `points` (n, d) of mixtures of `count` clusters from two halves.
+
+    It is the mean adjusted Rand index of `HALVINGS` divisions: 1 for equal labels, about 0 for unrelated ones; NaN if
+    there are too few points.
+    """
     half = len(points) // 2
-    if half < FEWEST_PER_CLUSTER * count:
+    if half < MIN_PER_CLUSTER * count:
         return float("nan")
     scores = []
     for _ in range(HALVINGS):
@@ -87,10 +91,9 @@ def half_set_stability(points: Tensor, count: int, generator: torch.Generator) -
 
 
 def choose_count(candidates: dict[int, Candidate], criterion: str, minimum_stability: float) -> int:
-    """Return the number of clusters: the best by the criterion among the stable ones, or the most stable if none is.
+    """Return the number of clusters: the best by the criterion of the stable ones; the most stable if none is stable.
 
-    Where the particles are too few to measure the stability, a number of clusters does not count as stable, unless
-    that holds for all.
+    A number of clusters whose stability was not measured does not count as stable, unless none was measured.
     """
     measured = {count: one.stability for count, one in candidates.items() if one.stability >= 0}
     if measured and max(measured.values()) < minimum_stability:

@@ -1,4 +1,4 @@
-"""Features reduced to their principal components."""
+"""Principal component analysis of features."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 _ROWS = 50_000
-"""Features that are converted to double precision at a time."""
+"""Number of features that are converted to double precision at a time."""
 
 
 @dataclass(frozen=True)
 class Projection:
-    """Principal components: `(features - mean) @ axes`.
+    """Projection on principal components: `(features - mean) @ axes`.
 
     Attributes
     ----------
@@ -34,8 +34,7 @@ class Projection:
 def principal_components(features: Tensor, count: int) -> Projection:
     """Return the leading principal components of `features` (n, width).
 
-    There are at most `count`, and fewer for few particles: a covariance in d dimensions cannot be told from fewer
-    than some ten particles per dimension.
+    There are at most `count`, and at most one per ten particles: fewer particles do not determine a covariance.
     """
     particles, width = features.shape
     dimensions = max(1, min(count, width, particles // 10))
@@ -46,7 +45,7 @@ def principal_components(features: Tensor, count: int) -> Projection:
         covariance += offsets.T @ offsets / max(1, particles - 1)
     variances, axes = torch.linalg.eigh(covariance)
     axes = axes[:, -dimensions:].flip(1)
-    # An eigenvector's sign is arbitrary; the largest entry is made positive so that results repeat.
+    # An eigenvector's sign is arbitrary; the largest entry is made positive so that results are reproducible.
     largest = axes.gather(0, axes.abs().argmax(dim=0, keepdim=True))
     scale = variances[-1].clamp(min=1e-12).sqrt()
     return Projection(

@@ -1,9 +1,9 @@
-"""Gaussian mixtures with full covariances, fitted by expectation-maximisation on any device.
+"""Gaussian mixture fitting with full covariances by expectation-maximisation, on any device.
 
 A Gaussian's log density is linear in the products of a point's coordinates: with phi(x) the vector of all
-x_i x_j (i <= j), all x_i and 1, log(w_k N(x; mu_k, S_k)) = theta_k . phi(x). One matrix product then evaluates all
-components of all starts, and a second one gathers the sums from which the new components follow. Both run at
-the speed of matrix products, which is what makes a search over 2..20 clusters cheap.
+x_i x_j (i <= j), all x_i and 1, log(w_k N(x; mu_k, S_k)) = theta_k . phi(x). One matrix product evaluates all
+components of all starts, and a second one sums phi(x) over the members of each, from which the new components follow.
+This makes a search over 2..20 clusters fast.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 CHUNK = 50_000
-"""Points that are expanded into products at a time."""
+"""Number of points whose phi(x) is computed at a time."""
 SEARCH_POINTS = 20_000
-"""The number of clusters is sought on at most this many points; the winner is then fitted to all."""
+"""The number of clusters is chosen on at most this many points; the chosen mixture is then fitted to all."""
 REGULARISATION = 1e-4
 """Added to the diagonal of every covariance, as a fraction of the points' mean variance."""
 SHORT_ITERATIONS = 20
@@ -82,25 +82,25 @@ def choose_mixture(
     generator: torch.Generator,
     inherited: Tensor | None = None,
 ) -> tuple[Mixture, dict[int, float]]:
-    """Fit mixtures for several numbers of clusters and keep the one with the lowest BIC.
+    """Fit mixtures with several numbers of clusters and return the one with the lowest BIC.
 
     Parameters
     ----------
     points
         (n, d) features, on any device.
     candidates
-        Numbers of clusters to try; those that exceed what n points can carry are left out.
+        Numbers of clusters to try; those with fewer than two points per cluster are left out.
     starts
         Random starts for each number of clusters.
     generator
         Source of randomness, on the CPU.
     inherited
-        (n,) labels 0..K-1 of an earlier clustering: a fit that starts from them competes as well.
+        (n,) labels 0..K-1 of an earlier clustering: one more start.
 
     Returns
     -------
-    The best mixture, in double precision, and the lowest BIC found for each number of clusters. The BIC is
-    that of the points of the search, at most `SEARCH_POINTS`.
+    The best mixture, in double precision, and the lowest BIC for each number of clusters, computed on at most
+    `SEARCH_POINTS` points.
     """
     points = points.double()
     chosen = torch.randperm(len(points), generator=generator)[:SEARCH_POINTS].sort().values
@@ -123,14 +123,14 @@ def choose_mixture(
 
 
 def feasible_counts(candidates: Sequence[int], points: int) -> list[int]:
-    """Return the numbers of clusters that `points` points can carry: two points a cluster, at least one cluster."""
+    """Return the candidates with at least two of `points` points per cluster; [1] if there are none."""
     return sorted({count for count in candidates if 2 * count <= points}) or [1]
 
 
 def fit_mixture(points: Tensor, count: int, starts: int, generator: torch.Generator) -> Mixture:
     """Fit one mixture of `count` Gaussians to `points` (n, d).
 
-    Several starts run side by side for some iterations; the likeliest goes on until it converges.
+    All starts run for `SHORT_ITERATIONS`; the one with the highest likelihood then runs until it converges.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def fit_mixture(points: Tensor, count: int, starts: int, generator: torch.Genera
     count
         Number of components, 1 <= count <= n.
     starts
-        Number of starts; each is a k-means clustering from centres drawn far from one another.
+        Number of starts; each is a k-means clustering with k-means++ centres.
     generator
         Source of randomness, on the CPU.
     """
@@ -160,21 +160,21 @@ def fit_mixture(points: Tensor, count: int, starts: int, generator: torch.Genera
 
 
 def refine_mixture(points: Tensor, start: Mixture) -> Mixture:
-    """Return the mixture to which expectation-maximisation on `points` (n, d) takes `start`."""
+    """Return the mixture that expectation-maximisation on `points` (n, d) reaches from `start`."""
     return _maximise(points.double(), _batched(start), LONG_ITERATIONS)[0]
 
 
 def mixture_from_labels(points: Tensor, labels: Tensor, count: int | None = None) -> Mixture:
     """Return the mixture whose components are the Gaussians of the labelled groups.
 
-    Groups with no or one member get the regularised minimum of a covariance, not NaN.
+    Groups with no or one member get the smallest regularised covariance, not NaN.
 
     Parameters
     ----------
     points
         (n, d).
     labels
-        (n,) integers 0..K-1; numbers that do not occur are passed over unless `count` is given.
+        (n,) integers 0..K-1; numbers that do not occur are left out unless `count` is given.
     count
         Number of components.
     """
@@ -189,13 +189,13 @@ def mixture_from_labels(points: Tensor, labels: Tensor, count: int | None = None
 
 
 def kmeans_labels(points: Tensor, count: int, generator: torch.Generator, iterations: int = 10) -> Tensor:
-    """Return (n,) labels of k-means from centres that are drawn far from one another (k-means++)."""
+    """Return (n,) labels of k-means with k-means++ initial centres."""
     subset = points[torch.randperm(len(points), generator=generator)[: 200 * count].to(points.device)]
     centres = subset[:1]
     nearest = (subset - centres).square().sum(dim=1)
     for _ in range(count - 1):
-        chances = nearest.cpu() + 1e-12
-        drawn = torch.multinomial(chances / chances.sum(), 1, generator=generator).to(points.device)
+        weights = nearest.cpu() + 1e-12
+        drawn = torch.multinomial(weights / weights.sum(), 1, generator=generator).to(points.device)
         centres = torch.cat([centres, subset[drawn]])
         nearest = torch.minimum(nearest, (subset - subset[drawn]).square().sum(dim=1))
     for _ in range(iterations):
@@ -231,7 +231,7 @@ def _maximise(points: Tensor, start: Mixture, iterations: int, single: bool = Tr
 
 
 def _expanded(points: Tensor) -> Iterator[Tensor]:
-    """Yield phi(x) of `points`, chunk by chunk: (m, d (d + 1) / 2 + d + 1)."""
+    """Yield phi(x) of `points` in chunks: (m, d (d + 1) / 2 + d + 1)."""
     rows, columns = torch.triu_indices(points.shape[1], points.shape[1], device=points.device)
     for part in points.double().split(CHUNK):
         ones = torch.ones(len(part), 1, dtype=part.dtype, device=part.device)
@@ -271,7 +271,7 @@ def _from_sums(sums: Tensor, dimensions: int, floor: float) -> Mixture:
 
 
 def _floor(points: Tensor) -> float:
-    """Return what is added to the diagonals; never 0, so that equal points still have a density."""
+    """Return the value added to the diagonals; it is never 0, so that equal points have a density."""
     return REGULARISATION * max(float(points.var(dim=0, correction=0).mean()), 1e-12)
 
 

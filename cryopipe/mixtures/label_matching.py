@@ -1,4 +1,4 @@
-"""Labels of two clusterings of the same particles brought into agreement."""
+"""Matching of cluster labels between two clusterings of the same particles."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from scipy.optimize import linear_sum_assignment
 def match_labels(labels: NDArray[np.int64], previous: NDArray[np.int64]) -> NDArray[np.int64]:
     """Rename clusters so that as many particles as possible keep their previous label.
 
-    The renaming is one to one and optimal (Hungarian method). Clusters without a counterpart take the
-    numbers that are left, in order.
+    The assignment is one to one and optimal (Hungarian method). Clusters without a counterpart take the
+    remaining numbers in order.
 
     Parameters
     ----------
     labels
         (n,) new labels, 0..K-1.
     previous
-        (n,) labels of the same particles before, 0..M-1.
+        (n,) previous labels of the same particles, 0..M-1.
 
     Returns
     -------
-    (n,) `labels` renamed, 0..K-1 if K >= M. If there are fewer clusters than before, the kept numbers are
-    closed up so that they are again 0..K-1.
+    (n,) `labels` renamed, 0..K-1 if K >= M. If there are fewer clusters than before, the numbers are
+    renumbered in order so that they are 0..K-1.
     """
     if not len(labels):
         return labels.copy()
     count, before = int(labels.max()) + 1, int(previous.max()) + 1
-    shared = np.zeros((count, before), int)
-    np.add.at(shared, (labels, previous), 1)
-    rows, columns = linear_sum_assignment(shared, maximize=True)
+    overlap = np.zeros((count, before), int)
+    np.add.at(overlap, (labels, previous), 1)
+    rows, columns = linear_sum_assignment(overlap, maximize=True)
     names = np.full(count, -1)
     names[rows] = columns
     free = [name for name in range(max(count, before)) if name not in set(columns)]
@@ -41,5 +41,5 @@ def match_labels(labels: NDArray[np.int64], previous: NDArray[np.int64]) -> NDAr
 
 
 def agreement(labels: NDArray[np.int64], other: NDArray[np.int64]) -> float:
-    """Return the share of particles with the same label; 1 if there are none."""
+    """Return the fraction of particles with the same label; 1 if there are no particles."""
     return float(np.mean(labels == other)) if len(labels) else 1.0

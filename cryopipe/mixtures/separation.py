@@ -1,4 +1,4 @@
-"""How well separated clusters are: the distortion-based Davies-Bouldin index of DISCA."""
+"""Separation of clusters: the distortion-based Davies-Bouldin index of DISCA."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cryopipe.mixtures.gaussian import mixture_from_labels
 
 
 def separation_index(points: Tensor, labels: Tensor) -> float:
-    """Return the index of labelled points; lower is better separated.
+    """Return the separation index of labelled points; lower is better.
 
     With T_i the mean squared Mahalanobis distance of cluster i's members to its mean under its covariance, and
     D_ij that of mean j under covariance i, the index is the mean over i of the largest
@@ -20,21 +20,20 @@ def separation_index(points: Tensor, labels: Tensor) -> float:
     points
         (n, d) features.
     labels
-        (n,) integers. Clusters of no more members than dimensions have no covariance of their own; with the
-        regularised one they would seem to lie infinitely far from all others. The mean one of all clusters
-        stands in.
+        (n,) integers. A cluster with no more members than dimensions has a singular covariance; regularised, it would
+        make the cluster look infinitely far from all others. The mean covariance of all clusters is used instead.
 
     Returns
     -------
-    The index; infinity for fewer than two clusters, which nothing separates.
+    The index; infinity for fewer than two clusters.
     """
     numbers = labels.unique(return_inverse=True)[1]
     mixture = mixture_from_labels(points, numbers)
     if mixture.count < 2:
         return float("inf")
-    usual = torch.einsum("k,kde->de", mixture.weights, mixture.covariances)
-    tiny = torch.bincount(numbers) <= points.shape[1]
-    covariances = torch.where(tiny[:, None, None], usual, mixture.covariances)
+    mean_covariance = torch.einsum("k,kde->de", mixture.weights, mixture.covariances)
+    small = torch.bincount(numbers) <= points.shape[1]
+    covariances = torch.where(small[:, None, None], mean_covariance, mixture.covariances)
     precisions = torch.cholesky_inverse(torch.linalg.cholesky(covariances))
     scatter = torch.stack(
         [
