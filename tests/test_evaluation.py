@@ -119,7 +119,7 @@ def test_cluster_scores_in_closed_form() -> None:
     assert scores.v_measure == pytest.approx(2 * homogeneity * completeness / (homogeneity + completeness))
 
 
-def test_true_particles_in_the_noise_class_are_errors_and_background_there_is_right() -> None:
+def test_true_particles_without_a_cluster_are_errors_and_background_there_is_right() -> None:
     classes = np.array(["a", "a", "b", "b", BACKGROUND, BACKGROUND])
     scores = score_clusters(classes, np.array([1, 0, 2, 2, 0, 1]))
     assert scores.accuracy == 4 / 6
@@ -141,7 +141,7 @@ def test_different_lengths_are_refused() -> None:
 def test_each_cluster_is_a_detector_of_its_class() -> None:
     clusters = np.array([1, 1, 1, 2, 2, 0, 3])
     matched = np.array(["a", "a", "b", "b", "", "b", ""])
-    table = cluster_detection(clusters, matched, {"a": 4, "b": 5}, noise=0).set_index("cluster")
+    table = cluster_detection(clusters, matched, {"a": 4, "b": 5}, unassigned=0).set_index("cluster")
     assert list(table.index) == [1, 2, 3]
     assert table.loc[1, ["class", "found", "truth", "matched"]].tolist() == ["a", 3, 4, 2]
     assert table.loc[1, "f1"] == pytest.approx(4 / 7)
@@ -163,12 +163,12 @@ def poses(seed: int, count: int) -> tuple[Rotation, np.ndarray]:
 
 @settings(max_examples=20)
 @given(st.integers(0, 1000), st.sampled_from(["C1", "C7", "D2", "T"]))
-def test_a_common_turn_shift_and_symmetry_are_no_error(seed: int, symmetry: str) -> None:
+def test_a_common_rotation_shift_and_symmetry_are_no_error(seed: int, symmetry: str) -> None:
     truth, true_centres = poses(seed, 30)
     rng = np.random.default_rng(seed + 1)
-    turn, centre = random_rotations(1, rng)[0], rng.uniform(-30, 30, 3)
+    rotation, centre = random_rotations(1, rng)[0], rng.uniform(-30, 30, 3)
     group = symmetry_rotations(symmetry)
-    found = truth * group[rng.integers(len(group), size=30)] * turn.inv()
+    found = truth * group[rng.integers(len(group), size=30)] * rotation.inv()
     errors = score_poses(found, truth, true_centres - found.apply(centre), true_centres, group)
     assert errors.degrees.max() < 1e-4
     assert errors.shifts.max() < 1e-6
@@ -180,14 +180,14 @@ def test_pose_errors_are_those_that_were_planted_though_half_of_the_poses_are_ra
     rng = np.random.default_rng(6)
     axes = rng.standard_normal((200, 3))
     tilted = Rotation.from_rotvec(4 * axes / np.linalg.norm(axes, axis=1, keepdims=True), degrees=True)
-    turn = random_rotations(1, rng)[0]
-    found = tilted * truth * turn.inv()
+    rotation = random_rotations(1, rng)[0]
+    found = tilted * truth * rotation.inv()
     lost = rng.permutation(200)[:100]
     mixed = found.as_quat()
     mixed[lost] = random_rotations(100, rng).as_quat()
     errors = score_poses(Rotation.from_quat(mixed), truth, true_centres, true_centres)
     kept = np.setdiff1d(np.arange(200), lost)
-    assert np.degrees((errors.turn * turn.inv()).magnitude()) < 1.5
+    assert np.degrees((errors.rotation * rotation.inv()).magnitude()) < 1.5
     assert errors.degrees[kept] == pytest.approx(4, abs=1.5)
     assert np.median(errors.degrees[lost]) > 60
 
@@ -301,7 +301,10 @@ def test_truth_tables_of_others_are_understood() -> None:
     assert symmetry_of("class_03", bare.assign(**{columns.CLASS: 3, SYMMETRY: "C7"})) == "C7"
     assert symmetry_of("1bxn", bare) == "C1"
     assert EvaluationOptions(truth="t/{tomogram}.star").truth_file("x1") == "t/x1.star"
-    with pytest.raises(DataError, match="a particle table without rlnCoordinateX"):
+    with pytest.raises(
+        DataError,
+        match=r"^a particle table has no column rlnCoordinateX, rlnCoordinateY, rlnCoordinateZ; use a STAR file of particles with coordinates$",
+    ):
         match_particles(pd.DataFrame({columns.TOMOGRAM: ["a"]}), {"a": bare}, {"a": 1.0}, radius=10)
 
 

@@ -1,1 +1,1 @@
-"""Scores of picks, clusters, poses and averages against known truth."""
+"""Scores of picks, clusters, poses and averages against ground truth."""

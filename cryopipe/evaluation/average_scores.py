@@ -1,4 +1,4 @@
-"""Averages beside the true maps of the classes that their clusters hold."""
+"""Comparison of averages with the true maps of their clusters' classes."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ MAP_COLUMNS = ("map_correlation", "mirror_correlation", "map_resolution")
 def with_map_scores(
     scores: pd.DataFrame, averages: Mapping[int, ClusterAverage], maps: Path | None
 ) -> pd.DataFrame:
-    """Add to the scores of clusters how well each average agrees with the true map of its class.
+    """Add to the scores of clusters the agreement of each average with the true map of its class.
 
     Parameters
     ----------
     scores
         Columns cluster and class, one row per cluster.
     averages
-        By number of the cluster.
+        By cluster number.
     maps
-        Directory of `CLASS.mrc`; None adds nothing.
+        Directory of `CLASS.mrc`; with None, `scores` is returned unchanged.
 
     Returns
     -------
     `scores` with map_correlation and mirror_correlation (of the best fits of the true map and of its mirror
-    image) and map_resolution (angstrom at FSC 0.5); blank where a class has no map.
+    image) and map_resolution (angstrom at FSC 0.5); NaN where a class has no map.
     """
     if maps is None:
         return scores
@@ -43,7 +43,7 @@ def with_map_scores(
         if average is None or not path.is_file():
             rows.append(dict.fromkeys(MAP_COLUMNS, np.nan))
             continue
-        logger.info("laying %s onto the average of cluster %d", path.name, cluster)
+        logger.info("fitting %s to the average of cluster %d", path.name, cluster)
         fit = fit_map(average.volume, average.voxel_size, *read_map(path))
         rows.append(
             dict(zip(MAP_COLUMNS, (fit.correlation, fit.mirror_correlation, fit.resolution), strict=True))

@@ -1,9 +1,8 @@
 """Scores of a clustering against true classes.
 
-The noise class (particles that fit no cluster) is a decision of the clustering like any other: it
-counts as one more cluster for homogeneity, completeness, V and the Rand index. For the accuracy it is
-never paired with a true class, so that every true particle in it is an error; only where the truth has
-a class of its own for "no particle" are the two paired, and with nothing else.
+Unassigned particles (class 0) count as one more cluster for homogeneity, completeness, V-measure and Rand
+index. For the accuracy, class 0 is paired with the true class `BACKGROUND` (picks that match no particle) and
+with no other class, so every unassigned true particle is an error.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score, homogeneity_completeness_v_measure
 
 BACKGROUND = "background"
-"""True class of a particle that is none."""
+"""True class of picks that match no true particle."""
 
 
 @dataclass(frozen=True)
@@ -25,19 +24,19 @@ class ClusterScores:
     Attributes
     ----------
     particles
-        Number of particles that were scored.
+        Number of scored particles.
     classes, clusters
-        Number of true classes but the background, and of clusters but the noise class, among them.
+        Number of true classes without the background, and of clusters without class 0.
     homogeneity, completeness, v_measure
-        0 to 1; 1 where each cluster holds one class only, where each class lies in one cluster only, and
-        their harmonic mean.
+        0 to 1. Homogeneity is 1 if each cluster contains one class only, completeness is 1 if each class lies
+        in one cluster only; the V-measure is their harmonic mean.
     rand_index
-        Adjusted for chance: 0 for random labels, 1 for perfect ones.
+        Adjusted Rand index: 0 for random labels, 1 for perfect ones.
     accuracy
-        Share of particles that lie in the cluster which was paired with their class, one to one, by the
-        Hungarian method.
+        Fraction of particles in the cluster paired with their class; clusters and classes are paired one to
+        one by the Hungarian method.
     noise_fraction
-        Share of particles in the noise class.
+        Fraction of unassigned particles (class 0).
     """
 
     particles: int
@@ -51,33 +50,33 @@ class ClusterScores:
     noise_fraction: float
 
 
-def score_clusters(true_classes: np.ndarray, clusters: np.ndarray, noise: int = 0) -> ClusterScores:
+def score_clusters(true_classes: np.ndarray, clusters: np.ndarray, unassigned: int = 0) -> ClusterScores:
     """Compare clusters with the true classes of the same particles.
 
     Parameters
     ----------
     true_classes
-        Class name of each particle, (n,); `BACKGROUND` for what is no particle.
+        Class name of each particle, (n,); `BACKGROUND` for picks that match no true particle.
     clusters
         Cluster number of each particle, (n,).
-    noise
-        The number of the noise class; see the module's text for its treatment.
+    unassigned
+        Number of the class of unassigned particles; the module's docstring describes how it is scored.
 
     Returns
     -------
-    The scores; NaN where there are no particles.
+    The scores; NaN if there are no particles.
     """
     true_classes, clusters = np.asarray(true_classes, dtype=str), np.asarray(clusters, int)
     if len(true_classes) != len(clusters):
         raise ValueError(f"{len(true_classes)} true classes for {len(clusters)} clusters")
     classes = np.unique(true_classes[true_classes != BACKGROUND])
-    numbers = np.unique(clusters[clusters != noise])
+    numbers = np.unique(clusters[clusters != unassigned])
     if not len(clusters):
         nan = float("nan")
         return ClusterScores(0, 0, 0, nan, nan, nan, nan, nan, nan)
     homogeneity, completeness, v_measure = homogeneity_completeness_v_measure(true_classes, clusters)
-    pairs = pair_clusters(true_classes, clusters, noise)
-    pairs[noise] = BACKGROUND
+    pairs = pair_clusters(true_classes, clusters, unassigned)
+    pairs[unassigned] = BACKGROUND
     assigned = np.array([pairs.get(cluster, "") for cluster in clusters.tolist()], dtype=str)
     return ClusterScores(
         particles=len(clusters),
@@ -88,23 +87,23 @@ def score_clusters(true_classes: np.ndarray, clusters: np.ndarray, noise: int = 
         v_measure=float(v_measure),
         rand_index=float(adjusted_rand_score(true_classes, clusters)),
         accuracy=float(np.mean(assigned == true_classes)),
-        noise_fraction=float(np.mean(clusters == noise)),
+        noise_fraction=float(np.mean(clusters == unassigned)),
     )
 
 
-def pair_clusters(true_classes: np.ndarray, clusters: np.ndarray, noise: int = 0) -> dict[int, str]:
-    """Pair clusters with true classes, one to one, so that most particles agree.
+def pair_clusters(true_classes: np.ndarray, clusters: np.ndarray, unassigned: int = 0) -> dict[int, str]:
+    """Pair clusters with true classes, one to one, with the largest number of agreeing particles.
 
-    Neither the noise class nor the background takes part, and a pair that shares no particle is none.
+    Unassigned particles and the background are left out; pairs without a common particle are dropped.
 
     Returns
     -------
-    Name of the class by number of the cluster.
+    Class names by cluster number.
     """
     true_classes, clusters = np.asarray(true_classes, dtype=str), np.asarray(clusters, int)
-    taking_part = (true_classes != BACKGROUND) & (clusters != noise)
-    names, rows = np.unique(true_classes[taking_part], return_inverse=True)
-    numbers, columns = np.unique(clusters[taking_part], return_inverse=True)
+    used = (true_classes != BACKGROUND) & (clusters != unassigned)
+    names, rows = np.unique(true_classes[used], return_inverse=True)
+    numbers, columns = np.unique(clusters[used], return_inverse=True)
     shared = np.zeros((len(names), len(numbers)), int)
     np.add.at(shared, (rows, columns), 1)
     chosen = zip(*linear_sum_assignment(shared, maximize=True), strict=True)

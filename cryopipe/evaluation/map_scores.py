@@ -1,4 +1,4 @@
-"""Compares averages with the true maps, after turning and shifting the true map onto the average."""
+"""Comparison of an average with a true map that is rotated and shifted to fit it."""
 
 from __future__ import annotations
 
@@ -16,29 +16,33 @@ from cryopipe.volume.masks import sphere_mask
 from cryopipe.volume.rotate import rotate_volumes
 
 COARSE_BOX = 24
+"""Box size in voxels of the exhaustive search."""
 COARSE_ANGLE = 18.0
+"""Covering radius in degrees of the exhaustive search."""
 CANDIDATES = 6
+"""Poses of the exhaustive search that are refined."""
 BATCH = 64
 
 
 @dataclass(frozen=True)
 class MapFit:
-    """A true map laid onto an average.
+    """The best fit of a true map to an average.
 
     Attributes
     ----------
     rotation
-        Turns the true map into the average (active, xyz).
+        From the true map to the average (active, xyz).
     shift
         Displacement of the true map after the rotation, (3,) xyz, angstrom.
     correlation
-        Of the average and the laid map inside a sphere, -1 to 1.
+        Of the average and the fitted map inside a sphere, -1 to 1.
     mirror_correlation
-        The same for the best fit of the mirrored map: if it is as high, the average tells no hand.
+        The same for the best fit of the mirrored map; if it is as high, the average does not determine the
+        handedness.
     fsc
-        Shell correlation of the average and the laid map.
+        Fourier shell correlation of the average and the fitted map.
     resolution
-        Angstrom, where the FSC falls below 0.5; infinite where the first shell is below.
+        Angstrom, where the FSC falls below 0.5; infinite if the first shell is below.
     """
 
     rotation: Rotation
@@ -50,10 +54,10 @@ class MapFit:
 
 
 def fit_map(average: np.ndarray, voxel_size: float, true_map: np.ndarray, true_voxel_size: float) -> MapFit:
-    """Lay a true map onto an average and correlate the two.
+    """Fit a true map to an average and correlate the two.
 
-    All rotations are searched at low resolution, with every shift at once through the Fourier transform;
-    the best are refined at full resolution.
+    All rotations and shifts are searched at low resolution, the shifts by Fourier correlation. The best poses
+    are refined at low resolution, and the best of these at full resolution.
 
     Parameters
     ----------
@@ -62,7 +66,7 @@ def fit_map(average: np.ndarray, voxel_size: float, true_map: np.ndarray, true_v
     voxel_size, true_voxel_size
         Angstrom.
     true_map
-        (z, y, x) of any size; it is sampled as the average is.
+        (z, y, x) of any size; it is resampled to the average's box and voxel size.
     """
     target = _standardised(torch.as_tensor(np.array(average, dtype=np.float32)))
     source = torch.as_tensor(np.array(true_map, dtype=np.float32))
@@ -70,8 +74,8 @@ def fit_map(average: np.ndarray, voxel_size: float, true_map: np.ndarray, true_v
     mirrored = torch.roll(source.flip(0), 1 - target.shape[0] % 2, dims=0)
     rotation, shift, correlation = _fit(target, _standardised(source), voxel_size)
     _, _, mirror_correlation = _fit(target, _standardised(mirrored), voxel_size)
-    laid = _lay(source, rotation, shift, "cubic")[0]
-    fsc = fourier_shell_correlation(target, laid, voxel_size, _mask(target.shape[0]))
+    fitted = _transformed(source, rotation, shift, "cubic")[0]
+    fsc = fourier_shell_correlation(target, fitted, voxel_size, _mask(target.shape[0]))
     return MapFit(
         Rotation.from_matrix(rotation[0].numpy()),
         shift[0].numpy() * voxel_size,
@@ -100,39 +104,39 @@ def _fit(target: Tensor, source: Tensor, voxel_size: float) -> tuple[Tensor, Ten
 
 
 def _search(target: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
-    """Correlate every rotation at every whole shift; return the best few, (k, 3, 3) and (k, 3) xyz voxels."""
+    """Search all rotations and whole-voxel shifts; return the best k, (k, 3, 3) and (k, 3) xyz voxels."""
     box = target.shape[0]
     matrices = torch.as_tensor(rotation_grid(COARSE_ANGLE).as_matrix(), dtype=torch.float32)
     transform = torch.fft.rfftn(target * _mask(box)).conj()
     limit = box // 4
     scores, places = [], []
     for batch in matrices.split(BATCH):
-        turned = rotate_volumes(source[None], batch) * _mask(box)
-        surface = torch.fft.irfftn(torch.fft.rfftn(turned, dim=(1, 2, 3)) * transform, s=target.shape)
-        surface = surface.roll((limit, limit, limit), (1, 2, 3))[
+        rotated = rotate_volumes(source[None], batch) * _mask(box)
+        correlations = torch.fft.irfftn(torch.fft.rfftn(rotated, dim=(1, 2, 3)) * transform, s=target.shape)
+        correlations = correlations.roll((limit, limit, limit), (1, 2, 3))[
             :, : 2 * limit + 1, : 2 * limit + 1, : 2 * limit + 1
         ]
-        best, index = surface.flatten(1).max(dim=1)
-        scores.append(best / turned.flatten(1).norm(dim=1))
+        best, index = correlations.flatten(1).max(dim=1)
+        scores.append(best / rotated.flatten(1).norm(dim=1))
         places.append(index)
     chosen = torch.cat(scores).topk(CANDIDATES).indices
     index, side = torch.cat(places)[chosen], 2 * limit + 1
     lags = torch.stack([index % side, index // side % side, index // side**2], dim=1) - limit
-    # The surface counts how far the turned map lies from the target; the shift undoes that.
+    # The lag is the displacement of the rotated map from the target; the shift is its opposite.
     return matrices[chosen], -lags.float()
 
 
 def _refine(
     target: Tensor, source: Tensor, rotation: Tensor, shift: Tensor, degrees: float, voxels: float
 ) -> tuple[Tensor, Tensor, float]:
-    """Climb to the best correlation by steps along six axes that halve when none of them helps."""
+    """Improve the pose by steps along its six axes; the steps are halved when none improves the correlation."""
     steps = torch.cat([torch.eye(6), -torch.eye(6)])
-    best = float(_correlations(target, _lay(source, rotation, shift))[0])
+    best = float(_correlations(target, _transformed(source, rotation, shift))[0])
     while degrees > 0.25:
-        turns = Rotation.from_rotvec((steps[:, :3] * degrees).numpy(), degrees=True).as_matrix()
-        rotations = torch.as_tensor(turns, dtype=torch.float32) @ rotation
+        increments = Rotation.from_rotvec((steps[:, :3] * degrees).numpy(), degrees=True).as_matrix()
+        rotations = torch.as_tensor(increments, dtype=torch.float32) @ rotation
         shifts = shift + steps[:, 3:] * voxels
-        scores = _correlations(target, _lay(source, rotations, shifts))
+        scores = _correlations(target, _transformed(source, rotations, shifts))
         winner = int(scores.argmax())
         if float(scores[winner]) > best + 1e-6:
             best, rotation, shift = float(scores[winner]), rotations[winner][None], shifts[winner][None]
@@ -141,7 +145,7 @@ def _refine(
     return rotation, shift, best
 
 
-def _lay(source: Tensor, rotations: Tensor, shifts: Tensor, interpolation: str = "linear") -> Tensor:
+def _transformed(source: Tensor, rotations: Tensor, shifts: Tensor, interpolation: str = "linear") -> Tensor:
     if interpolation == "cubic":
         return rotate_volumes(source[None], rotations, shifts, interpolation="cubic")
     return rotate_volumes(source[None], rotations, shifts)

@@ -1,4 +1,4 @@
-"""Options of the scores against known truth."""
+"""Options of the evaluation against ground truth."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from cryopipe.config.option import Options, option
 
 @dataclass(frozen=True)
 class EvaluationOptions(Options):
-    """Scores against known truth, where there is one."""
+    """Evaluation against ground truth, if it is known."""
 
     SECTION: ClassVar[str] = "evaluation"
 
     truth: str | None = option(
         None,
-        "STAR files of the true particles, with {tomogram} where the tomogram's name stands, or one file for all; "
-        "null where nothing is known.",
+        "STAR files of the true particles: a path with {tomogram} in place of the tomogram's name, or one file for "
+        "all tomograms; null if no truth is known.",
     )
     radius: float = option(
         80.0,
-        "Largest distance between a pick and a true centre that count as one.",
+        "Largest distance between a pick and the true centre that it is matched with.",
         unit="angstrom",
         above=0,
         maximum=10_000,
     )
     maps: str | None = option(
         None,
-        "Directory of the true density maps, one MRC file per true class and named as the class; null takes the "
-        "folder maps beside the truth files, if there is one.",
+        "Directory of the true density maps, one MRC file per true class with the name of the class; null uses the "
+        "directory maps next to the truth files, if it exists.",
     )
 
     def truth_file(self, tomogram: str) -> str:
-        """Return the truth file of a tomogram, by its name; "" where nothing is known."""
+        """Return the truth file of the tomogram with this name; "" if no truth is known."""
         return "" if self.truth is None else self.truth.replace("{tomogram}", tomogram)
 
     def maps_directory(self) -> Path | None:

@@ -1,4 +1,4 @@
-"""Scores of picking: how many true particles were found, how many picks are true."""
+"""Scores of picking: recall, precision and F1."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import pandas as pd
 from cryopipe.evaluation.point_matching import Matches
 
 ALL = "all"
-"""Name of the row, in every table, that counts everything together."""
+"""Name of the row, in every table, with the scores over everything."""
 
 
 @dataclass(frozen=True)
 class DetectionScore:
-    """Counts of one detection and what follows from them.
+    """Counts of a detection, with recall, precision and F1.
 
     Attributes
     ----------
     found, truth, matched
-        Number of picks, of true particles, and of pairs of them.
+        Number of picks, of true particles, and of matched pairs.
     """
 
     found: int
@@ -30,17 +30,17 @@ class DetectionScore:
 
     @property
     def recall(self) -> float:
-        """Share of the true particles that were found, 0 to 1; NaN if there are none."""
+        """Fraction of the true particles that were found, 0 to 1; NaN if there are none."""
         return self.matched / self.truth if self.truth else float("nan")
 
     @property
     def precision(self) -> float:
-        """Share of the picks that are true, 0 to 1; NaN if there are none."""
+        """Fraction of the picks that are true, 0 to 1; NaN if there are none."""
         return self.matched / self.found if self.found else float("nan")
 
     @property
     def f1(self) -> float:
-        """Harmonic mean of recall and precision, 0 to 1; NaN if there are neither picks nor particles."""
+        """Harmonic mean of recall and precision, 0 to 1; NaN if there are neither picks nor true particles."""
         total = self.found + self.truth
         return 2 * self.matched / total if total else float("nan")
 
@@ -57,8 +57,7 @@ def score_picking(matches: Sequence[Matches]) -> DetectionScore:
 def recall_table(true_classes: np.ndarray, matched: np.ndarray) -> pd.DataFrame:
     """Return the recall of picking for each true class.
 
-    A pick has no class before clustering, so that precision per class does not exist here: see
-    `cluster_detection`.
+    Picks have no class before clustering, so precision per class is undefined here; `cluster_detection` has it.
 
     Parameters
     ----------
@@ -80,29 +79,29 @@ def recall_table(true_classes: np.ndarray, matched: np.ndarray) -> pd.DataFrame:
 
 
 def cluster_detection(
-    clusters: np.ndarray, matched_classes: np.ndarray, true_counts: dict[str, int], noise: int
+    clusters: np.ndarray, matched_classes: np.ndarray, true_counts: dict[str, int], unassigned: int
 ) -> pd.DataFrame:
-    """Score every cluster as a detector of the true class that it holds most of.
+    """Score every cluster as a detector of its most frequent true class.
 
     Parameters
     ----------
     clusters
         Cluster of each particle, (n,).
     matched_classes
-        True class of each particle's match, "" where it matches none, (n,).
+        True class of each particle's match, "" for no match, (n,).
     true_counts
         Number of true particles of each class, found or not.
-    noise
-        The cluster number that stands for "fits no cluster"; it gets no row.
+    unassigned
+        Number of the class of unassigned particles; it gets no row.
 
     Returns
     -------
     Columns cluster, class, found, truth, matched, recall, precision, f1; class is "" and the scores are NaN
-    where no member matches a true particle.
+    if no particle of the cluster matches a true one.
     """
     clusters, matched_classes = np.asarray(clusters, int), np.asarray(matched_classes, dtype=str)
     rows = []
-    for cluster in np.unique(clusters[clusters != noise]):
+    for cluster in np.unique(clusters[clusters != unassigned]):
         members = matched_classes[clusters == cluster]
         names, counts = np.unique(members[members != ""], return_counts=True)
         name = str(names[np.argmax(counts)]) if len(names) else ""

@@ -1,4 +1,4 @@
-"""Pairs found points with true ones, one to one, within a radius."""
+"""One-to-one matching of found points with true points within a radius."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Matches:
     Attributes
     ----------
     found, truth
-        Indices into the found and the true points, both (pairs,); no index stands twice.
+        Indices into the found and the true points, both (pairs,); every index occurs at most once.
     distances
         Distance of each pair, (pairs,), in the points' unit.
     found_count, truth_count
-        Number of points on either side.
+        Number of all found and of all true points.
     """
 
     found: np.ndarray
@@ -32,16 +32,15 @@ class Matches:
 
 
 def match_points(found: np.ndarray, truth: np.ndarray, radius: float) -> Matches:
-    """Match as many found points to true ones as possible and, among those ways, with the least distance.
+    """Match the largest possible number of points, with the smallest total distance.
 
-    Greedy matching would let one pick take a neighbour's centre and so count both wrong; this is the
-    optimum. Only pairs within the radius are ever looked at, so that memory follows the points, not
-    their square.
+    Greedy matching could pair a pick with a neighbour's centre and so lose two matches; this matching is
+    optimal. Only pairs within the radius are stored, so memory is linear in the number of points.
 
     Parameters
     ----------
     found, truth
-        (n, 3) and (m, 3) in one unit and one order of axes.
+        (n, 3) and (m, 3), in the same unit and order of axes.
     radius
         Largest distance of a pair, in the same unit.
 
@@ -63,16 +62,16 @@ def match_points(found: np.ndarray, truth: np.ndarray, radius: float) -> Matches
 def _assign(
     rows: np.ndarray, columns: np.ndarray, distances: np.ndarray, found: int, truth: int, radius: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Minimum-weight matching in which a found point may stay alone, at a price above any saving.
+    """Return the minimum-weight matching in which found points may stay unmatched, at a high cost.
 
-    Only points with a neighbour take part. Each has a column of its own, past those of the truth, that
-    stands for "no match"; with it a full matching always exists. Weights start at `radius`, since a
-    sparse matrix holds no zeros.
+    Only found points with a neighbour are included. Each has an extra column that means "no match", so a full
+    matching always exists; its cost is higher than any gain in distance. `radius` is added to all weights,
+    since a sparse matrix stores no zeros.
     """
     active, compact = np.unique(rows, return_inverse=True)
-    alone = radius * (2.0 * len(active) + 3.0)
+    unmatched = radius * (2.0 * len(active) + 3.0)
     own = np.arange(len(active))
-    weights = np.concatenate([distances + radius, np.full(len(active), alone)])
+    weights = np.concatenate([distances + radius, np.full(len(active), unmatched)])
     graph = coo_array(
         (weights, (np.concatenate([compact, own]), np.concatenate([columns, truth + own]))),
         shape=(len(active), truth + len(active)),

@@ -1,8 +1,8 @@
 """Errors of aligned poses against true ones.
 
-An average is known only up to a turn and a shift of its own: nothing says that it should stand as the
-true map stands. Both are found from the poses themselves, robustly, and taken out before errors are
-measured. A pose is a rotation that turns the reference into the particle, and the particle's centre.
+The orientation and the centre of an average are arbitrary. The rotation and the shift between average and true
+map are therefore estimated from the poses, robustly, and removed before errors are measured. A pose is the
+rotation from the reference to the particle, and the particle's centre.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 SAMPLE = 400
-"""Particles among which the common turn is sought; enough for an inlier share of a few per cent."""
+"""Particles whose rotations are tried as the common rotation; enough for a few per cent of inliers."""
 INLIER_DEGREES = 20.0
+"""Largest distance of an inlier from the common rotation."""
 
 
 @dataclass(frozen=True)
@@ -23,17 +24,17 @@ class PoseErrors:
 
     Attributes
     ----------
-    turn
-        Rotation that turns the true map into the average, as found from the poses.
+    rotation
+        From the true map to the average, estimated from the poses.
     centre
         Position of the true map's centre in the average, relative to the average's, (3,) xyz, angstrom.
     degrees
-        Angle between each pose and its true one after `turn` is taken out, smallest over the symmetry, (n,).
+        Angle between each pose and the true one after `rotation` is removed, smallest over the symmetry, (n,).
     shifts
-        Distance of each aligned centre from the true one after `centre` is taken out, (n,), angstrom.
+        Distance of each aligned centre from the true one after `centre` is removed, (n,), angstrom.
     """
 
-    turn: Rotation
+    rotation: Rotation
     centre: np.ndarray
     degrees: np.ndarray
     shifts: np.ndarray
@@ -46,59 +47,58 @@ def score_poses(
     true_centres: np.ndarray,
     symmetry: Rotation | None = None,
 ) -> PoseErrors:
-    """Measure angular and shift errors of one cluster's poses, apart from a common turn and shift.
+    """Measure angular and shift errors of one cluster's poses, apart from a common rotation and shift.
 
     Parameters
     ----------
     found, truth
-        n rotations each, which turn the average and the true map into the particle.
+        n rotations each, from the average and from the true map to the particle.
     found_centres, true_centres
         (n, 3) xyz, angstrom.
     symmetry
-        Rotations that leave the true map as it is, the identity among them; None for no symmetry.
+        Rotations of the true map's point group, with the identity; None for no symmetry.
 
     Raises
     ------
     ValueError
-        Where there are no poses.
+        If there are no poses.
     """
     if not len(found_centres):
         raise ValueError("no poses to score")
     if symmetry is None:
         symmetry = Rotation.identity(1)
-    turns = found.inv() * truth
-    turn = common_turn(turns, symmetry)
-    residues = _nearest(turns, turn, symmetry)
-    degrees = np.degrees((residues * turn.inv()).magnitude())
+    relative = found.inv() * truth
+    common = common_rotation(relative, symmetry)
+    degrees = _degrees(relative, common, symmetry)
     offsets = found.inv().apply(np.asarray(true_centres, float) - np.asarray(found_centres, float))
     inliers = degrees <= max(INLIER_DEGREES, float(np.median(degrees)))
     centre = np.median(offsets[inliers], axis=0)
-    return PoseErrors(turn, centre, degrees, np.linalg.norm(offsets - centre, axis=1))
+    return PoseErrors(common, centre, degrees, np.linalg.norm(offsets - centre, axis=1))
 
 
-def common_turn(turns: Rotation, symmetry: Rotation) -> Rotation:
-    """Return the rotation about which most of `turns` lie, modulo `symmetry` on their right.
+def common_rotation(rotations: Rotation, symmetry: Rotation) -> Rotation:
+    """Return the rotation with most of `rotations` near it, modulo `symmetry` on their right.
 
-    The start is the turn with the most others within `INLIER_DEGREES`; the mean of those refines it.
-    Misaligned particles, however many, are spread over all rotations and do not move it.
+    It is initialised with the rotation that has the most others within `INLIER_DEGREES`, and refined as the mean
+    of these inliers. Misaligned particles are distributed over all rotations and have little effect.
     """
-    count = len(turns)
-    sample = turns[np.linspace(0, count - 1, min(count, SAMPLE)).astype(int)]
+    count = len(rotations)
+    sample = rotations[np.linspace(0, count - 1, min(count, SAMPLE)).astype(int)]
     support = [np.sum(_degrees(sample, candidate, symmetry) <= INLIER_DEGREES) for candidate in sample]
-    turn = sample[int(np.argmax(support))]
+    common = sample[int(np.argmax(support))]
     for _ in range(5):
-        near = _nearest(turns, turn, symmetry)
-        inliers = np.degrees((near * turn.inv()).magnitude()) <= INLIER_DEGREES
-        turn = near[inliers].mean()
-    return turn
+        near = _nearest(rotations, common, symmetry)
+        inliers = np.degrees((near * common.inv()).magnitude()) <= INLIER_DEGREES
+        common = near[inliers].mean()
+    return common
 
 
-def _nearest(turns: Rotation, centre: Rotation, symmetry: Rotation) -> Rotation:
-    """Return each of `turns` times the symmetry operation that brings it nearest to `centre`."""
-    copies = np.stack([(turns * operation).as_quat() for operation in symmetry])
+def _nearest(rotations: Rotation, centre: Rotation, symmetry: Rotation) -> Rotation:
+    """Return each of `rotations` times the symmetry operation that brings it nearest to `centre`."""
+    copies = np.stack([(rotations * operation).as_quat() for operation in symmetry])
     closeness = np.abs(copies @ centre.as_quat())
     return Rotation.from_quat(copies[np.argmax(closeness, axis=0), np.arange(copies.shape[1])])
 
 
-def _degrees(turns: Rotation, centre: Rotation, symmetry: Rotation) -> np.ndarray:
-    return np.degrees((_nearest(turns, centre, symmetry) * centre.inv()).magnitude())
+def _degrees(rotations: Rotation, centre: Rotation, symmetry: Rotation) -> np.ndarray:
+    return np.degrees((_nearest(rotations, centre, symmetry) * centre.inv()).magnitude())

@@ -1,4 +1,4 @@
-"""The tables of an evaluation: picking, clusters, averages."""
+"""Tables of scores: picking, clusters, contents of clusters, averages."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ GOOD_POSE_DEGREES = 15.0
 
 
 def picking_table(picks: MatchedParticles) -> pd.DataFrame:
-    """Score picks: all together, then every tomogram, then the recall of every class.
+    """Score picks over all tomograms, per tomogram, and (recall only) per class.
 
     Returns
     -------
-    Columns tomogram, class, found, truth, matched, recall, precision, f1; blank where a score has no meaning.
+    Columns tomogram, class, found, truth, matched, recall, precision, f1; NaN where a score is undefined.
     """
     rows = [_picking_row(ALL, score_picking(list(picks.matches.values())))]
     rows += [_picking_row(name, score_picking([match])) for name, match in picks.matches.items()]
@@ -58,8 +58,9 @@ def clusters_table(particles: MatchedParticles) -> pd.DataFrame:
 
     Returns
     -------
-    One row per set: "matched" are the particles that match a true one; "clustered" those of them that lie in
-    a cluster; "everything" all particles, where those that match nothing are the class "background".
+    One row per set (scope): "matched" has the particles that match a true one; "clustered" has those of them
+    that are assigned to a cluster; "everything" has all particles, and those without a match form the class
+    "background".
     """
     classes = particles.table[TRUE_CLASS].to_numpy(str)
     clusters = particles.table[columns.CLASS].to_numpy(int)
@@ -82,7 +83,7 @@ def contents_table(particles: MatchedParticles) -> pd.DataFrame:
 
     Returns
     -------
-    One row per cluster, the noise class (0) last; column cluster, one column per true class, and "none" for
+    One row per cluster, unassigned particles (class 0) last. Columns: cluster, one per true class, and "none" for
     particles that match no true one.
     """
     clusters = particles.table[columns.CLASS].to_numpy(int)
@@ -99,7 +100,7 @@ def contents_table(particles: MatchedParticles) -> pd.DataFrame:
 def averages_table(
     particles: MatchedParticles, averages: Mapping[int, pd.DataFrame], voxel_sizes: Mapping[str, float]
 ) -> pd.DataFrame:
-    """Score every cluster as a detector of its class, and its poses.
+    """Score every cluster as a detector of its class, and the poses of its particles.
 
     Parameters
     ----------
@@ -112,8 +113,8 @@ def averages_table(
 
     Returns
     -------
-    The columns of `cluster_detection`, then poses (how many were compared), angle_error and shift_error
-    (medians, degrees and angstrom), and good_poses (share within `GOOD_POSE_DEGREES`).
+    The columns of `cluster_detection`, then poses (number of compared poses), angle_error and shift_error
+    (medians, degrees and angstrom), and good_poses (fraction within `GOOD_POSE_DEGREES`).
     """
     names, counts = np.unique(particles.true_classes, return_counts=True)
     matched = particles.table[TRUE_CLASS].to_numpy(str)
@@ -134,7 +135,7 @@ def averages_table(
 def _pose_errors(
     particles: MatchedParticles, aligned: pd.DataFrame | None, name: str, voxel_sizes: Mapping[str, float]
 ) -> dict[str, float]:
-    """Compare the poses of a cluster's particles that match the class `name` with the true ones."""
+    """Return pose errors of a cluster's particles that match true particles of the class `name`."""
     nothing = {"poses": 0, "angle_error": np.nan, "shift_error": np.nan, "good_poses": np.nan}
     if aligned is None or not len(aligned) or any(angle not in aligned for angle in columns.ANGLES):
         return nothing

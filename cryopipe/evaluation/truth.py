@@ -1,4 +1,4 @@
-"""True particles beside found ones: which pick is which true particle, and what class that has."""
+"""Ground truth: reading of its columns, and matching of found with true particles."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from cryopipe.simulation.phantoms import EXAMPLES
 from cryopipe.simulation.tomogram import SPECIES
 
 SYMMETRY = "cryopipeSymmetry"
-"""Column of a truth table that names the point group of each particle's class, in RELION's setting."""
+"""Column of a truth table with the point group of each particle's class, in RELION's convention of axes."""
 TRUE_CLASS = "cryopipeTrueClass"
-"""Column of the matches: class of the true particle; `NO_MATCH` where there is none."""
+"""Column of the matches: class of the true particle; `NO_MATCH` without a match."""
 TRUE_INDEX = "cryopipeTrueIndex"
-"""Column of the matches: row of the true particle in its tomogram's truth, from 0; -1 where there is none."""
+"""Column of the matches: row of the true particle in its tomogram's truth, from 0; -1 without a match."""
 DISTANCE = "cryopipeTrueDistance"
-"""Column of the matches: angstrom from the true centre; -1 where there is none."""
+"""Column of the matches: angstrom from the true centre; -1 without a match."""
 NO_MATCH = "none"
 
 
 @dataclass(frozen=True)
 class MatchedParticles:
-    """Found particles with the true ones that they match.
+    """Found particles with the matched true particles.
 
     Attributes
     ----------
     table
-        The found particles, with `TRUE_CLASS`, `TRUE_INDEX` and `DISTANCE` after their own columns.
+        The found particles, with the additional columns `TRUE_CLASS`, `TRUE_INDEX` and `DISTANCE`.
     truth
         The true particles by tomogram.
     matches
@@ -48,13 +48,13 @@ class MatchedParticles:
 
     @property
     def true_classes(self) -> np.ndarray:
-        """Class of every true particle, found or not, tomogram after tomogram."""
+        """Class of every true particle, found or not, in the order of the tomograms."""
         parts = [true_classes(table) for table in self.truth.values()]
         return np.concatenate(parts) if parts else np.zeros(0, str)
 
     @property
     def was_found(self) -> np.ndarray:
-        """True for every true particle that a found one matches, in the order of `true_classes`."""
+        """Whether each true particle was found, in the order of `true_classes`."""
         parts = []
         for name, table in self.truth.items():
             found = np.zeros(len(table), bool)
@@ -73,7 +73,7 @@ def true_classes(truth: pd.DataFrame) -> np.ndarray:
 
 
 def symmetry_of(name: str, truth: pd.DataFrame) -> str:
-    """Return the point group of a class: as its truth table says, or as the simulator made it, else C1."""
+    """Return the point group of a class: that in the truth table, else that of the simulated class, else C1."""
     rows = truth[true_classes(truth) == name]
     if SYMMETRY in truth and len(rows):
         return str(rows[SYMMETRY].iloc[0])
@@ -84,7 +84,7 @@ def symmetry_of(name: str, truth: pd.DataFrame) -> str:
 
 
 def of_tomogram(table: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Return a truth table's rows of one tomogram; all rows where the table names no tomogram."""
+    """Return a truth table's rows of one tomogram; all rows if it has no column with tomogram names."""
     if columns.TOMOGRAM in table:
         rows = table[columns.TOMOGRAM].astype(str) == name
     elif columns.MICROGRAPH in table:
@@ -95,9 +95,9 @@ def of_tomogram(table: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def voxel_sizes_of(found: pd.DataFrame, tomograms: Iterable[str]) -> dict[str, float]:
-    """Return each tomogram's voxel size, angstrom, as its found particles state it.
+    """Return each tomogram's voxel size, angstrom, from its found particles.
 
-    A tomogram in which nothing was found gets 1, since nothing will be measured in it.
+    The value is 1 for a tomogram without found particles, in which nothing is measured.
     """
     if not len(found):
         return dict.fromkeys(tomograms, 1.0)
@@ -106,7 +106,7 @@ def voxel_sizes_of(found: pd.DataFrame, tomograms: Iterable[str]) -> dict[str, f
 
 
 def centres(table: pd.DataFrame, voxel_size: float) -> np.ndarray:
-    """Return the particles' centres (n, 3) xyz in angstrom: coordinates less origins.
+    """Return the particles' centres (n, 3) xyz in angstrom: coordinates minus origins.
 
     Raises
     ------
@@ -116,7 +116,8 @@ def centres(table: pd.DataFrame, voxel_size: float) -> np.ndarray:
     missing = [name for name in columns.COORDINATES if name not in table]
     if missing:
         raise DataError(
-            f"a particle table without {', '.join(missing)}", remedy="give a STAR file of particles"
+            f"a particle table has no column {', '.join(missing)}",
+            remedy="use a STAR file of particles with coordinates",
         )
     positions = table[list(columns.COORDINATES)].to_numpy(float) * voxel_size
     if all(name in table for name in columns.ORIGINS):
@@ -127,7 +128,7 @@ def centres(table: pd.DataFrame, voxel_size: float) -> np.ndarray:
 def match_particles(
     found: pd.DataFrame, truth: Mapping[str, pd.DataFrame], voxel_sizes: Mapping[str, float], radius: float
 ) -> MatchedParticles:
-    """Match found particles with true ones, tomogram by tomogram.
+    """Match found with true particles in each tomogram.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-# Scores against known truth; these rules matter only where evaluation: truth is set.
+# Evaluation against ground truth; these rules run only if evaluation: truth is set.
 EVALUATION = (
     expand(
         "results/evaluation/{table}.tsv",
