@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -224,10 +225,11 @@ def test_a_missing_file(tmp_path: Path) -> None:
 
 def test_damaged_configurations_end_in_lines_and_at_once(tmp_path: Path) -> None:
     whole = (CHECKOUT / "config" / "config.yaml").read_text()
+    sections = [match.end() for match in re.finditer("\n\n", whole)]
     rng, path = random.Random(1), tmp_path / "config.yaml"
     messages = []
     for _ in range(300):
-        start = rng.randrange(len(whole))
+        start = rng.choice(sections)  # a slice from the middle of a line would almost never be valid
         text = list(whole[start : start + 600])
         for _ in range(rng.randint(1, 8)):
             at = rng.randrange(len(text) + 1)

@@ -211,7 +211,8 @@ def test_the_mask_says_where(planted: NDArray[np.float32]) -> None:
     with pytest.raises(DataError) as caught:
         pick_particles(planted, VOXEL, OPTIONS, "bright", mask[:-1], name="a.mrc")
     assert str(caught.value) == (
-        "a.mrc: mask of shape (43, 60, 76) (z, y, x) for a tomogram of shape (44, 60, 76); give a mask of the tomogram's shape"
+        "a.mrc: the mask has shape (43, 60, 76) (z, y, x), but the tomogram has (44, 60, 76); "
+        "use a mask with the tomogram's dimensions"
     )
 
 
@@ -317,7 +318,7 @@ def test_constant_padding_changes_neither_picks_nor_scores(planted: NDArray[np.f
 def test_nothing_to_pick_is_a_state(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         assert len(pick_particles(np.full(SHAPE, 7), VOXEL, OPTIONS, "dark", name="flat")) == 0
-    assert caplog.messages == ["flat is constant: there is nothing to pick"]
+    assert caplog.messages == ["flat: no picks, because the tomogram is constant"]
     picks = pick_particles(noise(SHAPE), VOXEL, PickOptions(diameters=[DIAMETER], threshold=50.0), "dark")
     assert picks.coordinates.shape == (0, 3)
 
@@ -325,9 +326,10 @@ def test_nothing_to_pick_is_a_state(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize(
     ("diameter", "message"),
     [
-        (20.0, "a.mrc: pick.diameters holds 20 A, which is 2 voxels of 10 A; give at least 37 A for this voxel size"),
-        (900.0, "a.mrc: pick.diameters holds 900 A, but the tomogram's shortest edge is 440 A; "
-                "give a smaller diameter, or correct the voxel size"),
+        (20.0, "a.mrc: pick.diameters contains 20 A, which is only 2 voxels of 10 A; "
+               "set at least 37 A for this voxel size"),
+        (900.0, "a.mrc: pick.diameters contains 900 A, but the tomogram's shortest edge is 440 A; "
+                "set a smaller diameter, or correct the voxel size"),
     ],
 )  # fmt: skip
 def test_impossible_diameters(planted: NDArray[np.float32], diameter: float, message: str) -> None:
@@ -339,7 +341,7 @@ def test_impossible_diameters(planted: NDArray[np.float32], diameter: float, mes
 def test_values_that_are_no_numbers_are_refused(planted: NDArray[np.float32]) -> None:
     broken = np.tile(planted, (1, 3, 3))  # so large that not all rows are sampled
     broken[3, 5, 5] = np.nan
-    with pytest.raises(DataError, match=r"a\.mrc: holds NaN or infinite values; run `cryopipe check`"):
+    with pytest.raises(DataError, match=r"a\.mrc: contains NaN or infinite values; run `cryopipe check`"):
         pick_particles(broken, VOXEL, OPTIONS, "bright", name="a.mrc")
 
 

@@ -1,17 +1,17 @@
-"""Differences of Gaussians of volumes that do not fit into memory, and the maxima in them.
+"""Difference-of-Gaussians filtering of volumes larger than memory, and detection of the maxima.
 
-A Gaussian of several voxels leaves nothing near the Nyquist limit, so most of the work is done on a coarse
-lattice of every `step`-th voxel. What is needed there are samples of the volume under a first, narrow
-Gaussian, which removes what the lattice could not carry (to about 0.1 % at the frequencies that pass the
-filter); wider Gaussians on the lattice then complete it, since variances of Gaussians add.
+A Gaussian of several voxels removes frequencies near the Nyquist limit, so wide filters are computed on a coarse
+lattice of every `step`-th voxel. A first, narrow Gaussian prevents aliasing on the lattice (to about 0.1 % at the
+frequencies that pass the filter); the Gaussians applied on the lattice add the remaining variance.
 
-All filters are sums of shifted copies in a fixed order, one rounding at a time. A value thus depends on its
-neighbourhood alone, not on how the volume was cut into chunks, and picks are the same to the last bit.
+All filters are sums of shifted copies in a fixed order of rounding. A value therefore depends only on its
+neighbourhood, not on the division into chunks, and picks are reproducible to the last bit.
 
-What lies beyond the faces, padded or masked is unknown: it is given the mean that the wide Gaussian finds in the
-data about it, so that it makes no response and no maxima on its border. With weights w, 1 for data and 0 for the
-unknown, the response to a volume v is N(wv) - W(wv) N(w) / W(w). The weights of a volume without padding and mask
-are a product of three factors along its axes, and so are N(w) and W(w).
+Voxels beyond the faces, in padding or outside the mask are unknown. They are replaced by the local mean of the
+known voxels under the wide Gaussian, which avoids responses and maxima at their border. With weights w, 1 for known
+and 0 for unknown voxels, the response to a volume v is N(wv) - W(wv) N(w) / W(w), where N and W are the narrow and
+the wide Gaussian. Without padding and mask, the weights are a product of three factors along the axes, and so are
+N(w) and W(w).
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from cryopipe.files.opening import release_pages
 from cryopipe.picking.filters import Block, difference, filtered, gaussian, radius_of
 from cryopipe.picking.parallel import (
     Ranges,
+    chunk_size_for,
     chunks,
-    common,
+    expanded,
     extent,
-    grown,
     in_parallel,
+    intersection,
     points,
-    share,
     workers_on,
 )
 from cryopipe.picking.peaks import REACH
@@ -45,23 +45,22 @@ from cryopipe.progress import Progress
 from cryopipe.volume.padding import Region, gather
 
 RATIO = 1.1
-"""Wider over narrower Gaussian, as in DISCA; near 1, where the difference is the Laplacian of a Gaussian."""
+"""Ratio of the wide to the narrow Gaussian, as in DISCA; close to 1 it approximates the Laplacian of a Gaussian."""
 _COARSEST = 1.5
-"""Narrowest Gaussian on a coarse lattice, in lattice steps: 1 part in 40,000 is left at its Nyquist limit."""
+"""Lattice steps; narrowest Gaussian on a coarse lattice, with a gain of 1/40,000 at the Nyquist limit."""
 _FIRST = 0.7
-"""The Gaussian before the lattice is thinned out, in lattice steps."""
-
-_HELD = 2
-"""Points of the coarse lattice that are held at a time over voxels of the chunks; a larger lattice is gone through tile
-by tile, overlapping by halos."""
+"""Lattice steps; Gaussian applied before subsampling to the coarse lattice."""
+_TILE_POINTS = 2
+"""Most points of the coarse lattice in memory, in units of `chunk_voxels`; a larger lattice is processed in tiles
+that overlap by halos."""
 Result = TypeVar("Result")
 
 
 def sigmas_for(diameter: float) -> tuple[float, float]:
-    """Return the standard deviations of the two Gaussians that answer best to a ball of `diameter`, same unit.
+    """Return the standard deviations of the two Gaussians with the strongest response to a ball of `diameter`.
 
-    The scale-normalised Laplacian of a Gaussian at the centre of a ball of radius r goes as
-    (r/s)^3 exp(-r^2 / 2 s^2), which is largest at s = r / sqrt(3). The pair lies about that s, at a ratio of 1.1.
+    All in one unit. The scale-normalised Laplacian of a Gaussian at the centre of a ball of radius r is proportional
+    to (r/s)^3 exp(-r^2 / 2 s^2), which is largest at s = r / sqrt(3). That s is the geometric mean of the two.
     """
     best = diameter / (2 * math.sqrt(3))
     return best / math.sqrt(RATIO), best * math.sqrt(RATIO)
@@ -69,16 +68,16 @@ def sigmas_for(diameter: float) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Scale:
-    """The filter for one diameter on one tomogram.
+    """Filter for one diameter in one tomogram.
 
     Attributes
     ----------
     step
-        Lattice constant, voxels.
+        Lattice spacing, voxels.
     first
-        Standard deviation of the Gaussian before thinning out, voxels; 0 if the lattice is the volume's own.
+        Standard deviation of the Gaussian before subsampling, voxels; 0 without subsampling.
     narrow, wide
-        Standard deviations that remain to be applied on the lattice, lattice steps.
+        Standard deviations of the Gaussians applied on the lattice, lattice steps.
     """
 
     step: int
@@ -88,7 +87,7 @@ class Scale:
 
     @classmethod
     def for_diameter(cls, diameter_voxels: float) -> Scale:
-        """Return the coarsest lattice that carries the filter for a diameter in voxels."""
+        """Return the filter for a diameter in voxels, on the coarsest possible lattice."""
         narrow, wide = sigmas_for(diameter_voxels)
         step = max(1, int(narrow / _COARSEST))
         first = _FIRST * step if step > 1 else 0.0
@@ -96,28 +95,28 @@ class Scale:
 
     @property
     def halo(self) -> int:
-        """Lattice points that the filter and the search for maxima need on every side."""
+        """Lattice points needed on every side by the filter and the search for maxima."""
         return radius_of(self.wide) + REACH
 
     def lattice(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Number of lattice points along every axis: all inside the volume and the first one past its end."""
+        """Return the number of lattice points along every axis: those in the volume and the first beyond its end."""
         return tuple((n - 1) // self.step + 2 for n in shape)
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """A part of the response and the maxima in it: positive points no lower than their six nearest neighbours.
+    """Part of the response and its maxima: positive points no lower than their six nearest neighbours.
 
     Attributes
     ----------
     ranges
         Lattice points, start and stop along z, y, x.
     response
-        The response at them.
+        Response at these points.
     peaks
         Lattice indices z, y, x of the maxima, (n, 3).
     around
-        The response about each maximum, (n, 7, 7, 7).
+        Response around each maximum, (n, 7, 7, 7).
     """
 
     ranges: Ranges
@@ -128,24 +127,24 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Source:
-    """A volume as the filters see it: centred, clipped, with bright particles, 0 where it is unknown.
+    """Input of the filters: a volume centred, clipped, with bright particles, and 0 at unknown voxels.
 
     Attributes
     ----------
     volume
         (z, y, x), of any number type; usually a memory map.
     median
-        The value that becomes 0.
+        Median of the volume, which is subtracted.
     limit
-        Largest magnitude after that.
+        Magnitude at which the result is clipped.
     sign
         1 if particles are bright, else -1.
     device
-        Where blocks are computed.
+        Device of the filters.
     region
-        Which voxels hold data.
+        Which voxels are known.
     name
-        The tomogram's name, for error messages.
+        Name of the tomogram in error messages.
     """
 
     volume: NDArray[Any]
@@ -164,9 +163,9 @@ class Source:
         release_pages(self.volume)
         if self.volume.dtype.kind == "f" and not bool(torch.isfinite(values).all()):
             raise DataError(
-                "holds NaN or infinite values",
+                "contains NaN or infinite values",
                 file=self.name,
-                remedy="run `cryopipe check`, then repair or remove it",
+                remedy="run `cryopipe check`, then fix the file or remove the tomogram from the table",
             )
         values = values.sub_(self.median).mul_(self.sign).clamp_(-self.limit, self.limit)
         within = [
@@ -187,19 +186,19 @@ class Source:
 def find_maxima(
     source: Source, scale: Scale, examine: Callable[[Chunk], Result], chunk_voxels: int, what: str
 ) -> list[Result]:
-    """Filter a volume chunk by chunk and find the maxima of the response.
+    """Filter a volume in chunks and find the maxima of the response.
 
     Parameters
     ----------
     source, scale
         The volume and the filter.
     examine
-        Called with every chunk, possibly with several at a time; what it returns is handed on.
+        Function of a chunk, possibly called in several threads at a time.
     chunk_voxels
-        Most voxels that the chunks under way may hold with their halos, weights included; a coarse lattice is held
-        besides, up to twice as many points. It has no influence on the result.
+        Most voxels of the chunks processed at a time, halos and weights included; a coarse lattice of up to twice as
+        many points is kept in addition. The result does not depend on it.
     what
-        What is being done, for progress messages.
+        Description of the task in progress messages.
 
     Returns
     -------
@@ -216,29 +215,31 @@ def find_maxima(
         total, "lattice points", f"{what}: {'smoothing and searching' if coarse else 'searching'}"
     )
     results = []
-    for tile in chunks(lattice, 1, halo, _HELD * chunk_voxels) if coarse else [lattice]:
-        load = _thinned(source, scale, tile, chunk_voxels, counter) if coarse else source.block
+    for tile in chunks(lattice, 1, halo, _TILE_POINTS * chunk_voxels) if coarse else [lattice]:
+        load = _subsampled(source, scale, tile, chunk_voxels, counter) if coarse else source.block
 
         def search(ranges: Ranges, load: Callable[[Ranges], Block] = load) -> tuple[int, Result]:
-            inner, peaks, around = _maxima(difference(load(grown(ranges, halo)), (scale.narrow, scale.wide)))
+            inner, peaks, around = _maxima(
+                difference(load(expanded(ranges, halo)), (scale.narrow, scale.wide))
+            )
             start = np.array([a for a, _ in ranges])
             chunk = Chunk(ranges, inner, peaks.cpu().numpy() + start, around.cpu().numpy())
             return inner.numel(), examine(chunk)
 
-        pieces = chunks(tile, 1, halo, share(chunk_voxels, points(tile), workers))
+        pieces = chunks(tile, 1, halo, chunk_size_for(chunk_voxels, points(tile), workers))
         for count, result in in_parallel(search, pieces, workers):
             counter.advance(count)
             results.append(result)
     return results
 
 
-def _thinned(
+def _subsampled(
     source: Source, scale: Scale, tile: Ranges, chunk_voxels: int, counter: Progress
 ) -> Callable[[Ranges], Block]:
-    """Return a function that gives blocks of the smoothed volume on a tile of the coarse lattice, which it holds."""
+    """Smooth and subsample a tile of the coarse lattice; return a function that cuts blocks from it."""
     step, kernel = scale.step, gaussian(scale.first)
     radius = len(kernel) - 1
-    held = grown(tile, scale.halo)
+    held = expanded(tile, scale.halo)
     values = torch.empty(extent(held), device=source.device)
     weights = (
         [torch.empty([n if a == b else 1 for b, n in enumerate(values.shape)]).to(values) for a in range(3)]
@@ -260,20 +261,20 @@ def _thinned(
         values[place(ranges)] = filtered(block.values, kernel, step)
         for held_factor, factor in zip(weights, block.weights, strict=True):
             part_of(held_factor, ranges).copy_(filtered(factor, kernel, step))
-        return points(common(ranges, tile))
+        return points(intersection(ranges, tile))
 
-    pieces = chunks(held, step, radius, share(chunk_voxels, points(held) * step**3, workers))
+    pieces = chunks(held, step, radius, chunk_size_for(chunk_voxels, points(held) * step**3, workers))
     for count in in_parallel(smooth, pieces, workers):
         counter.advance(count)
     return lambda ranges: Block(values[place(ranges)], [part_of(factor, ranges) for factor in weights])
 
 
 def _maxima(response: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the response without its margin of `REACH`, the indices of the maxima there, and their surroundings.
+    """Return the response without its margin of `REACH`, the indices of its maxima, and the response around them.
 
-    Points count that are positive and no less than their six nearest neighbours. The 20 others are not asked:
-    seen on a coarse lattice, a particle beside a stronger one is often lower than the stronger one's flank. Of a
-    plain, as padding leaves it, where rounding may be positive, no point counts.
+    Maxima are positive and not lower than their six nearest neighbours. The 20 diagonal neighbours are ignored,
+    because on a coarse lattice a particle beside a stronger one is often lower than the flank of that one. A point
+    of a flat region, as in padding, is not a maximum, because rounding can make it positive.
     """
     inner = response[(slice(REACH, -REACH),) * 3]
     highest = inner > 0

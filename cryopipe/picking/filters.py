@@ -1,4 +1,4 @@
-"""Gaussian filters of blocks of which only a part is known."""
+"""Gaussian filters for blocks with unknown voxels."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from torch import Tensor
 
 _TRUNCATE = 4.0
 _LEAST_WEIGHT = 1e-30
-"""Divisor where there are no data far and wide, and the dividend is 0."""
+"""Smallest divisor, for regions without any known voxel, where the dividend is 0."""
 _CACHED = 2**17
-"""Values of a slab that is filtered at a time; with its input it fits into a megabyte or two."""
+"""Values per filtered slab; slab and input take one or two megabytes, which fit into the cache."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Values (z, y, x), 0 where they are unknown, and the factors of their weights.
+    """Values (z, y, x), 0 at unknown voxels, and the factors of their weights.
 
-    The factors are three, (z, 1, 1), (1, y, 1) and (1, 1, x), or one of all axes. Smoothed values come with weights
-    that are smoothed likewise.
+    There are three factors, (z, 1, 1), (1, y, 1) and (1, 1, x), or a single one (z, y, x). The weights of smoothed
+    values are smoothed in the same way.
     """
 
     values: Tensor
@@ -28,9 +28,9 @@ class Block:
 
 
 def difference(block: Block, sigmas: tuple[float, float]) -> Tensor:
-    """Return narrow minus wide Gaussian of a block, smaller by the wide one's radius on every side.
+    """Return the narrow minus the wide Gaussian of a block, smaller by the radius of the wide one on every side.
 
-    Where values are unknown, the narrow Gaussian sees the mean that the wide one finds in those that are known.
+    Unknown values are replaced by the mean of the known values under the wide Gaussian.
     """
     narrow, wide = (gaussian(sigma) for sigma in sigmas)
     margin = len(wide) - len(narrow)
@@ -42,9 +42,9 @@ def difference(block: Block, sigmas: tuple[float, float]) -> Tensor:
 
 
 def filtered(block: Tensor, kernel: list[float], step: int = 1, margin: int = 0) -> Tensor:
-    """Convolve with a kernel along every axis; keep every `step`-th value, and none in a further margin.
+    """Convolve with a kernel along every axis; keep every `step`-th value, and drop an additional margin.
 
-    Of a factor of weights, the axes that it does not have are left alone.
+    Axes of length 1, as in the factors of weights, are skipped.
     """
     axes = [axis for axis in range(3) if block.shape[axis] > 1]
     for axis in axes:
@@ -59,7 +59,7 @@ def _convolve(block: Tensor, kernel: list[float], axis: int, step: int = 1) -> T
     shape = list(block.shape)
     shape[axis] = count = (block.shape[axis] - 2 * radius - 1) // step + 1
     result = block.new_empty(shape)
-    # Slabs across another axis, small enough for a processor's cache: memory is slower than arithmetic.
+    # Slabs along another axis that fit into the processor's cache, because memory access limits the speed.
     other = 1 if axis == 0 else 0
     slab = shape[other] if block.is_cuda else max(1, _CACHED * shape[other] // result.numel())
     for start in range(0, shape[other], slab):
@@ -80,7 +80,7 @@ def _convolve(block: Tensor, kernel: list[float], axis: int, step: int = 1) -> T
 
 
 def gaussian(sigma: float) -> list[float]:
-    """Weights of a Gaussian from its centre outwards, their sum over both sides being 1."""
+    """Return the weights of a Gaussian from its centre outwards, normalised to a sum of 1 over both sides."""
     if sigma == 0:
         return [1.0]
     weights = np.exp(-0.5 * (np.arange(radius_of(sigma) + 1) / sigma) ** 2)

@@ -17,8 +17,8 @@ class PickOptions(Options):
 
     diameters: Sequence[float] = option(
         (240.0,),
-        "Diameters of the particles to look for; 240 suits ribosomes and, at a low threshold, what is smaller. Each is "
-        "looked for on its own; where several answer at one place, the one that fits best stays.",
+        "Particle diameters to pick; 240 suits ribosomes and, at a low threshold, smaller particles. Each diameter is "
+        "picked separately; of overlapping picks, the diameter that fits best is kept.",
         unit="angstrom",
         minimum=1,
         maximum=100_000,
@@ -27,35 +27,35 @@ class PickOptions(Options):
     )
     threshold: float = option(
         3.0,
-        "Lowest score of a pick, in robust standard deviations of the tomogram's response. Clustering sorts wrong "
-        "picks out later, so rather too low than too high.",
+        "Lowest pick score, in robust standard deviations of the tomogram's response. Prefer a low threshold: clustering "
+        "can separate false picks later.",
         minimum=0.1,
         maximum=1000,
     )
     minimum_distance: float | None = option(
         None,
-        "Shortest distance of two picks; null takes half the diameter.",
+        "Shortest distance between two picks; null for half the diameter.",
         unit="angstrom",
         above=0,
         maximum=100_000,
     )
     border: float = option(
         0.0,
-        "Picks nearer than this to a face of the tomogram are dropped.",
+        "Picks closer than this to a face of the tomogram are dropped.",
         unit="angstrom",
         minimum=0,
         maximum=100_000,
     )
     max_particles: int | None = option(
         None,
-        "Highest number of picks per tomogram, the best ones being kept; null for no limit.",
+        "Largest number of picks per tomogram; those with the highest scores are kept. null for no limit.",
         minimum=1,
         maximum=10_000_000,
     )
     clip: float | None = option(
         4.0,
-        "Gold beads are weakened before filtering; voxels further from the tomogram's median than this many times "
-        "the 99th percentile of such distances are clipped there. null leaves them.",
+        "Limit of grey values before filtering, which weakens gold beads: values further from the tomogram's median than "
+        "this many times the 99th percentile of these distances are clipped. null for no clipping.",
         above=0,
         maximum=1_000_000,
     )

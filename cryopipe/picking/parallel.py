@@ -1,4 +1,4 @@
-"""Chunks of a volume filtered side by side, one processor core each."""
+"""Division of a volume into chunks and their parallel processing, one processor core per chunk."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ Ranges = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 
 def workers_on(device: torch.device) -> int:
-    """Return how many chunks to work on at a time: as many as torch may use cores; a GPU takes one."""
+    """Return the number of chunks processed at a time: torch's number of threads, or 1 on a GPU."""
     return torch.get_num_threads() if device.type == "cpu" else 1
 
 
-def share(chunk_voxels: int, voxels: int, workers: int) -> int:
-    """Size of the chunks of so many workers: together within the limit, and enough of them for all to be busy."""
+def chunk_size_for(chunk_voxels: int, voxels: int, workers: int) -> int:
+    """Return the voxels per chunk: within the limit for all workers together, and at least two chunks per worker."""
     return min(chunk_voxels // workers, max(2**21, voxels // (2 * workers))) if workers > 1 else chunk_voxels
 
 
 def chunks(ranges: Ranges, step: int, halo: int, chunk_voxels: int) -> list[Ranges]:
-    """Cut a part of a lattice into chunks that, at `step` voxels a point and with `halo` voxels around, stay within a size.
+    """Divide a part of a lattice into chunks of at most `chunk_voxels`, at `step` voxels per point, halo included.
 
-    Rows along x are cut last, since they lie together on disk. Chunks become no smaller than 4 points an edge.
+    Rows along x are divided last, because they are contiguous on disk. Chunks have at least 4 points per edge.
     """
     shape = extent(ranges)
     counts = [1, 1, 1]
@@ -64,23 +64,23 @@ def points(ranges: Ranges) -> int:
     return math.prod(extent(ranges))
 
 
-def grown(ranges: Ranges, by: int) -> Ranges:
-    """Return the ranges with so many points more on every side."""
+def expanded(ranges: Ranges, by: int) -> Ranges:
+    """Return the ranges with `by` more points on every side."""
     (z0, z1), (y0, y1), (x0, x1) = ranges
     return (z0 - by, z1 + by), (y0 - by, y1 + by), (x0 - by, x1 + by)
 
 
-def common(first: Ranges, second: Ranges) -> Ranges:
-    """Return the points that both have; empty ranges where there are none."""
+def intersection(first: Ranges, second: Ranges) -> Ranges:
+    """Return the points in both; empty ranges if there are none."""
     z, y, x = ((max(a, c), max(max(a, c), min(b, d))) for (a, b), (c, d) in zip(first, second, strict=True))
     return z, y, x
 
 
 def in_parallel(work: Callable[[Piece], Result], pieces: Iterable[Piece], workers: int) -> Iterator[Result]:
-    """Yield `work` of every piece, in the order of the pieces, with at most `workers` of them under way.
+    """Yield `work` of every piece, in the order of the pieces, with at most `workers` of them in progress.
 
-    Every piece is worked on by one core. The filters are thousands of small operations; torch's own threads,
-    which divide each of them, would wait for one another each time, and for long where cores are shared.
+    Every piece is processed by one core. The filters are thousands of small operations; dividing each of them
+    among torch's own threads would cost a synchronisation per operation, which is slow where cores are shared.
     """
     if workers == 1:
         yield from map(work, pieces)

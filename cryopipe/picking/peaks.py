@@ -1,4 +1,4 @@
-"""From maxima on a lattice to particles: sub-lattice positions, robust scores, one pick per particle."""
+"""Refinement of maxima to sub-lattice positions, robust statistics, and non-maximum suppression."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from scipy.spatial import cKDTree
 from cryopipe.volume.statistics import robust_deviation
 
 REACH = 3
-"""Lattice points on either side of a maximum that its refinement needs."""
+"""Lattice points on either side of a maximum used in its refinement."""
 _SPACING = 0.25
-_FLATTEST = 1e-6
-"""Least curvature of a top along any axis over that along any other."""
+_SMALLEST_CURVATURE = 1e-6
+"""Smallest ratio of the curvatures of a maximum along two axes."""
 _BATCH = 512
-"""Maxima refined at a time; their surroundings fit into a processor's cache."""
+"""Maxima refined at a time; the values around them fit into a processor's cache."""
 
 
 def robust_statistics(values: NDArray[np.floating]) -> tuple[float, float]:
-    """Return the median and the standard deviation as the median absolute deviation tells it.
+    """Return the median and the robust standard deviation, from the median absolute deviation.
 
-    Where more than half of the values are one and the same (padding), they are left out; the deviation is 0
-    only if all values are the same, or there are none.
+    A value that makes up more than half of all (padding) is excluded; the deviation is 0 only if all values are
+    equal, or there are none.
     """
     median, sigma = robust_deviation(values)
     if sigma == 0 and (values != median).any():
@@ -30,10 +30,10 @@ def robust_statistics(values: NDArray[np.floating]) -> tuple[float, float]:
 
 
 def upper_deviation(values: NDArray[np.floating], median: float) -> float:
-    """Return the 99th percentile of the distances from the median; values equal to it (padding) are left out.
+    """Return the 99th percentile of the distances from the median; values equal to it (padding) are excluded.
 
-    Particles, which fill more than a hundredth of most tomograms, count in it, and gold beads do not: a
-    deviation that the noise alone sets would cut off the particles of a tomogram with little noise.
+    Particles fill more than a hundredth of most tomograms and contribute to it; gold beads do not. The median
+    absolute deviation reflects the noise alone and would clip the particles of a tomogram with little noise.
     """
     deviation = np.abs(values - median)
     return float(np.percentile(deviation[deviation > 0], 99))
@@ -42,21 +42,20 @@ def upper_deviation(values: NDArray[np.floating], median: float) -> float:
 def refine(
     around: NDArray[np.floating],
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.float64]]:
-    """Find the tops of a smooth function between the points of a lattice.
+    """Find the maxima of a smooth function between the points of a lattice.
 
-    A parabola through each point and its next neighbours tells roughly where the top is; a polynomial through
-    seven points an axis gives the values close about that place, and a parabola through those the top itself.
+    A parabola through each point and its next neighbours gives an approximate position; a polynomial through
+    seven points per axis interpolates the values around it, and a parabola through these gives the maximum.
 
     Parameters
     ----------
     around
-        (n, 7, 7, 7) values at points that are higher than their six nearest neighbours (centre) and around
-        them, axes z, y, x.
+        (n, 7, 7, 7) values, axes z, y, x, around points (centre) that are higher than their six nearest neighbours.
 
     Returns
     -------
-    Whether there is a top within a lattice step, (n,); those without are shoulders of another. Offsets of the
-    tops from the centres z, y, x, (n, 3), and heights (n,).
+    Whether there is a maximum within a lattice step, (n,); points without one are shoulders of another maximum.
+    Offsets z, y, x of the maxima from the centres, (n, 3), and heights (n,).
     """
     found = np.zeros(len(around), dtype=bool)
     offsets, heights = np.zeros((len(around), 3)), np.zeros(len(around))
@@ -80,7 +79,7 @@ def _interpolate(values: NDArray[np.float64], offsets: NDArray[np.float64]) -> N
     for axis in range(3):
         places = offsets[:, axis, None] + _SPACING * np.array([-1, 0, 1])
         values = np.moveaxis(values, axis + 1, 1)
-        # Lagrange's weight of point i: the polynomial that is 1 there and 0 at the others
+        # Lagrange weight of point i: the polynomial that is 1 there and 0 at the other points
         terms = []
         for i in points:
             others = points[points != i]
@@ -93,9 +92,9 @@ def _interpolate(values: NDArray[np.float64], offsets: NDArray[np.float64]) -> N
 def _parabola(
     values: NDArray[np.float64], limit: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Fit parabolas to (n, 3, 3, 3) values: offsets of their tops z, y, x (n, 3), heights, whether there is a top.
+    """Fit parabolas to (n, 3, 3, 3) values; return offsets z, y, x of the maxima (n, 3), heights, and whether they exist.
 
-    Where there is none within `limit` steps, the tops of the parabolas along single axes stand in.
+    Without a maximum within `limit` steps, the maxima of the parabolas along the single axes are used.
     """
     gradient = np.zeros((len(values), 3))
     curvature = np.zeros((len(values), 3, 3))
@@ -109,9 +108,9 @@ def _parabola(
             curvature[:, a, b] = curvature[:, b, a] = mixed
     single = np.einsum("naa->na", curvature)
     offset = np.divide(-gradient, single, out=np.zeros_like(gradient), where=single < 0)
-    bends = np.linalg.eigvalsh(curvature)
-    # Where it is flat along some axis but for rounding, as at the rim of padding, there is no top to find.
-    top = bends[:, 2] < -_FLATTEST * np.abs(bends[:, 0])
+    eigenvalues = np.linalg.eigvalsh(curvature)
+    # There is no maximum if it is flat along an axis except for rounding, as at the border of padding.
+    top = eigenvalues[:, 2] < -_SMALLEST_CURVATURE * np.abs(eigenvalues[:, 0])
     whole = -np.linalg.solve(curvature[top], gradient[top][..., None])[..., 0]
     near = (np.abs(whole) <= limit).all(axis=1)
     top[top] = near
@@ -124,34 +123,34 @@ def _parabola(
 def suppress(
     positions: NDArray[np.float64], strengths: NDArray[np.float64], distances: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """Keep the strongest of the points that lie too close together.
+    """Keep the strongest of the points that are too close together.
 
     Parameters
     ----------
     positions
         (n, 3), any unit.
     strengths
-        (n,); the strongest point is taken, all too close to it are dropped, and so on.
+        (n,); the strongest point is kept, all points too close to it are dropped, and so on.
     distances
-        (n,) distance that each point claims, same unit as the positions; of two points the larger claim counts.
+        (n,) shortest distance of each point, same unit as the positions; for two points the larger one applies.
 
     Returns
     -------
-    Indices of the points kept, strongest first. Ties are broken by position, so that the order of the input
-    does not matter.
+    Indices of the points kept, strongest first. Ties are broken by position, so that the result does not depend on
+    the order of the input.
     """
     order = np.lexsort((*positions.T, -strengths))
     if not len(order):
         return order
-    points, claims = positions[order], distances[order]
+    points, radii = positions[order], distances[order]
     tree = cKDTree(points)
-    largest = float(claims.max())
-    alive = np.ones(len(order), dtype=bool)
+    largest = float(radii.max())
+    kept = np.ones(len(order), dtype=bool)
     for first in range(len(order)):
-        if not alive[first]:
+        if not kept[first]:
             continue
         near = np.array(tree.query_ball_point(points[first], largest), dtype=int)
         near = near[near > first]
         separation = np.linalg.norm(points[near] - points[first], axis=1)
-        alive[near[separation < np.maximum(claims[first], claims[near])]] = False
-    return order[alive]
+        kept[near[separation < np.maximum(radii[first], radii[near])]] = False
+    return order[kept]

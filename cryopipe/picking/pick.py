@@ -1,4 +1,4 @@
-"""Particle picking: blobs of one or several diameters, scored in robust standard deviations."""
+"""Template-free picking of blobs of one or several diameters, scored in robust standard deviations."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from cryopipe.volume.padding import Region, find_padding
 logger = logging.getLogger(__name__)
 
 _SAMPLES = 1_000_000
-"""Number of voxels, or lattice points, from which medians are taken."""
+"""Number of voxels or lattice points sampled for medians."""
 _NOISE_PEAK = 4.0
-"""Score that noise reaches about once in a few thousand maxima."""
+"""Score that about one in a few thousand maxima of noise reaches."""
 _SMALLEST_SIGMA = 1.0
-"""Voxels; a narrower Gaussian cannot be sampled."""
+"""Voxels; the narrowest Gaussian that can be sampled."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Picks:
     coordinates
         (n, 3) centres x, y, z in 0-based voxels of the tomogram.
     scores
-        (n,) height of the response in robust standard deviations of the tomogram's response.
+        (n,) height of the response, in robust standard deviations of the tomogram's response.
     diameters
-        (n,) diameter of the filter that answered, angstrom.
+        (n,) diameter of the filter that found the particle, angstrom.
     """
 
     coordinates: NDArray[np.float64]
@@ -58,14 +58,14 @@ class Picks:
 
 @dataclass(frozen=True)
 class _Candidates:
-    """Maxima of one filter: positions z, y, x in voxels (n, 3), strengths and scores (n,)."""
+    """Maxima of the response to one filter: positions z, y, x in voxels (n, 3), strengths and scores (n,)."""
 
     positions: NDArray[np.float64]
     strengths: NDArray[np.float64]
     scores: NDArray[np.float64]
 
-    def at(self, chosen: NDArray[np.bool_]) -> _Candidates:
-        """Return the chosen ones."""
+    def select(self, chosen: NDArray[np.bool_]) -> _Candidates:
+        """Return the chosen candidates."""
         return _Candidates(self.positions[chosen], self.strengths[chosen], self.scores[chosen])
 
 
@@ -82,36 +82,36 @@ def pick_particles(
 ) -> Picks:
     """Pick particles without a template.
 
-    Padding and what a mask leaves out are unknown: neither the filters nor any statistic sees their values.
+    Padding and voxels outside the mask are ignored by the filters and by all statistics.
 
     Parameters
     ----------
     volume
-        Tomogram (z, y, x) of any number type; a memory map is read piece by piece.
+        Tomogram (z, y, x) of any number type; a memory map is read in chunks.
     voxel_size
         Angstrom.
     options
-        What to look for.
+        Diameters, threshold and limits.
     contrast
         "dark" if particles are darker than their surroundings, else "bright".
     mask
-        (z, y, x) like the volume; what is not above 0 in it is left out. It should hold particles as a whole.
+        (z, y, x), same shape as the volume; only voxels above 0 are searched. It should contain whole particles.
     device
-        Where to filter.
+        Device of the filters.
     chunk_voxels
-        Most voxels that are filtered at a time; it has no influence on the result.
+        Most voxels that are filtered at a time; the result does not depend on it.
     name
         The tomogram's name or file, for messages.
 
     Returns
     -------
-    The picks, best first. None at all, if nothing is above the threshold, is no error.
+    The picks, best first; an empty set if no maximum is above the threshold.
 
     Raises
     ------
     DataError
         If a diameter is too small for the voxel size or too large for the tomogram, if the mask has another
-        shape, or if the tomogram holds NaN or infinite values.
+        shape, or if the tomogram contains NaN or infinite values.
     """
     _check_diameters(options.diameters, voxel_size, volume.shape, name)
     _check_mask(mask, volume.shape, name)
@@ -120,7 +120,9 @@ def pick_particles(
     median, sigma = robust_statistics(voxels)
     if sigma == 0:
         logger.warning(
-            "%s is constant%s: there is nothing to pick", name, "" if mask is None else " or masked"
+            "%s: no picks, because the tomogram is constant%s",
+            name,
+            "" if mask is None else " or masked out",
         )
         return Picks.none()
     limit = math.inf if options.clip is None else options.clip * upper_deviation(voxels, median)
@@ -130,7 +132,7 @@ def pick_particles(
     for diameter in options.diameters:
         what = f"picking {diameter:g} A in {name}"
         candidates = _candidates(source, diameter / voxel_size, chunk_voxels, what)
-        allowed = candidates.at(_allowed(candidates, options, voxel_size, region))
+        allowed = candidates.select(_allowed(candidates, options, voxel_size, region))
         logger.info("%s: %d maxima above %g sigma", what, len(allowed.scores), options.threshold)
         found.append(allowed)
     return _best(found, options, voxel_size)
@@ -145,7 +147,7 @@ def _region_of(volume: NDArray[Any], mask: NDArray[Any] | None, name: str) -> Re
 
 
 def _best(found: Sequence[_Candidates], options: PickOptions, voxel_size: float) -> Picks:
-    """Join the candidates of all diameters and keep one for every particle, best first."""
+    """Merge the candidates of all diameters and keep one per particle, best first."""
     counts = [len(candidates.scores) for candidates in found]
     diameters = np.repeat(np.array(options.diameters, dtype=float), counts)
     positions, strengths, scores = (
@@ -165,9 +167,9 @@ def _best(found: Sequence[_Candidates], options: PickOptions, voxel_size: float)
 def _check_mask(mask: NDArray[Any] | None, shape: tuple[int, ...], name: str) -> None:
     if mask is not None and mask.shape != shape:
         raise DataError(
-            f"mask of shape {mask.shape} (z, y, x) for a tomogram of shape {shape}",
+            f"the mask has shape {mask.shape} (z, y, x), but the tomogram has {shape}",
             file=name,
-            remedy="give a mask of the tomogram's shape",
+            remedy="use a mask with the tomogram's dimensions",
         )
 
 
@@ -179,21 +181,21 @@ def _check_diameters(
     for diameter in diameters:
         if diameter < smallest:
             raise DataError(
-                f"pick.diameters holds {diameter:g} A, which is {diameter / voxel_size:.2g} voxels of "
+                f"pick.diameters contains {diameter:g} A, which is only {diameter / voxel_size:.2g} voxels of "
                 f"{voxel_size:g} A",
                 file=name,
-                remedy=f"give at least {math.ceil(smallest)} A for this voxel size",
+                remedy=f"set at least {math.ceil(smallest)} A for this voxel size",
             )
         if diameter > largest:
             raise DataError(
-                f"pick.diameters holds {diameter:g} A, but the tomogram's shortest edge is {largest:.0f} A",
+                f"pick.diameters contains {diameter:g} A, but the tomogram's shortest edge is {largest:.0f} A",
                 file=name,
-                remedy="give a smaller diameter, or correct the voxel size",
+                remedy="set a smaller diameter, or correct the voxel size",
             )
 
 
 def _sample_voxels(volume: NDArray[Any], region: Region, name: str) -> NDArray[np.float32]:
-    """Take the data among about a million voxels, as whole rows spread evenly over z and y."""
+    """Return the known voxels of about a million, in whole rows at regular steps in z and y."""
     stride = max(1, math.ceil(math.sqrt(volume.size / _SAMPLES)))
     voxels = volume[::stride, ::stride].astype(np.float32)
     release_pages(volume)
@@ -202,7 +204,9 @@ def _sample_voxels(volume: NDArray[Any], region: Region, name: str) -> NDArray[n
     voxels = voxels[known]
     if not np.isfinite(voxels).all():
         raise DataError(
-            "holds NaN or infinite values", file=name, remedy="run `cryopipe check`, then repair or remove it"
+            "contains NaN or infinite values",
+            file=name,
+            remedy="run `cryopipe check`, then fix the file or remove the tomogram from the table",
         )
     return voxels
 
@@ -222,7 +226,7 @@ def _candidates(
     def examine(chunk: Chunk) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         top, offset, height = refine(chunk.around)
         place = (chunk.peaks + offset) * scale.step
-        # A particle cut by a face may have its maximum on it, half a voxel beyond the last one's centre.
+        # The maximum of a particle cut by a face can be at the face, half a voxel beyond the last voxel's centre.
         near = top & ((place > -1) & (place < edge)).all(axis=1)
         samples = _sample_response(chunk, stride, scale.step, source.volume, source.region)
         return samples, np.clip(place[near], 0, edge - 1.0), height[near]
@@ -231,9 +235,9 @@ def _candidates(
     samples, positions, heights = (np.concatenate(parts) for parts in zip(*found, strict=True))
     median, sigma = robust_statistics(samples)
     scores = (heights - median) / sigma if sigma > 0 else np.zeros_like(heights)
-    # Responses, unlike scores, are comparable between diameters: the ratio of the Gaussians being constant, their
-    # difference is normalised for scale, and the diameter that fits a particle answers most. Noise however
-    # answers the more the smaller the diameter, so only what rises above its highest peaks counts.
+    # Responses, unlike scores, are comparable between diameters: with a constant ratio of the Gaussians their
+    # difference is scale-normalised, and the best-fitting diameter gives the highest response. Since the response to
+    # noise grows with decreasing diameter, the strength is the height above the highest noise peaks.
     return _Candidates(positions, (scores - _NOISE_PEAK) * sigma, scores)
 
 
@@ -244,9 +248,9 @@ def _sample_response(
     volume: NDArray[Any],
     region: Region,
 ) -> NDArray[np.float64]:
-    """Take the response at lattice points whose indices are multiples of `stride`, but where there are data only.
+    """Return the response at known lattice points whose indices are multiples of `stride`.
 
-    Where a voxel equals its next neighbours along all three axes, something inside the tomogram was erased.
+    Voxels equal to their neighbours along all three axes are excluded: they were erased inside the tomogram.
     """
     starts = [-a % stride for a, _ in chunk.ranges]
     sampled = (
@@ -256,12 +260,12 @@ def _sample_response(
         (a + start + stride * np.arange(count)) * step
         for (a, _), start, count in zip(chunk.ranges, starts, sampled.shape, strict=True)
     ]
-    # The last lattice points lie past the end.
+    # The last lattice points are beyond the end of the volume.
     z, y, x = places = [place[place < n] for place, n in zip(places, volume.shape, strict=True)]
     sampled = sampled[tuple(slice(len(place)) for place in places)]
     if not sampled.size:
         return np.zeros(0)
-    # Plane by plane, giving the pages back: each page of a map that is looked at brings its neighbours into memory.
+    # Plane by plane, releasing the pages: reading a page of a memory map also loads neighbouring pages.
     wanted = np.zeros(sampled.shape, dtype=bool)
     for number, plane in enumerate(z):
         values = volume[plane][np.ix_(y, x)]
@@ -274,14 +278,14 @@ def _sample_response(
 
 
 def _beside(index: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the index of a neighbour of each voxel: the one before, of the first one the second."""
+    """Return the index of a neighbour of each voxel: the previous one, or for the first voxel the next one."""
     return np.where(index > 0, index - 1, 1)
 
 
 def _allowed(
     candidates: _Candidates, options: PickOptions, voxel_size: float, region: Region
 ) -> NDArray[np.bool_]:
-    """Say which candidates lie in the tomogram's data, inside its border, and above the threshold."""
+    """Return whether each candidate is at a known voxel, inside the border, and above the threshold."""
     positions = candidates.positions
     edge = np.array(region.shape)
     margin = options.border / voxel_size
