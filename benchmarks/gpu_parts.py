@@ -25,7 +25,7 @@ from cryopipe.files.atomic import write_text
 from cryopipe.files.tables import read_table, write_table
 from cryopipe.pretraining.recipe import Recipe, recipe_from_mapping
 from cryopipe.pretraining.run import PretrainingRun
-from cryopipe.pretraining.training_boxes import phantoms_of
+from cryopipe.pretraining.training_boxes import class_set_phantoms
 
 logger = logging.getLogger(__name__)
 FOLDER = Path(__file__).parent
@@ -132,7 +132,7 @@ def train(session: Session, recipe_name: str, file: str) -> None:
     recipe = recipe_from_mapping(yaml.safe_load(text))
     if session.rehearsal:
         recipe = rehearsed(recipe)
-    class_sets = [phantoms_of(classes) for classes in recipe.classes]
+    class_sets = [class_set_phantoms(classes) for classes in recipe.classes]
     whole = sum(stage.steps for stage in recipe.stages)
     recipe = shortened(recipe, _fraction(session, recipe, lambda short: PretrainingRun(
         short, class_sets, session.device, session.seed)))  # fmt: skip

@@ -19,7 +19,7 @@ from cryopipe.features.networks.encoder import TransferEncoder
 from cryopipe.features.networks.yopo import Yopo, noisy_input
 from cryopipe.features.options import DiscaOptions
 from cryopipe.features.training.box_source import BoxSource
-from cryopipe.features.training.compilation import compiled
+from cryopipe.features.training.compilation import compile_network
 from cryopipe.features.training.devices import has_fast_bfloat16
 from cryopipe.features.training.loop import LOSSES, smoothed_targets, train_epoch
 from cryopipe.mixtures.gaussian import choose_mixture
@@ -222,7 +222,7 @@ def _training_rate(network: nn.Module, case: Case, device: torch.device, compile
     head = nn.Linear(width, CLUSTERS, device=device)
     classifier = nn.Sequential(network, head)
     optimiser = torch.optim.NAdam(classifier.parameters(), lr=1e-5)
-    body = compiled(network, (case.batch_size, 1, *(BOX_SIZE,) * 3), device) if compile_it else network
+    body = compile_network(network, (case.batch_size, 1, *(BOX_SIZE,) * 3), device) if compile_it else network
 
     def forward(volumes: Tensor) -> Tensor:
         return head(body(volumes))

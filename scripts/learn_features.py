@@ -5,7 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cryopipe.features import FeatureOptions, create_learner, learn_features
-from cryopipe.features.training.distributed import granted_gpus, is_first, relaunched, team
+from cryopipe.features.training.distributed import (
+    granted_gpus,
+    is_first_process,
+    process_group,
+    run_in_processes,
+)
 from cryopipe.files.box_stacks import BoxStack
 from cryopipe.files.features import write_features
 from cryopipe.files.tables import write_table
@@ -17,13 +22,13 @@ if TYPE_CHECKING:
 
 
 def main(job: Any) -> None:
-    if relaunched(granted_gpus(job.resources.get("gpu"), job.resources.get("gres")), sys.argv[0]):
+    if run_in_processes(granted_gpus(job.resources.get("gpu"), job.resources.get("gres")), sys.argv[0]):
         return
     options, boxes = FeatureOptions(**job.params.features), BoxStack(job.input.boxes)
-    with team(choose_device(job.config["device"])) as device:
+    with process_group(choose_device(job.config["device"])) as device:
         learner = create_learner(options.learner, options, device, job.params.seed, job.config["memory_gb"])
         learned = learn_features(learner, boxes, options, Path(job.params.checkpoint))
-        if is_first():
+        if is_first_process():
             write_features(
                 job.output.features,
                 boxes.names,

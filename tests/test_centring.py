@@ -1,4 +1,4 @@
-"""Centring on the boxes' own radial profile: known displacements are found, boxes are moved the right way."""
+"""Centring on the common radial profile: known displacements, direction of shifts, classes."""
 
 from pathlib import Path
 
@@ -73,7 +73,7 @@ def test_centred_boxes_move_the_particle_to_the_centre() -> None:
     np.testing.assert_allclose(centred[:1][0][inner, inner, inner], expected[inner, inner, inner], atol=1e-6)
 
 
-def test_what_comes_in_is_noise_and_stays_the_same() -> None:
+def test_edges_are_filled_with_reproducible_noise() -> None:
     boxes = np.full((2, 16, 16, 16), 9.0, np.float32)
     centred = ShiftedBoxes(boxes, np.array([[0, 0, 0], [0, 0, 2]]))
     np.testing.assert_array_equal(centred[[0]], boxes[:1])
@@ -98,7 +98,7 @@ def two_kinds() -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([hollow, solid.astype(np.float32)]), np.concatenate([shifts, np.zeros((40, 3))])
 
 
-def test_each_kind_is_centred_on_its_own_profile() -> None:
+def test_each_class_is_centred_on_its_own_profile() -> None:
     boxes, shifts = two_kinds()
     kinds = np.repeat([0, 1], 40)
     errors = find_centres(boxes, CPU, 0, kinds).shifts_voxels - shifts

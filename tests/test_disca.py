@@ -1,4 +1,4 @@
-"""DISCA: it separates what differs, resumes exactly, survives NaN and kills, and takes few boxes."""
+"""DISCA: separation of classes, exact resuming, non-finite steps, interruptions, few boxes."""
 
 import os
 import re
@@ -22,7 +22,7 @@ from cryopipe.features.learners.disca import Disca
 from cryopipe.features.options import DiscaOptions, FeatureOptions
 from cryopipe.features.training.box_source import BoxSource
 from cryopipe.features.training.loop import (
-    MOST_BAD_STEPS,
+    MAX_BAD_STEPS,
     categorical_hinge,
     cross_entropy,
     guarded_step,
@@ -68,7 +68,7 @@ def without_clock(history: pd.DataFrame) -> pd.DataFrame:
     return history.drop(columns="seconds")
 
 
-def test_two_kinds_are_told_apart() -> None:
+def test_two_classes_are_separated() -> None:
     boxes, kinds = two_kinds(80)
     disca = learner()
     history = disca.fit(boxes)
@@ -110,14 +110,14 @@ def test_same_seed_same_features() -> None:
     np.testing.assert_array_equal(first.embed(boxes), second.embed(boxes))
 
 
-def test_long_trainings_run_compiled_and_tell_their_speed(
+def test_long_trainings_run_compiled_and_log_their_speed(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     boxes, _ = two_kinds(40)
     plain = learner()
     history, batches = plain.fit(boxes), []
 
-    def compiled(network: torch.nn.Module, shape: tuple[int, ...], device: torch.device) -> object:
+    def compile_network(network: torch.nn.Module, shape: tuple[int, ...], device: torch.device) -> object:
         assert (shape, device) == ((16, 1, 12, 12, 12), CPU)
 
         def call(volumes: torch.Tensor) -> torch.Tensor:
@@ -126,8 +126,10 @@ def test_long_trainings_run_compiled_and_tell_their_speed(
 
         return call
 
-    monkeypatch.setattr(disca_module, "pays", lambda device, count: count == 40 * TINY.disca.iterations)
-    monkeypatch.setattr(disca_module, "compiled", compiled)
+    monkeypatch.setattr(
+        disca_module, "worth_compiling", lambda device, count: count == 40 * TINY.disca.iterations
+    )
+    monkeypatch.setattr(disca_module, "compile_network", compile_network)
     caplog.set_level("INFO")
     fast = learner()
     pd.testing.assert_frame_equal(without_clock(fast.fit(boxes)), without_clock(history))
@@ -141,7 +143,9 @@ class Killed(Exception):
     """Stands for the end of the process."""
 
 
-def test_interrupted_run_ends_as_the_unbroken_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_run_gives_the_result_of_an_uninterrupted_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     boxes, _ = two_kinds(24)
     unbroken = learner()
     history = unbroken.fit(boxes)
@@ -177,7 +181,7 @@ np.save(sys.argv[2], disca.embed(two_kinds(24)[0]))
 
 
 @pytest.mark.slow
-def test_killed_process_is_taken_up(tmp_path: Path) -> None:
+def test_training_resumes_after_its_process_is_killed(tmp_path: Path) -> None:
     program = PROGRAM.format(tests=str(Path(__file__).parent))
     checkpoint, embedded = tmp_path / "checkpoint.safetensors", tmp_path / "features.npy"
     command = [sys.executable, "-c", program, str(checkpoint), str(embedded)]
@@ -205,21 +209,19 @@ def test_labels_of_the_kept_iteration_follow_from_its_mixture(tmp_path: Path) ->
     assert torch.equal(mixture.posteriors(points).argmax(dim=1), tensors["best.labels"])
 
 
-def test_checkpoint_of_another_training_is_not_taken_up(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_checkpoint_of_another_run_is_ignored(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     boxes, _ = two_kinds(24)
     checkpoint = tmp_path / "checkpoint.safetensors"
     learner(seed=1).fit(boxes, checkpoint=checkpoint)
     history = learner(seed=2).fit(boxes, checkpoint=checkpoint)
-    assert "is the checkpoint of another training: training starts anew" in caplog.text
+    assert "the checkpoint belongs to another run; training restarts" in caplog.text
     assert len(history) == TINY.disca.iterations + 1
     (tmp_path / "bad.safetensors").write_text("torn")
     learner().fit(boxes, checkpoint=tmp_path / "bad.safetensors")
-    assert "is not a safetensors file" in caplog.text
+    assert "bad.safetensors: is not a safetensors file" in caplog.text
 
 
-def test_damaged_checkpoint_is_told_and_changes_nothing(
+def test_damaged_checkpoint_is_reported_and_changes_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     boxes, _ = two_kinds(24)
@@ -232,11 +234,11 @@ def test_damaged_checkpoint_is_told_and_changes_nothing(
     again = learner(seed=1)
     repeated = again.fit(boxes, checkpoint=checkpoint)
     pd.testing.assert_frame_equal(repeated.drop(columns="seconds"), history.drop(columns="seconds"))
-    assert "is a damaged checkpoint (KeyError('best.labels')): training starts anew" in caplog.text
+    assert "the checkpoint is damaged (KeyError('best.labels')); training restarts" in caplog.text
     np.testing.assert_array_equal(again.embed(boxes), expected.embed(boxes))
 
 
-def test_checkpoint_from_other_starting_weights_is_not_taken_up(
+def test_checkpoint_from_other_initial_weights_is_ignored(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     boxes, _ = two_kinds(24)
@@ -247,7 +249,7 @@ def test_checkpoint_from_other_starting_weights_is_not_taken_up(
         # The same path, but other weights in it.
         learner(seed=seed).save(tmp_path / "start.safetensors")
         learner(options).fit(boxes, checkpoint=tmp_path / "checkpoint.safetensors")
-    assert caplog.text.count("is the checkpoint of another training: training starts anew") == 1
+    assert caplog.text.count("the checkpoint belongs to another run; training restarts") == 1
 
 
 @pytest.mark.parametrize("count", [0, 1, 9, 10, 17])
@@ -306,18 +308,20 @@ def epoch(faults: int, count: int) -> tuple[Faulty, torch.optim.Optimizer, objec
     return network, optimiser, train_epoch(network, optimiser, source, targets, cross_entropy, 2, generator)
 
 
-def test_bad_steps_are_left_out_and_reported(caplog: pytest.LogCaptureFixture) -> None:
+def test_bad_steps_are_skipped_and_reported(caplog: pytest.LogCaptureFixture) -> None:
     network, optimiser, report = epoch(faults=2, count=12)
-    assert caplog.text.count("a step gave no finite number: left out, learning rate now") == 2
+    assert caplog.text.count("non-finite loss or gradient: step skipped, learning rate reduced to") == 2
     assert report.bad_steps == 2  # type: ignore[attr-defined]
     assert np.isfinite(report.loss)  # type: ignore[attr-defined]
     assert optimiser.param_groups[0]["lr"] == 0.025
     assert all(torch.isfinite(value).all() for value in network.state_dict().values())
 
 
-def test_training_that_only_fails_is_given_up() -> None:
-    with pytest.raises(LearningError, match="10 training steps in a row gave no finite number; lower"):
-        epoch(faults=MOST_BAD_STEPS, count=40)
+def test_training_stops_after_consecutive_bad_steps() -> None:
+    with pytest.raises(
+        LearningError, match="10 consecutive training steps had a non-finite loss or gradient; lower"
+    ):
+        epoch(faults=MAX_BAD_STEPS, count=40)
 
 
 def test_label_smoothing_acts_on_both_losses() -> None:

@@ -88,7 +88,7 @@ def test_the_learner_killed_in_the_middle_goes_on_with_its_iteration(unbroken: P
     assert driver.returncode == 0, said[-2000:]
     assert "Trying to restart job" in said
     told = log.read_text()
-    found = re.search(r"going on after iteration (\d) of results/features/checkpoint.safetensors", told)
+    found = re.search(r"resuming after iteration (\d) from results/features/checkpoint.safetensors", told)
     assert found is not None, told
     assert int(found[1]) >= 2
     assert f"iteration {found[1]} of 6" not in told

@@ -15,13 +15,13 @@ from cryopipe.features.learners.disca_model import load_model
 from cryopipe.features.learners.transfer import SHIPPED_WEIGHTS, load_encoder, save_encoder
 from cryopipe.features.networks.encoder import TransferEncoder, central_weight
 from cryopipe.features.networks.yopo import PUBLISHED_WIDTHS, Yopo, noisy_input
-from cryopipe.features.training.augment import turned_copies, uniform_rotations
+from cryopipe.features.training.augment import rotated_copies, uniform_rotations
 from cryopipe.features.training.box_source import BoxSource
 from cryopipe.features.training.distributed import Draws
 from cryopipe.files.features import read_features, write_features
 from cryopipe.files.weights import load_weights, save_weights
 from cryopipe.mixtures.components import principal_components
-from cryopipe.pretraining.training_boxes import HALF_TURNS, half_turned
+from cryopipe.pretraining.training_boxes import ROTATIONS_180, rotate_180
 from cryopipe.volume.rotate import rotate_volumes
 
 CPU = torch.device("cpu")
@@ -55,27 +55,27 @@ def test_rotations_are_uniform() -> None:
             assert kstest(coordinate, "uniform", args=(-1, 2)).pvalue > 1e-4
 
 
-def test_turned_copies_turn_like_every_other_rotation() -> None:
+def test_rotated_copies_agree_with_rotated_volumes() -> None:
     body = asymmetric(20)[None].repeat(3, 1, 1, 1)
     matrices = uniform_rotations(Draws(generator(1), 3))
     axis = torch.arange(20) - 10
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
     inside = x**2 + y**2 + z**2 < 9**2
-    copies = turned_copies(body, matrices, Draws(generator(), 3))
+    copies = rotated_copies(body, matrices, Draws(generator(), 3))
     expected = rotate_volumes(body, matrices)
     torch.testing.assert_close(copies[:, inside], expected[:, inside], atol=1e-4, rtol=0)
 
 
 def test_corners_are_filled_with_noise() -> None:
     quarter = torch.from_numpy(Rotation.from_euler("z", 45, degrees=True).as_matrix()).float()[None]
-    copy = turned_copies(torch.full((1, 24, 24, 24), 7.0), quarter, Draws(generator(), 1))[0]
+    copy = rotated_copies(torch.full((1, 24, 24, 24), 7.0), quarter, Draws(generator(), 1))[0]
     corner = copy[:, :3, :3]
     assert abs(float(corner.mean())) < 0.3
     assert float(corner.std()) == pytest.approx(1, abs=0.2)
     assert float(copy[12, 12, 12]) == 7
 
 
-def test_noise_layer_silences_half_and_multiplies() -> None:
+def test_noise_layer_drops_half_and_multiplies() -> None:
     noisy = noisy_input(torch.ones(40, 16, 16, 16), Draws(generator(), 40))
     silent = noisy == 0
     assert float(silent.float().mean()) == pytest.approx(0.5, abs=0.01)
@@ -83,13 +83,13 @@ def test_noise_layer_silences_half_and_multiplies() -> None:
     assert float(noisy[~silent].std()) == pytest.approx(1, abs=0.02)
 
 
-@pytest.mark.parametrize("axes", HALF_TURNS)
-def test_half_turns_are_rotations_about_the_centre(axes: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("axes", ROTATIONS_180)
+def test_rotations_by_180_degrees_are_about_the_centre(axes: tuple[int, ...]) -> None:
     names = {(): [0, 0, 0], (-1, -2): [0, 0, np.pi], (-1, -3): [0, np.pi, 0], (-2, -3): [np.pi, 0, 0]}
     matrix = torch.from_numpy(Rotation.from_rotvec(names[axes]).as_matrix()).float()[None]
     body = asymmetric(16)[None]
     torch.testing.assert_close(
-        half_turned(body, axes)[:, 1:, 1:, 1:], rotate_volumes(body, matrix)[:, 1:, 1:, 1:], atol=1e-4, rtol=0
+        rotate_180(body, axes)[:, 1:, 1:, 1:], rotate_volumes(body, matrix)[:, 1:, 1:, 1:], atol=1e-4, rtol=0
     )
 
 
@@ -152,7 +152,7 @@ def test_few_particles_have_few_components() -> None:
     assert principal_components(torch.ones(3, 8), 16).apply(torch.ones(3, 8)).abs().max() == 0
 
 
-def test_encoder_survives_saving(tmp_path: Path) -> None:
+def test_encoder_is_restored_from_its_file(tmp_path: Path) -> None:
     encoder = TransferEncoder((8, 8, 8)).half().float().eval()
     save_encoder(tmp_path / "e.safetensors", encoder, {"note": "made for a test"})
     boxes = torch.randn(3, 1, 12, 12, 12, generator=generator())
@@ -160,7 +160,7 @@ def test_encoder_survives_saving(tmp_path: Path) -> None:
     torch.testing.assert_close(again(boxes), encoder(boxes))
 
 
-def test_transfer_learner_embeds_on_the_sphere_and_survives_saving(tmp_path: Path) -> None:
+def test_transfer_learner_embeds_on_the_sphere_and_is_restored_from_its_file(tmp_path: Path) -> None:
     save_encoder(tmp_path / "e.safetensors", TransferEncoder((8, 8, 8)), {})
     options = FeatureOptions(learner="transfer", weights=str(tmp_path / "e.safetensors"))
     learner = create_learner("transfer", options, CPU, 0)
@@ -182,34 +182,36 @@ def test_unknown_learner_is_named() -> None:
         create_learner("dsica", FeatureOptions(), CPU, 0)
 
 
-def test_weights_of_another_kind_are_refused(tmp_path: Path) -> None:
+def test_weights_of_another_learner_are_refused(tmp_path: Path) -> None:
     save_weights(tmp_path / "w.safetensors", {"a": torch.ones(2)}, {"kind": "disca"})
-    with pytest.raises(FileError, match="holds 'disca', not a transfer encoder"):
+    with pytest.raises(
+        FileError, match=r"contains 'disca', not 'transfer encoder'; set features\.weights to null"
+    ):
         load_encoder(tmp_path / "w.safetensors")
 
 
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        (None, "describes no network (JSONDecodeError"),
-        ("{", "describes no network (JSONDecodeError"),
-        ("[" * 100_000, "describes no network (RecursionError"),
-        ("[]", "describes no network (AttributeError"),
-        ("{}", "describes no network (KeyError('widths'))"),
-        ('{"widths": 3, "feature_width": 32}', "describes a network of impossible sizes: widths and feature_width are [3,"),
-        ('{"widths": [], "feature_width": 32}', "describes a network of impossible sizes"),
-        ('{"widths": [16, 32, true], "feature_width": 32}', "describes a network of impossible sizes"),
-        ('{"widths": [16, 32, 1e3], "feature_width": 32}', "describes a network of impossible sizes"),
-        ('{"widths": [16, 32, 64], "feature_width": -32}', "describes a network of impossible sizes"),
-        ('{"widths": [16, 32, 1000000000], "feature_width": 32}', "describes a network of impossible sizes"),
-        ('{"widths": [65536, 65536, 65536], "feature_width": 65536}', "weights do not fit their own description: blocks.0.0.weight has shape [16, 1, 3, 3, 3], not"),
-        ('{"widths": [16, 32, 64], "feature_width": 33}', "weights do not fit their own description: head.4.weight has"),
-        ('{"widths": [16, 32], "feature_width": 32}', "weights do not fit their own description: head.0.weight has"),
-        ('{"widths": [16, 32, 64], "feature_width": 32, "type": "yopo3"}', "describes a network of type 'yopo3'"),
-        ('{"widths": [16, 32, 64], "feature_width": 32, "type": {}}', "describes a network of type '{}'"),
+        (None, "the description of the network is missing or damaged (JSONDecodeError"),
+        ("{", "the description of the network is missing or damaged (JSONDecodeError"),
+        ("[" * 100_000, "the description of the network is missing or damaged (RecursionError"),
+        ("[]", "the description of the network is missing or damaged (AttributeError"),
+        ("{}", "the description of the network is missing or damaged (KeyError('widths'))"),
+        ('{"widths": 3, "feature_width": 32}', "the widths and feature_width of the network are [3,"),
+        ('{"widths": [], "feature_width": 32}', "the widths and feature_width of the network are ["),
+        ('{"widths": [16, 32, true], "feature_width": 32}', "the widths and feature_width of the network are ["),
+        ('{"widths": [16, 32, 1e3], "feature_width": 32}', "the widths and feature_width of the network are ["),
+        ('{"widths": [16, 32, 64], "feature_width": -32}', "the widths and feature_width of the network are ["),
+        ('{"widths": [16, 32, 1000000000], "feature_width": 32}', "the widths and feature_width of the network are ["),
+        ('{"widths": [65536, 65536, 65536], "feature_width": 65536}', "weights do not fit the network described in the file: blocks.0.0.weight has shape [16, 1, 3, 3, 3], not"),
+        ('{"widths": [16, 32, 64], "feature_width": 33}', "weights do not fit the network described in the file: head.4.weight has"),
+        ('{"widths": [16, 32], "feature_width": 32}', "weights do not fit the network described in the file: head.0.weight has"),
+        ('{"widths": [16, 32, 64], "feature_width": 32, "type": "yopo3"}', "the network type 'yopo3' is unknown (known: "),
+        ('{"widths": [16, 32, 64], "feature_width": 32, "type": {}}', "the network type '{}' is unknown (known: "),
     ],
 )  # fmt: skip
-def test_weights_that_describe_another_network_are_told_before_any_memory_is_taken(
+def test_weights_that_describe_another_network_are_refused_before_memory_is_allocated(
     tmp_path: Path, network: str | None, message: str
 ) -> None:
     tensors = load_weights(SHIPPED_WEIGHTS)[0]
@@ -224,10 +226,10 @@ def test_weights_that_describe_another_network_are_told_before_any_memory_is_tak
         with pytest.raises(FileError) as caught:
             reader(path)
         assert str(caught.value).startswith(f"{path}: {message}")
-        assert str(caught.value).endswith("; give the file as it was written, or train again")
+        assert str(caught.value).endswith("; give an unchanged file that cryopipe wrote, or train again")
 
 
-def test_disca_weights_without_half_of_their_projection_are_told(tmp_path: Path) -> None:
+def test_disca_weights_with_an_incomplete_projection_are_refused(tmp_path: Path) -> None:
     tensors, metadata = load_weights(SHIPPED_WEIGHTS)
     own = {f"network.{name}": value for name, value in tensors.items()}
     shape = {"kind": "disca", "network": metadata["network"]}
@@ -235,7 +237,7 @@ def test_disca_weights_without_half_of_their_projection_are_told(tmp_path: Path)
         more = {} if axes is None else {"projection.axes": axes}
         save_weights(tmp_path / f"{name}.st", own | {"projection.mean": torch.zeros(32)} | more, shape)
         with pytest.raises(
-            FileError, match="its projection is incomplete or of impossible shape; train again"
+            FileError, match="the projection is missing or does not fit the network; train again"
         ):
             load_model(tmp_path / f"{name}.st", torch.device("cpu"))
 

@@ -1,4 +1,4 @@
-"""A compiled network computes the same; what cannot be compiled runs as it is."""
+"""Compiled networks compute the same; networks that cannot be compiled run uncompiled."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cryopipe.features.networks.yopo import Yopo
-from cryopipe.features.training.compilation import WORTHWHILE_BOXES, compiled, pays
+from cryopipe.features.training.compilation import WORTHWHILE_BOXES, compile_network, worth_compiling
 
 CPU = torch.device("cpu")
 SHAPE = (3, 1, 8, 8, 8)
@@ -22,7 +22,7 @@ def network() -> Yopo:
 @pytest.mark.filterwarnings("ignore")
 def test_compiled_network_computes_the_same_and_is_left_as_it_was() -> None:
     plain, other = network(), network()
-    fast = compiled(other, SHAPE, CPU, backend="aot_eager")
+    fast = compile_network(other, SHAPE, CPU, backend="aot_eager")
     assert fast is not other
     for name, value in plain.state_dict().items():
         assert torch.equal(other.state_dict()[name], value)
@@ -36,7 +36,7 @@ def test_compiled_network_computes_the_same_and_is_left_as_it_was() -> None:
         torch.testing.assert_close(two.grad, one.grad, rtol=1e-4, atol=1e-5)
 
 
-def test_failure_to_compile_is_told_and_ends_nothing(
+def test_failure_to_compile_is_logged_and_not_fatal(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*arguments: object, **named: object) -> None:
@@ -45,11 +45,14 @@ def test_failure_to_compile_is_told_and_ends_nothing(
     monkeypatch.setattr(torch, "compile", fails)
     plain = network()
     with caplog.at_level(logging.WARNING):
-        assert compiled(plain, SHAPE, CPU) is plain
-    assert r"the network could not be compiled (no\ncompiler): it runs as it is" in caplog.text
+        assert compile_network(plain, SHAPE, CPU) is plain
+    assert (
+        r"the network could not be compiled (no\ncompiler); it runs uncompiled, which is slower"
+        in caplog.text
+    )
 
 
 def test_compiling_is_for_long_trainings_on_gpus() -> None:
-    assert pays(torch.device("cuda"), WORTHWHILE_BOXES)
-    assert not pays(torch.device("cuda"), WORTHWHILE_BOXES - 1)
-    assert not pays(CPU, 10 * WORTHWHILE_BOXES)
+    assert worth_compiling(torch.device("cuda"), WORTHWHILE_BOXES)
+    assert not worth_compiling(torch.device("cuda"), WORTHWHILE_BOXES - 1)
+    assert not worth_compiling(CPU, 10 * WORTHWHILE_BOXES)

@@ -1,4 +1,4 @@
-"""Two processes learn what one learns, embed the same, and write once; the launcher goes on and fails as it should."""
+"""Training in two processes: equal to one process, files written once; failures of the launcher."""
 
 import subprocess
 import sys
@@ -12,14 +12,14 @@ from test_disca import CPU
 from cryopipe.errors import LearningError
 from cryopipe.features.training.distributed import (
     Draws,
-    gathered,
+    broadcast,
+    gather_rows,
     granted_gpus,
-    is_first,
-    processes,
-    relaunched,
-    share,
-    shared,
-    team,
+    is_first_process,
+    own_slice,
+    process_count,
+    process_group,
+    run_in_processes,
 )
 
 PROGRAM = """
@@ -30,18 +30,18 @@ from pathlib import Path
 from test_disca import TINY, learner, two_kinds
 from cryopipe.features import learn_features
 from cryopipe.features.training import devices
-from cryopipe.features.training.distributed import is_first, processes, relaunched, team
+from cryopipe.features.training.distributed import is_first_process, process_count, run_in_processes, process_group
 out = Path({out!r})
 torch.set_num_threads(1)
 # In single precision, so that what differs is the order of sums alone.
 devices.has_fast_bfloat16 = lambda device: False
-if not relaunched({count}, sys.argv[0]):
-    with team(torch.device("cpu")):
-        assert processes() == {count}
+if not run_in_processes({count}, sys.argv[0]):
+    with process_group(torch.device("cpu")):
+        assert process_count() == {count}
         options = replace(TINY, disca=replace(TINY.disca, batch_size=15, iterations=2))
         disca = learner(options)
         learned = learn_features(disca, two_kinds(41)[0], options, out / "checkpoint.safetensors")
-        if is_first():
+        if is_first_process():
             np.savez(out / "features.npz", features=learned.features, shifts=learned.centring.shifts_voxels,
                      history=learned.history.drop(columns="seconds").to_numpy())
             disca.save(out / "model.safetensors")
@@ -59,7 +59,7 @@ def learned_by(count: int, directory: Path) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
+def test_two_processes_give_the_result_of_one(tmp_path: Path) -> None:
     one, two = learned_by(1, tmp_path / "one"), learned_by(2, tmp_path / "two")
     np.testing.assert_array_equal(two["shifts"], one["shifts"])
     # iteration, clusters, bic, separation, agreement (equal labels), loss, bad_steps, learning_rate
@@ -68,11 +68,11 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
     np.testing.assert_allclose(two["features"], one["features"], atol=1e-3)
 
 
-def test_a_failed_process_fails_the_whole(tmp_path: Path) -> None:
+def test_a_failed_process_is_an_error(tmp_path: Path) -> None:
     script = tmp_path / "fails.py"
     script.write_text("import os, sys\nsys.exit(int(os.environ['LOCAL_RANK']))\n")
-    with pytest.raises(LearningError, match="one of 2 processes failed; see its message above"):
-        relaunched(2, str(script))
+    with pytest.raises(LearningError, match="one of 2 processes failed; see its error message above"):
+        run_in_processes(2, str(script))
 
 
 @pytest.mark.parametrize(
@@ -85,24 +85,26 @@ def test_granted_gpus_are_read_from_either_resource(gpu: int | None, gres: str |
 
 
 def test_alone_nothing_is_launched_or_shared(tmp_path: Path) -> None:
-    assert not relaunched(1, str(tmp_path / "none.py"))
-    with team(CPU) as device:
-        assert (device, processes(), is_first(), share(7)) == (CPU, 1, True, slice(0, 7))
+    assert not run_in_processes(1, str(tmp_path / "none.py"))
+    with process_group(CPU) as device:
+        assert (device, process_count(), is_first_process(), own_slice(7)) == (CPU, 1, True, slice(0, 7))
     values = torch.arange(3.0)
-    assert shared(lambda: [values], CPU)[0] is values
-    assert gathered(values[:, None], 3).shape == (3, 1)
+    assert broadcast(lambda: [values], CPU)[0] is values
+    assert gather_rows(values[:, None], 3).shape == (3, 1)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 5, 41])
 @pytest.mark.parametrize("number_of_processes", [2, 3, 8])
-def test_shares_cover_all_and_draw_what_one_would(
+def test_parts_cover_all_and_draw_the_numbers_of_one_process(
     count: int, number_of_processes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = Draws(torch.Generator().manual_seed(3), count)
     expected = [whole.normal(2), whole.uniform(4)]
     parts = []
     for rank in range(number_of_processes):
-        monkeypatch.setattr("cryopipe.features.training.distributed.processes", lambda: number_of_processes)
+        monkeypatch.setattr(
+            "cryopipe.features.training.distributed.process_count", lambda: number_of_processes
+        )
         monkeypatch.setattr("torch.distributed.get_rank", lambda rank=rank: rank)
         monkeypatch.setattr("torch.distributed.get_world_size", lambda: number_of_processes)
         draws = Draws(torch.Generator().manual_seed(3), count)

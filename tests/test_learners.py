@@ -1,4 +1,4 @@
-"""The frame of all learners, and the baseline of radial statistics."""
+"""Interface of all learners, and the radial statistics baseline."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OPTIONS = dataclasses.replace(TINY, disca=dataclasses.replace(TINY.disca, iterat
 
 
 @pytest.mark.parametrize("name", LEARNERS)
-def test_every_learner_fits_embeds_and_comes_back_from_its_file(name: str, tmp_path: Path) -> None:
+def test_every_learner_fits_embeds_and_is_restored_from_its_file(name: str, tmp_path: Path) -> None:
     boxes, labels = two_kinds(40, size=24 if name == "transfer" else 12)
     options = dataclasses.replace(OPTIONS, learner=name)
     learner = create_learner(name, options, CPU, 1)
@@ -42,7 +42,7 @@ def test_every_learner_fits_embeds_and_comes_back_from_its_file(name: str, tmp_p
 @pytest.mark.parametrize("name", LEARNERS)
 def test_files_of_other_learners_are_refused(name: str, tmp_path: Path) -> None:
     save_weights(tmp_path / "other.safetensors", {}, {"kind": "something else"})
-    with pytest.raises(FileError, match=r"other\.safetensors: holds 'something else', not"):
+    with pytest.raises(FileError, match=r"other\.safetensors: contains 'something else', not"):
         create_learner(name, OPTIONS, CPU, 1).load(tmp_path / "other.safetensors")
 
 
@@ -65,7 +65,7 @@ def test_radial_features_are_the_statistics_of_shells() -> None:
     np.testing.assert_allclose(create_learner("radial", OPTIONS, CPU, 1).embed(rotated), features, rtol=1e-4)
 
 
-def test_radial_statistics_sort_balls_from_shells() -> None:
+def test_radial_statistics_separate_balls_from_shells() -> None:
     boxes, classes = two_kinds(120, size=16, noise=1.0)
     options = FeatureOptions(learner="radial", clusters=(2, 3), mixture_starts=2)
     learned = learn_features(create_learner("radial", options, CPU, 1), boxes, options)

@@ -1,4 +1,4 @@
-"""The training of the transfer encoder: recipes, the stream of boxes, and breaks that change nothing."""
+"""Training of the transfer encoder: recipes, training boxes, and resuming with an unchanged result."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from cryopipe.errors import ConfigError, SimulationError
 from cryopipe.pretraining import run as pretraining
 from cryopipe.pretraining.recipe import ClassSet, Recipe, Stage, recipe_from_mapping
 from cryopipe.pretraining.run import PretrainingRun, pretrain
-from cryopipe.pretraining.training_boxes import TrainingBoxes, phantoms_of
+from cryopipe.pretraining.training_boxes import TrainingBoxes, class_set_phantoms
 
 CPU = torch.device("cpu")
 RECIPES = sorted((Path(__file__).parents[1] / "benchmarks/recipes").glob("*.yaml"))
@@ -37,17 +37,19 @@ def test_recipes_are_whole(path: Path) -> None:
 def test_wrong_recipes_are_named() -> None:
     with pytest.raises(ConfigError, match="stages: unknown 'rate', no 'boxes', no 'learning_rate'"):
         recipe_from_mapping({"classes": [], "stages": [{"rate": 1}]})
-    with pytest.raises(ConfigError, match="a recipe without classes or stages"):
+    with pytest.raises(
+        ConfigError, match="the recipe has no classes or no stages; give at least one of each"
+    ):
         recipe_from_mapping({"classes": [], "stages": []})
 
 
 def test_missing_maps_are_named(tmp_path: Path) -> None:
     with pytest.raises(SimulationError, match=r"lacks one.mrc, two.mrc"):
-        phantoms_of(replace(CLASSES, templates=("one", "two")), tmp_path)
+        class_set_phantoms(replace(CLASSES, templates=("one", "two")), tmp_path)
 
 
 def test_boxes_of_a_step_do_not_depend_on_the_steps_before() -> None:
-    sets = [phantoms_of(CLASSES)]
+    sets = [class_set_phantoms(CLASSES)]
     stage = replace(EASY, conditions=2, crowding=(0.05, 0.1), snr=(1.0, 1.0))
     walked, jumped = (TrainingBoxes(sets, stage, 16, CPU, 1) for _ in range(2))
     for step in range(30):
@@ -58,7 +60,7 @@ def test_boxes_of_a_step_do_not_depend_on_the_steps_before() -> None:
 
 
 def test_classes_are_numbered_through_and_empty_boxes_come_last() -> None:
-    sets = [phantoms_of(CLASSES), phantoms_of(replace(CLASSES, count=2, first_seed=1010))]
+    sets = [class_set_phantoms(CLASSES), class_set_phantoms(replace(CLASSES, count=2, first_seed=1010))]
     source = TrainingBoxes(sets, replace(EASY, empty_fraction=0.3), 16, CPU, 1)
     assert source.classes == 6
     seen = torch.cat([source.batch(step)[1] for step in range(0, 60, 2)])
@@ -67,18 +69,20 @@ def test_classes_are_numbered_through_and_empty_boxes_come_last() -> None:
     assert shares[5] == pytest.approx(0.3, abs=0.08)
 
 
-def test_pretraining_learns_to_tell_phantoms_apart_and_repeats() -> None:
-    encoder, history = pretrain(RECIPE, [phantoms_of(CLASSES)], CPU, 1)
+def test_pretraining_learns_to_separate_phantoms_and_is_reproducible() -> None:
+    encoder, history = pretrain(RECIPE, [class_set_phantoms(CLASSES)], CPU, 1)
     assert [row["stage"] for row in history] == [1, 2]
     assert history[1]["accuracy"] > 0.5
-    again, _ = pretrain(RECIPE, [phantoms_of(CLASSES)], CPU, 1)
+    again, _ = pretrain(RECIPE, [class_set_phantoms(CLASSES)], CPU, 1)
     for name, value in encoder.state_dict().items():
         assert torch.equal(value, again.state_dict()[name])
 
 
-def test_a_broken_training_ends_as_an_unbroken_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_training_gives_the_result_of_an_uninterrupted_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(pretraining, "CHECKPOINT_STEPS", 5)
-    sets = [phantoms_of(CLASSES)]
+    sets = [class_set_phantoms(CLASSES)]
     unbroken, history = pretrain(RECIPE, sets, CPU, 1, tmp_path / "unbroken.safetensors")
     real, steps = PretrainingRun.train_step, 0
 
@@ -101,19 +105,17 @@ def test_a_broken_training_ends_as_an_unbroken_one(tmp_path: Path, monkeypatch: 
 
 def test_training_stops_between_steps_and_a_wider_encoder_is_wider() -> None:
     wide = replace(RECIPE, widths=(4, 8, 12))
-    run = PretrainingRun(wide, [phantoms_of(CLASSES)], CPU, 1)
+    run = PretrainingRun(wide, [class_set_phantoms(CLASSES)], CPU, 1)
     run.train(may_continue=lambda: run.step < 3)
     assert (run.stage, run.step) == (0, 3)
     assert run.encoder.widths == (4, 8, 12)
     assert len(run.history) == 0
 
 
-def test_the_checkpoint_of_another_training_is_left_alone(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    path, sets = tmp_path / "state.safetensors", [phantoms_of(CLASSES)]
+def test_the_checkpoint_of_another_run_is_ignored(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path, sets = tmp_path / "state.safetensors", [class_set_phantoms(CLASSES)]
     pretrain(replace(RECIPE, stages=(replace(EASY, boxes=32),)), sets, CPU, 1, path)
     _, history = pretrain(replace(RECIPE, stages=(replace(EASY, boxes=48),)), sets, CPU, 1, path)
-    assert "is the checkpoint of another training: training starts anew" in caplog.text
+    assert "the checkpoint belongs to another run; training restarts" in caplog.text
     assert np.isfinite(history[-1]["loss"])
     assert history[-1]["step"] == 3

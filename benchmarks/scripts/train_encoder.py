@@ -11,7 +11,7 @@ from cryopipe.files.tables import write_table
 from cryopipe.job import run
 from cryopipe.pretraining.recipe import recipe_from_mapping
 from cryopipe.pretraining.run import pretrain
-from cryopipe.pretraining.training_boxes import phantoms_of
+from cryopipe.pretraining.training_boxes import class_set_phantoms
 from cryopipe.volume.device import choose_device
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def main(job: Any) -> None:
     params = job.params
     recipe = recipe_from_mapping(yaml.safe_load(Path(job.input.recipe).read_text(encoding="utf-8")))
     templates = None if params.templates is None else Path(params.templates)
-    class_sets = [phantoms_of(classes, templates) for classes in recipe.classes]
+    class_sets = [class_set_phantoms(classes, templates) for classes in recipe.classes]
     device = choose_device(params.device)
     encoder, history = pretrain(recipe, class_sets, device, params.seed, Path(params.checkpoint))
     save_encoder(job.output.weights, encoder, {"recipe": repr(recipe), "seed": str(params.seed)})

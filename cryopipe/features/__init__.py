@@ -1,4 +1,4 @@
-"""Learners: boxes in, features out."""
+"""Learners: they compute features from boxes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["LEARNERS", "FeatureOptions", "LearnedFeatures", "Learner", "create_l
 def create_learner(
     name: str, options: FeatureOptions, device: torch.device, seed: int, memory_gb: float = 4.0
 ) -> Learner:
-    """Return the learner `name`; see `Learner` for the other parameters.
+    """Create the learner `name`; see `Learner` for the other parameters.
 
     Raises
     ------
@@ -29,6 +29,6 @@ def create_learner(
         raise ConfigError(
             f"features.learner {name!r} is unknown", remedy=f"choose one of {', '.join(sorted(LEARNERS))}"
         )
-    module, _, class_name = LEARNERS[name].place.partition(":")
+    module, _, class_name = LEARNERS[name].location.partition(":")
     learner: type[Learner] = getattr(import_module(module), class_name)
     return learner(options, device, seed, memory_gb)

@@ -1,11 +1,10 @@
-"""Particles brought to the centre of their boxes, without a template.
+"""Centring of particles in their boxes on their common radial profile, without a template.
 
-A picking filter answers to a blob. Hollow or crowded particles are found beside their centres, or twice. But what is
-common to all boxes tells where the centre is: the boxes' mean, averaged over all directions, is a radial profile; each
-box is shifted to where it most probably lies, the mean is made anew from the shifted boxes, and so on. The probability
-weighs the fit to the profile, in units of the noise, against how far picks usually are from their particles: in noisy
-boxes a profile fits somewhere by chance, and the pick is then the better guess. Nothing is rotated, so this costs a few
-Fourier transforms per box.
+Picking detects blobs, so hollow or crowded particles are picked beside their centres, or twice. The radial profile of
+the mean box is used as a reference: each box is shifted to its most probable position, the profile is recomputed from
+the shifted boxes, and this is repeated. The probability combines the fit to the profile, in units of the noise, with the
+usual distance of picks from their particles: in noisy boxes the profile fits somewhere by chance, and the pick is the
+better estimate. Nothing is rotated, so centring takes a few Fourier transforms per box.
 """
 
 from __future__ import annotations
@@ -22,16 +21,16 @@ from cryopipe.progress import Progress
 from cryopipe.volume.masks import radial_profile, radius_grid
 
 PROFILE_BOXES = 2000
-"""The profile is made from at most this many boxes."""
+"""The profile is computed from at most this many boxes."""
 PROFILE_BYTES = 10**9
-"""Memory that these boxes, their transforms and correlations may take; of large boxes there are fewer."""
+"""Memory limit of these boxes, their transforms and correlations; it reduces the number of large boxes."""
 ITERATIONS = 4
 CLIP = 4.0
-"""Values beyond this many standard deviations (gold, ice) count as this."""
-REACH = 6
-"""Boxes are shifted by up to their edge over this."""
+"""Values beyond this many standard deviations (gold, ice) are clipped."""
+SHIFT_LIMIT = 6
+"""The largest shift is the edge of the boxes divided by this."""
 PROFILE_RADIUS = 4
-"""The profile reaches to the boxes' edge over this."""
+"""The radius of the profile is the edge of the boxes divided by this."""
 EXPECTED_SHIFT = 1 / 32
 """Standard deviation of picks about their particles' centres along each axis, as a fraction of the boxes' edge."""
 _AXES = (-3, -2, -1)
@@ -40,14 +39,14 @@ _BATCH = 256
 
 @dataclass(frozen=True)
 class Centring:
-    """Where the particles are in their boxes.
+    """Positions of the particles in their boxes.
 
     Attributes
     ----------
     shifts_voxels
-        (n, 3) x, y, z: the particle's centre lies at voxel box_size // 2 plus this.
+        (n, 3) x, y, z: the particle's centre is at voxel box_size // 2 plus this.
     scores
-        (n,) covariance with the common profile there, in units of the profile's length; higher is surer.
+        (n,) covariance with the common profile at that position, divided by the profile's norm; higher is better.
     """
 
     shifts_voxels: NDArray[np.int64]
@@ -64,26 +63,30 @@ def find_centres(
 ) -> Centring:
     """Find the centre of every particle.
 
-    Particles of several kinds have no profile in common; with `labels`, each kind is centred on its own.
+    Different species have different profiles; with `labels`, each class is centred separately.
 
     Parameters
     ----------
     boxes
         (n, z, y, x), mean 0 and standard deviation 1 each, particles bright.
     device
-        Where to compute.
+        Device to compute on.
     seed
-        Decides which boxes make a profile where there are many.
+        Seed of the choice of boxes for the profile if there are more than are used.
     labels
-        (n,) integers; None treats all particles as one kind.
+        (n,) integers; None treats all particles as one class.
+
+    Returns
+    -------
+    Shifts and scores.
     """
     centring = Centring.none(len(boxes))
-    kinds = np.zeros(len(boxes), int) if labels is None else labels
-    most = max(1, min(PROFILE_BOXES, PROFILE_BYTES // (12 * int(np.prod(boxes.shape[1:])))))
+    classes = np.zeros(len(boxes), int) if labels is None else labels
+    limit = max(1, min(PROFILE_BOXES, PROFILE_BYTES // (12 * int(np.prod(boxes.shape[1:])))))
     progress = Progress(len(boxes), "boxes", "centring")
-    for kind in np.unique(kinds):
-        members = np.flatnonzero(kinds == kind)
-        chosen = np.sort(np.random.default_rng(seed).permutation(members)[:most])
+    for number in np.unique(classes):
+        members = np.flatnonzero(classes == number)
+        chosen = np.sort(np.random.default_rng(seed).permutation(members)[:limit])
         profile = _common_profile(torch.from_numpy(boxes[chosen]).to(device))
         for start in range(0, len(members), _BATCH):
             part = members[start : start + _BATCH]
@@ -97,10 +100,10 @@ def find_centres(
 
 @dataclass(frozen=True)
 class _Profile:
-    """What boxes are compared with.
+    """Radial profile that boxes are compared with.
 
-    `kernel` is the conjugate transform of the radial profile, scaled to length 1. `weight` turns correlations with
-    it into log-likelihoods: the profile's length over the variance of such correlations.
+    `kernel` is the conjugate transform of the profile, scaled to norm 1. `weight` converts correlations with it to
+    log-likelihoods: the profile's norm divided by the variance of these correlations.
     """
 
     kernel: Tensor
@@ -108,7 +111,7 @@ class _Profile:
 
 
 def _common_profile(boxes: Tensor) -> _Profile:
-    """Return the radial profile that `boxes` (n, z, y, x) have in common."""
+    """Return the common radial profile of `boxes` (n, z, y, x)."""
     size = boxes.shape[-1]
     transforms = torch.fft.rfftn(boxes.clamp(-CLIP, CLIP), dim=_AXES)
     shifts = torch.zeros(len(boxes), 3, dtype=torch.long, device=boxes.device)
@@ -124,7 +127,7 @@ def _common_profile(boxes: Tensor) -> _Profile:
 
 
 def _shifted_mean(transforms: Tensor, shifts: Tensor, size: int) -> Tensor:
-    """Return the mean (z, y, x) of boxes given by their transforms, moved back by `shifts` (n, 3) z, y, x."""
+    """Return the mean (z, y, x) of boxes given by their transforms, shifted back by `shifts` (n, 3) z, y, x."""
     frequencies = [torch.fft.fftfreq(size), torch.fft.fftfreq(size), torch.fft.rfftfreq(size)]
     phases = [
         torch.exp(2j * torch.pi * shifts[:, axis, None] * frequency.to(shifts.device))
@@ -135,7 +138,7 @@ def _shifted_mean(transforms: Tensor, shifts: Tensor, size: int) -> Tensor:
 
 
 def _radial_volume(mean: Tensor) -> Tensor:
-    """Return the mean's radial profile as a volume within a sphere; its sum is 0."""
+    """Return the radial profile of the mean as a volume within a sphere; its sum is 0."""
     size = mean.shape[-1]
     radius = radius_grid(mean.shape, mean.device)
     outermost = size // PROFILE_RADIUS
@@ -148,15 +151,15 @@ def _radial_volume(mean: Tensor) -> Tensor:
 
 
 def _best_shifts(transforms: Tensor, profile: _Profile) -> tuple[Tensor, Tensor]:
-    """Return the most probable shifts (n, 3) z, y, x within reach, and the correlations there (n,)."""
+    """Return the most probable shifts (n, 3) z, y, x within the limit, and the correlations there (n,)."""
     size = transforms.shape[-3]
-    reach = size // REACH
+    limit = size // SHIFT_LIMIT
     correlation = torch.fft.irfftn(transforms * profile.kernel, s=(size,) * 3, dim=_AXES)
-    axis = torch.arange(-reach, reach + 1, device=transforms.device)
-    # Shift 0 is at index 0 of a correlation by Fourier transforms, and negative ones come from its end.
+    axis = torch.arange(-limit, limit + 1, device=transforms.device)
+    # Shift 0 is at index 0 of the correlation; negative shifts are at its end.
     near = correlation[:, axis][:, :, axis][:, :, :, axis].flatten(1)
     z, y, x = (grid.flatten() for grid in torch.meshgrid(axis, axis, axis, indexing="ij"))
     square = (z.square() + y.square() + x.square()).float()
-    prior = (-0.5 * square / (EXPECTED_SHIFT * size) ** 2).masked_fill(square > reach**2, -torch.inf)
+    prior = (-0.5 * square / (EXPECTED_SHIFT * size) ** 2).masked_fill(square > limit**2, -torch.inf)
     best = (profile.weight * near + prior).argmax(dim=1)
     return torch.stack([z[best], y[best], x[best]], dim=1), near.gather(1, best[:, None])[:, 0]

@@ -1,4 +1,4 @@
-"""A network applied to many boxes."""
+"""Embedding: features of all boxes from a network."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from torch import Tensor, nn
 
 from cryopipe.errors import LearningError
 from cryopipe.features.training.box_source import BoxSource
-from cryopipe.features.training.devices import autocast, lay_out
-from cryopipe.features.training.distributed import gathered, share
+from cryopipe.features.training.devices import autocast, set_memory_format
+from cryopipe.features.training.distributed import gather_rows, own_slice
 from cryopipe.progress import Progress
 
 MAPS_BYTES = {"cpu": 0.25e9, "cuda": 2e9}
-"""Bytes of a network's maps that are held at once, by the type of device.
+"""Memory of a network's maps in one batch, in bytes, by type of device.
 
-Libraries choose the order of a sum by the size of the batch (one box is a product of matrix and vector), so features
-differ in the last digits between batch sizes. The number of boxes at once therefore never follows `memory_gb`.
+Libraries choose the order of summation by the batch size, so features differ in the last digits between batch sizes.
+The batch size therefore does not depend on `memory_gb`.
 """
 _MAPS = 4
-"""Maps of the first layer's size that are held at a time."""
+"""Number of maps of the first layer's size that are in memory at a time."""
 
 
 def embed_all(network: nn.Module, source: BoxSource, what: str) -> Tensor:
     """Return the features (n, width) of all boxes, in single precision on the device.
 
-    Each process of a team embeds its share, and all get all features.
+    Each process embeds its own part of the boxes; every process returns all features.
 
     Parameters
     ----------
     network
-        Boxes (m, 1, z, y, x) -> features (m, width); it is put into evaluation.
+        Boxes (m, 1, z, y, x) -> features (m, width); it is switched to evaluation mode.
     source
         The boxes.
     what
-        For the progress message.
+        Text of the progress message.
 
     Raises
     ------
@@ -41,8 +41,8 @@ def embed_all(network: nn.Module, source: BoxSource, what: str) -> Tensor:
         If features are not finite.
     """
     network.eval()
-    layout = lay_out(network, source.device)
-    own = torch.arange(source.count)[share(source.count)]
+    layout = set_memory_format(network, source.device)
+    own = torch.arange(source.count)[own_slice(source.count)]
     parts = own.split(_boxes_at_once(network, source))
     progress = Progress(len(own), "boxes", what)
     features = torch.zeros(len(own), 1, device=source.device)
@@ -55,16 +55,16 @@ def embed_all(network: nn.Module, source: BoxSource, what: str) -> Tensor:
             features[done : done + len(found)] = found
             done += len(found)
             progress.advance(len(found))
-    features = gathered(features, source.count)
+    features = gather_rows(features, source.count)
     if not bool(torch.isfinite(features).all()):
         raise LearningError(
-            "some features are not finite numbers",
-            remedy="run `cryopipe check` for NaN in the tomograms, and train again if features.weights is set",
+            "some features are not finite",
+            remedy="run `cryopipe check` to find NaN in the tomograms; if features.weights is set, train those weights again",
         )
     return features
 
 
 def _boxes_at_once(network: nn.Module, source: BoxSource) -> int:
-    """Return how many boxes go through the network at once; see `MAPS_BYTES`."""
+    """Return the batch size; see `MAPS_BYTES`."""
     bytes_per_voxel = _MAPS * 4 * max(getattr(network, "widths", (16,))[0], 1)
     return max(1, int(MAPS_BYTES[source.device.type] / bytes_per_voxel) // source.box_voxels)

@@ -1,4 +1,4 @@
-"""What a learner is, and how to get one by name."""
+"""Base class of the learners."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from cryopipe.features.options import FeatureOptions
 
 
 class Learner(ABC):
-    """Turns boxes into features in which particles of one kind lie together.
+    """Computes features from boxes such that particles of one species have similar features.
 
     Parameters
     ----------
     options
         The config's section `features`.
     device
-        Where to compute.
+        Device to compute on.
     seed
-        Same seed, same features.
+        Seed of the random numbers; the same seed gives the same features.
     memory_gb
-        Ceiling for the boxes that stay on the device and the maps made from them, gigabytes.
+        Memory limit of the boxes on the device and the maps computed from them, gigabytes.
     """
 
     def __init__(
@@ -39,17 +39,17 @@ class Learner(ABC):
     def fit(
         self, boxes: Boxes, labels: NDArray[np.int64] | None = None, checkpoint: Path | None = None
     ) -> pd.DataFrame:
-        """Learn from `boxes` (n, z, y, x), mean 0 and standard deviation 1 each, particles bright.
+        """Train on `boxes` (n, z, y, x), mean 0 and standard deviation 1 each, particles bright.
 
         Parameters
         ----------
         boxes
             An array or a `BoxStack`.
         labels
-            (n,) true classes, -1 where unknown, for learners that are trained with labels; the others ignore them.
+            (n,) true classes, -1 where unknown, for learners that use labels; the others ignore them.
         checkpoint
-            File for the state of the training after every iteration. If it holds the state of the same
-            training (options, seed and boxes), training goes on from there.
+            File of the state of training, written after every iteration. If it belongs to the same run
+            (options, seed and boxes), training resumes from it.
 
         Returns
         -------
@@ -58,7 +58,7 @@ class Learner(ABC):
 
     @abstractmethod
     def embed(self, boxes: Boxes) -> NDArray[np.float32]:
-        """Return features (n, d) of `boxes` (n, z, y, x); each depends on its own box alone."""
+        """Return features (n, d) of `boxes` (n, z, y, x); the features of a box depend on that box only."""
 
     @abstractmethod
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -66,15 +66,15 @@ class Learner(ABC):
 
     @abstractmethod
     def load(self, path: str | os.PathLike[str]) -> None:
-        """Take over weights that `save` wrote.
+        """Read weights that `save` wrote.
 
         Raises
         ------
         FileError
-            If the file does not hold weights of this kind of learner.
+            If the file does not contain weights of this learner.
         """
 
 
 def no_history() -> pd.DataFrame:
-    """Return the history of a learner that is not trained: no rows."""
+    """Return an empty history, for learners without training."""
     return pd.DataFrame({"iteration": pd.Series(dtype=int)})

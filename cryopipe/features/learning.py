@@ -1,4 +1,4 @@
-"""From boxes to features in one call: learn, centre each kind of particle, embed."""
+"""Features of boxes in one call: training, centring of the particles, embedding."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from cryopipe.boxes import Boxes, ShiftedBoxes
 from cryopipe.features.centring import Centring, find_centres
 from cryopipe.features.learner import Learner
 from cryopipe.features.options import FeatureOptions
-from cryopipe.features.training.distributed import shared
+from cryopipe.features.training.distributed import broadcast
 from cryopipe.mixtures.components import principal_components
 from cryopipe.mixtures.gaussian import choose_mixture
 
-MOST_KINDS = 8
-"""Particles are centred by up to this many kinds; finer ones have much the same profile."""
+MAX_CLASSES = 8
+"""Largest number of classes for centring; more classes have similar profiles."""
 
 
 @dataclass(frozen=True)
 class LearnedFeatures:
-    """What was learned of n particles.
+    """Features of n particles, with their centring and the history of training.
 
     Attributes
     ----------
     features
         (n, d) of the centred boxes.
     centring
-        Where the particles are in their boxes.
+        Positions of the particles in their boxes.
     history
         One row per iteration of the training.
     """
@@ -44,46 +44,52 @@ class LearnedFeatures:
 def learn_features(
     learner: Learner, boxes: Boxes, options: FeatureOptions, checkpoint: Path | None = None
 ) -> LearnedFeatures:
-    """Let `learner` learn from `boxes` and embed them.
+    """Train `learner` on `boxes` and embed them.
 
-    With `options.centre`, a first mixture on the features sorts the particles into kinds, those of each kind are
-    brought to the centre by the profile they have in common, and the centred boxes are embedded again.
+    With `options.centre`, a mixture fitted to the features assigns the particles to classes, each class is centred on
+    its common radial profile, and the centred boxes are embedded again.
 
     Parameters
     ----------
     learner
-        Made with the same options.
+        Created with the same options.
     boxes
         (n, z, y, x).
     options
         See `FeatureOptions`.
     checkpoint
         See `Learner.fit`.
+
+    Returns
+    -------
+    Features, centring and history.
     """
     history = learner.fit(boxes, checkpoint=checkpoint)
     features = learner.embed(boxes)
     if not options.centre or not len(boxes):
         return LearnedFeatures(features, Centring.none(len(boxes)), history)
-    found = shared(lambda: _found_centres(learner, boxes, features, options), learner.device)
+    found = broadcast(lambda: _centre(learner, boxes, features, options), learner.device)
     centring = Centring(*(values.cpu().numpy() for values in found))
     centred = ShiftedBoxes(boxes, centring.shifts_voxels)
     return LearnedFeatures(learner.embed(centred), centring, history)
 
 
-def _found_centres(
+def _centre(
     learner: Learner, boxes: Boxes, features: NDArray[np.float32], options: FeatureOptions
 ) -> list[torch.Tensor]:
     """Return shifts and scores of a `Centring`."""
-    kinds = _rough_kinds(features, options, learner.seed)
-    centring = find_centres(boxes, learner.device, learner.seed, kinds)
+    classes = _preliminary_classes(features, options, learner.seed)
+    centring = find_centres(boxes, learner.device, learner.seed, classes)
     return [torch.from_numpy(centring.shifts_voxels), torch.from_numpy(centring.scores)]
 
 
-def _rough_kinds(features: NDArray[np.float32], options: FeatureOptions, seed: int) -> NDArray[np.int64]:
-    """Return (n,) kinds of the particles, by the mixture with the lowest BIC."""
+def _preliminary_classes(
+    features: NDArray[np.float32], options: FeatureOptions, seed: int
+) -> NDArray[np.int64]:
+    """Return (n,) classes of the particles, from the mixture with the lowest BIC."""
     values = torch.from_numpy(features)
     points = principal_components(values, options.principal_components).apply(values)
-    low, high = (min(count, MOST_KINDS) for count in options.clusters)
+    low, high = (min(count, MAX_CLASSES) for count in options.clusters)
     candidates = range(low, high + 1)
     generator = torch.Generator().manual_seed(seed)
     mixture, _ = choose_mixture(points, candidates, options.mixture_starts, generator)

@@ -1,6 +1,6 @@
-"""The register of the learners.
+"""Register of the learners.
 
-A new learner is a module in `cryopipe.features.learners` with a subclass of `Learner`, and its entry in `LEARNERS`.
+To add a learner, write a module in `cryopipe.features.learners` with a subclass of `Learner` and add it to `LEARNERS`.
 """
 
 from __future__ import annotations
@@ -8,26 +8,26 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Registered(NamedTuple):
-    """A learner that `features.learner` can name.
+class LearnerEntry(NamedTuple):
+    """Entry of a learner.
 
     Attributes
     ----------
-    place
-        Module and class; imported when the learner is asked for.
-    meaning
-        What it does, for the option's description.
+    location
+        Module and class; imported when the learner is created.
+    description
+        What it does, for the description of the option `features.learner`.
     """
 
-    place: str
-    meaning: str
+    location: str
+    description: str
 
 
 _LEARNERS = "cryopipe.features.learners"
 LEARNERS = {
-    "transfer": Registered(f"{_LEARNERS}.transfer:Transfer", "the encoder as it ships; nothing is trained"),
-    "disca": Registered(f"{_LEARNERS}.disca:Disca", "clustering and training in turns on your own boxes"),
-    "radial": Registered(
-        f"{_LEARNERS}.radial:RadialStatistics", "mean and deviation of each shell, a baseline"
+    "transfer": LearnerEntry(f"{_LEARNERS}.transfer:Transfer", "the shipped encoder, without training"),
+    "disca": LearnerEntry(f"{_LEARNERS}.disca:Disca", "alternate clustering and training on your own boxes"),
+    "radial": LearnerEntry(
+        f"{_LEARNERS}.radial:RadialStatistics", "mean and standard deviation of each shell, a baseline"
     ),
 }

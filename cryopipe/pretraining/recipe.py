@@ -1,4 +1,4 @@
-"""What the transfer encoder is trained on and how: the content of a recipe (YAML)."""
+"""Recipe of the transfer encoder's training: classes, stages and imaging conditions (YAML)."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from cryopipe.features.networks.encoder import VIEW
 
 @dataclass(frozen=True)
 class ClassSet:
-    """Particles at one voxel size; the same particle at another voxel size is another class.
+    """Set of classes at one voxel size; the same particle at another voxel size is another class.
 
     Attributes
     ----------
     voxel_size, resolution
         Angstrom.
     count, first_seed, largest_radius
-        Procedural phantoms, see `stock_phantoms`; the radius in angstrom.
+        Number, first seed and largest radius (angstrom) of procedural phantoms, see `stock_phantoms`.
     templates
-        Names of density maps without ".mrc" that take the phantoms' place where a folder of maps is given.
+        Names of density maps without ".mrc", used instead of the phantoms if a folder of maps is given.
     """
 
     voxel_size: float
@@ -35,37 +35,36 @@ class ClassSet:
 
 @dataclass(frozen=True)
 class Stage:
-    """One part of the training.
+    """One stage of the training.
 
     Attributes
     ----------
     boxes
-        How many are shown, counting each showing.
+        Number of boxes to train on, repetitions included.
     learning_rate
-        (at the beginning, at the end), linear in between.
+        (at the beginning, at the end); linear in between.
     batch_size
         Boxes per step.
     reuse
-        How often each simulated box is shown on average, every time under another half-turn.
+        Mean number of times that each simulated box is used, with a random rotation by 180 degrees each time.
     snr
         (lowest, highest), drawn per box, see `BoxOptions`.
     defocus
         (lowest, highest) micrometre, drawn per box.
     displacement
-        Angstrom; centres lie within a ball of this radius about the box centre.
+        Angstrom; centres are within a ball of this radius about the box centre.
     empty_fraction
-        Part of the boxes that has no particle at its centre.
+        Fraction of boxes without a particle at the centre.
     conditions
-        Number of imaging conditions that the boxes of each class set are spread over. Each is drawn from the ranges
-        below.
+        Number of imaging conditions of each class set, each drawn from the ranges below.
     tilt_limit
-        (lowest, highest) degrees; the tilt series goes from minus to plus it.
+        (lowest, highest) degrees; the tilt range is from minus to plus this angle.
     tilt_step
         (lowest, highest) degrees.
     crowding
         (lowest, highest) volume fraction of protein around the particle.
     structural_noise
-        (lowest, highest) part of the noise that lies in the specimen.
+        (lowest, highest) fraction of the noise that is in the specimen.
     thickness
         (lowest, highest) angstrom, of the specimen.
     """
@@ -98,14 +97,14 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole training.
+    """Recipe of a training.
 
     Attributes
     ----------
     classes
-        Sets of particles; the boxes are divided among them by their number of classes.
+        Class sets; boxes are divided among them in proportion to their number of classes.
     stages
-        One after another, each from the weights of the one before.
+        Stages in order, each starting from the weights of the previous one.
     box_size
         Voxels.
     scale
@@ -122,7 +121,7 @@ class Recipe:
 
 
 def recipe_from_mapping(content: Mapping[str, Any]) -> Recipe:
-    """Build the recipe that a YAML file holds.
+    """Return the recipe from the content of a YAML file.
 
     Raises
     ------
@@ -134,7 +133,7 @@ def recipe_from_mapping(content: Mapping[str, Any]) -> Recipe:
     plain["stages"] = [section_of(Stage, "stages", _fixed(part)) for part in plain.get("stages", [])]
     recipe = section_of(Recipe, "recipe", _fixed(plain))
     if not recipe.classes or not recipe.stages:
-        raise ConfigError("a recipe without classes or stages", remedy="give at least one of each")
+        raise ConfigError("the recipe has no classes or no stages", remedy="give at least one of each")
     return recipe
 
 

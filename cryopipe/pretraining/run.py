@@ -1,8 +1,8 @@
 """Training of the transfer encoder on simulated boxes.
 
-A few hundred made-up particles, imaged over a wide range of noise, defocus, tilt range, crowding and displacement, and
-a class for boxes without a particle at their centre. Features and class directions have length 1 and the loss is the
-cross-entropy of their scaled cosines, so that a class becomes a compact cap on the sphere: what later mixtures can find.
+The classes are a few hundred procedural particles with a wide range of noise, defocus, tilt range, crowding and
+displacement, and one for boxes without a particle at their centre. Features and class directions have length 1, and the
+loss is the cross-entropy of their scaled cosines, so that each class is compact on the sphere, as mixtures require.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import nn
 from cryopipe.errors import FileError
 from cryopipe.features.networks.encoder import TransferEncoder
 from cryopipe.features.training.checkpoint import read_checkpoint, write_checkpoint
-from cryopipe.features.training.devices import autocast, lay_out
+from cryopipe.features.training.devices import autocast, set_memory_format
 from cryopipe.features.training.loop import optimiser_tensors, restore_optimiser
 from cryopipe.pretraining.recipe import Recipe
 from cryopipe.pretraining.training_boxes import TrainingBoxes
@@ -30,23 +30,23 @@ logger = logging.getLogger(__name__)
 
 REPORTED_STEPS = 50
 CHECKPOINT_STEPS = 200
-LONGEST_GRADIENT = 5.0
+MAX_GRADIENT_NORM = 5.0
 WEIGHT_DECAY = 1e-4
 
 
 class PretrainingRun:
-    """One training of the encoder, which can be stopped and taken up again.
+    """Training of the encoder that can be interrupted and resumed.
 
     Parameters
     ----------
     recipe
-        What to train on and how.
+        Classes, stages and imaging conditions.
     class_sets
-        The phantoms of each of the recipe's class sets.
+        Phantoms of each class set of the recipe.
     device
-        Where to compute.
+        Device to compute on.
     seed
-        Same seed and device, same encoder.
+        Seed of the random numbers; the same seed and device give the same encoder.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class PretrainingRun:
         torch.manual_seed(seed)
         classes = sum(len(phantoms) for phantoms in class_sets) + 1
         self.encoder = TransferEncoder(recipe.widths).to(device)
-        self._layout = lay_out(self.encoder, device)
+        self._layout = set_memory_format(self.encoder, device)
         self.directions = nn.Parameter(torch.randn(classes, self.encoder.feature_width, device=device))
         self.optimiser = torch.optim.AdamW(
             [*self.encoder.parameters(), self.directions], weight_decay=WEIGHT_DECAY
@@ -70,12 +70,12 @@ class PretrainingRun:
         Parameters
         ----------
         checkpoint
-            File for the state of the training; if it holds this training's state, training resumes from there.
+            File of the state of training; if it belongs to this run, training resumes from it.
         may_continue
-            Asked before every step; training ends where it says no.
+            Called before every step; training ends when it returns False.
         """
         if checkpoint is not None and checkpoint.exists():
-            self._take_up(checkpoint)
+            self._resume(checkpoint)
         for number in range(self.stage, len(self.recipe.stages)):
             self._train_stage(number, checkpoint, may_continue)
             if self.step < self.recipe.stages[number].steps:
@@ -97,9 +97,11 @@ class PretrainingRun:
             self.step += 1
             progress.advance()
             if self.step % REPORTED_STEPS == 0 or self.step == stage.steps:
-                loss, share = np.mean(figures, axis=0)
-                self.history.append({"stage": number + 1, "step": self.step, "loss": loss, "accuracy": share})
-                logger.info("%s, step %d: loss %.3f, accuracy %.3f", what, self.step, loss, share)
+                loss, accuracy = np.mean(figures, axis=0)
+                self.history.append(
+                    {"stage": number + 1, "step": self.step, "loss": loss, "accuracy": accuracy}
+                )
+                logger.info("%s, step %d: loss %.3f, accuracy %.3f", what, self.step, loss, accuracy)
                 figures = []
             if checkpoint is not None and (self.step % CHECKPOINT_STEPS == 0 or self.step == stage.steps):
                 self._write(checkpoint)
@@ -116,7 +118,7 @@ class PretrainingRun:
 
         Returns
         -------
-        The loss, and the fraction of boxes whose class came first.
+        The loss, and the fraction of boxes whose most probable class is right.
         """
         self.encoder.train()
         volumes = boxes[:, None].contiguous(memory_format=self._layout)
@@ -126,7 +128,7 @@ class PretrainingRun:
         loss = F.cross_entropy(logits, labels)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.encoder.parameters(), LONGEST_GRADIENT)
+        torch.nn.utils.clip_grad_norm_(self.encoder.parameters(), MAX_GRADIENT_NORM)
         self.optimiser.step()
         return loss.item(), float((logits.argmax(dim=1) == labels).float().mean())
 
@@ -143,11 +145,11 @@ class PretrainingRun:
         numbers = {"stage": self.stage, "step": self.step, "history": self.history}
         write_checkpoint(path, parts, numbers, self._fingerprint)
 
-    def _take_up(self, path: Path) -> None:
+    def _resume(self, path: Path) -> None:
         try:
             found = read_checkpoint(path, self._fingerprint, self.device)
         except FileError as error:
-            logger.warning("%s: training starts anew", error)
+            logger.warning("%s; training restarts", error)
             return
         self.encoder.load_state_dict(found.part("encoder"))
         restore_optimiser(self.optimiser, found.part("optimiser"))
@@ -155,7 +157,7 @@ class PretrainingRun:
             self.directions.copy_(found.tensors["directions"])
         numbers = found.numbers
         self.stage, self.step, self.history = numbers["stage"], numbers["step"], numbers["history"]
-        logger.info("going on after step %d of stage %d", self.step, self.stage + 1)
+        logger.info("resuming after step %d of stage %d", self.step, self.stage + 1)
 
 
 def pretrain(
@@ -165,21 +167,21 @@ def pretrain(
     seed: int,
     checkpoint: Path | None = None,
 ) -> tuple[TransferEncoder, list[dict[str, float]]]:
-    """Train an encoder.
+    """Train an encoder on simulated boxes.
 
     Parameters
     ----------
     recipe
-        What to train on and how.
+        Classes, stages and imaging conditions.
     class_sets
-        The phantoms of each of the recipe's class sets.
+        Phantoms of each class set of the recipe.
     device
-        Where to compute.
+        Device to compute on.
     seed
-        Same seed and device, same encoder.
+        Seed of the random numbers; the same seed and device give the same encoder.
     checkpoint
-        File for the state of the training, written every `CHECKPOINT_STEPS` steps. If it holds the state of this
-        very training, training goes on from there and ends as it would have without the break.
+        File of the state of training, written every `CHECKPOINT_STEPS` steps. If it belongs to the same run, training
+        resumes from it, with the same result as without the interruption.
 
     Returns
     -------

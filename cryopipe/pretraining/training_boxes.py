@@ -1,4 +1,4 @@
-"""The simulated boxes that the transfer encoder is trained on: many particles under many imaging conditions."""
+"""Simulated boxes for the training of the transfer encoder: many particles, many imaging conditions."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from cryopipe.simulation.phantoms import Phantom, filler_phantoms, stock_phantom
 from cryopipe.simulation.rendering import ParticleRenderer
 
 POOL_BATCHES = 12
-"""Simulated batches that are kept to draw from."""
+"""Number of simulated batches from which training batches are drawn."""
 NEIGHBOURS = 40
-"""Species, of a set's own, that crowd the particles under one imaging condition; as many small proteins join them."""
-HALF_TURNS: tuple[tuple[int, ...], ...] = ((), (-1, -2), (-1, -3), (-2, -3))
-"""Axes that each half-turn reverses; no mirror image is among them, since handedness is information."""
-LARGE = 1_000_003
+"""Number of species of a class set that are neighbours under one imaging condition; as many small proteins are added."""
+ROTATIONS_180: tuple[tuple[int, ...], ...] = ((), (-1, -2), (-1, -3), (-2, -3))
+"""Axes reversed by each rotation by 180 degrees; there are no mirror images, because handedness is information."""
+SEED_STRIDE = 1_000_003
 
 
-def phantoms_of(classes: ClassSet, templates: Path | None = None) -> list[Phantom]:
-    """Return the particles of a class set: procedural, or the maps it names if there is a folder `templates`."""
+def class_set_phantoms(classes: ClassSet, templates: Path | None = None) -> list[Phantom]:
+    """Return the phantoms of a class set: procedural, or its named maps if the folder `templates` is given."""
     if templates is not None and classes.templates:
         return read_named_maps(templates, classes.templates, classes.voxel_size, classes.resolution)
     return stock_phantoms(
@@ -35,24 +35,24 @@ def phantoms_of(classes: ClassSet, templates: Path | None = None) -> list[Phanto
 
 
 class TrainingBoxes:
-    """The boxes of one stage of training, a batch per step.
+    """Boxes of one stage of training, one batch per step.
 
-    Simulation takes longer than training, so batches are drawn from a pool of simulated boxes that is renewed part by
-    part. What step n gets follows from the seed and n alone, so that a training can go on anywhere.
+    Simulation takes longer than training, so batches are drawn from a pool of simulated boxes that is gradually
+    replaced. The batch of a step depends on the seed and the step only, so that training can resume at any step.
 
     Parameters
     ----------
     class_sets
-        Phantoms, one list per voxel size. Classes are numbered through; the last number is the class of boxes without
-        a particle at their centre.
+        Phantoms, one list per voxel size. Classes are numbered consecutively; the last one is that of boxes without a
+        particle at their centre.
     stage
-        How the boxes are made.
+        Imaging conditions and sizes of the stage.
     box_size
         Voxels, even.
     device
-        Where to compute.
+        Device to compute on.
     seed
-        Same seed, same boxes.
+        Seed of the random numbers; the same seed gives the same boxes.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class TrainingBoxes:
 
     @property
     def classes(self) -> int:
-        """Number of classes, that of the boxes without a particle included."""
+        """Number of classes, including that of boxes without a particle."""
         return sum(self._counts) + 1
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
@@ -84,16 +84,16 @@ class TrainingBoxes:
             slot = number % POOL_BATCHES
             self._boxes[slot], self._labels[slot] = self._simulate(number)
         self._newest = newest
-        generator = torch.Generator().manual_seed(LARGE * self.seed + step)
+        generator = torch.Generator().manual_seed(SEED_STRIDE * self.seed + step)
         size = self.stage.batch_size
         filled = min(newest + 1, POOL_BATCHES) * size
         chosen = torch.randperm(filled, generator=generator)[:size].to(self.device)
-        turn = HALF_TURNS[int(torch.randint(len(HALF_TURNS), (), generator=generator))]
+        axes = ROTATIONS_180[int(torch.randint(len(ROTATIONS_180), (), generator=generator))]
         boxes = self._boxes.flatten(0, 1)[chosen].float()
-        return half_turned(boxes, turn), self._labels.flatten()[chosen]
+        return rotate_180(boxes, axes), self._labels.flatten()[chosen]
 
     def _simulate(self, number: int) -> tuple[Tensor, Tensor]:
-        """Return the boxes and labels of one simulated batch, all of one class set and imaging condition."""
+        """Return the boxes and labels of one simulated batch, all of one class set and one imaging condition."""
         rng = np.random.default_rng([self.seed, number])
         chosen = int(rng.choice(len(self._counts), p=np.array(self._counts) / sum(self._counts)))
         simulator = self._simulators[chosen][int(rng.integers(len(self._simulators[chosen])))]
@@ -133,9 +133,9 @@ def _simulators(
     return made
 
 
-def half_turned(boxes: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """Turn boxes (n, z, y, x), of even size, by 180 degrees about voxel n // 2: reverse two `axes`, or none."""
+def rotate_180(boxes: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Rotate boxes (n, z, y, x) of even size by 180 degrees about voxel n // 2 by reversing two `axes`, or none."""
     if not axes:
         return boxes
-    # Reversal maps voxel n // 2 to n // 2 - 1.
+    # Reversal moves voxel n // 2 to n // 2 - 1.
     return boxes.flip(axes).roll((1,) * len(axes), axes)

@@ -1,1 +1,1 @@
-"""The learners, one module each; `cryopipe.features.register` names them."""
+"""Learners, one per module; listed in `cryopipe.features.register`."""

@@ -1,9 +1,9 @@
-"""DISCA (Zeng et al. 2023): a network learns from the labels that a mixture on its own features gives.
+"""DISCA (Zeng et al. 2023): a network is trained on cluster labels computed from its own features.
 
-An iteration: features of all boxes -> principal components -> Gaussian mixture, the number of clusters by BIC
--> labels matched to the previous ones -> one epoch of training on turned copies towards these labels. Particles of one
-kind in all orientations are drawn together, since a particle and its turned copy share a label. The iteration whose
-clusters lie furthest apart is the one that is kept.
+One iteration: features of all boxes -> principal components -> Gaussian mixture, number of clusters by BIC -> labels
+matched to the previous ones -> one epoch of training on rotated copies with these labels. A particle and its rotated
+copy have the same label, so the features of a species become independent of orientation. The iteration with the best
+separated clusters is kept.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from cryopipe.features.embedding import embed_all
 from cryopipe.features.learner import Learner
 from cryopipe.features.learners.disca_model import DiscaModel, build_model, load_model, save_model
 from cryopipe.features.learners.disca_state import Best, DiscaState, read_checkpoint, write_checkpoint
-from cryopipe.features.learners.disca_steps import clustered, fitted_head
+from cryopipe.features.learners.disca_steps import cluster_features, fit_head
 from cryopipe.features.networks.yopo import noisy_input
 from cryopipe.features.training.box_source import BoxSource
-from cryopipe.features.training.compilation import compiled, pays
-from cryopipe.features.training.distributed import is_first, normalise_together, shared
+from cryopipe.features.training.compilation import compile_network, worth_compiling
+from cryopipe.features.training.distributed import broadcast, is_first_process, synchronise_batch_norm
 from cryopipe.features.training.loop import LOSSES, smoothed_targets, train_epoch
 from cryopipe.mixtures.components import Projection, principal_components
 from cryopipe.mixtures.gaussian import Mixture
@@ -42,12 +42,12 @@ from cryopipe.mixtures.label_matching import agreement
 logger = logging.getLogger(__name__)
 Forward = Callable[[Tensor], Tensor]
 
-FEWEST_BOXES = 10
-"""With fewer boxes there is nothing to cluster: the network is left as it is."""
+MIN_BOXES = 10
+"""With fewer boxes the network is not trained."""
 
 
 class Disca(Learner):
-    """Clustering and training in turn; features are the principal components of the kept iteration."""
+    """Learner that alternates clustering and training; features are the principal components of the best iteration."""
 
     model: DiscaModel | None = None
 
@@ -58,30 +58,34 @@ class Disca(Learner):
     def fit(
         self, boxes: Boxes, labels: NDArray[np.int64] | None = None, checkpoint: Path | None = None
     ) -> pd.DataFrame:
-        """Train; see `Learner.fit` and the module's text."""
+        """Train; see `Learner.fit` and the docstring of the module."""
         source = BoxSource(boxes, self.device, self.memory_gb)
         model = self.model or build_model(self.options, self.device, self.seed)
         self.model = model
-        normalise_together(model.network)
-        if not self.options.disca.train or source.count < FEWEST_BOXES:
+        synchronise_batch_norm(model.network)
+        if not self.options.disca.train or source.count < MIN_BOXES:
             if self.options.disca.train:
-                logger.warning("%d boxes are too few to learn from: nothing is trained", source.count)
+                logger.warning(
+                    "%d boxes: at least %d are needed for training; the network is not trained",
+                    source.count,
+                    MIN_BOXES,
+                )
             if model.projection is None and source.count:
                 features = embed_all(model.network, source, "embedding boxes")
                 made = principal_components(features, self.options.principal_components)
-                model.projection = Projection(*shared(lambda: [made.mean, made.axes], self.device))
+                model.projection = Projection(*broadcast(lambda: [made.mean, made.axes], self.device))
             return pd.DataFrame({"iteration": pd.Series(dtype=int)})
         fingerprint = self._fingerprint(boxes, model.network)
-        state = self._start(model, fingerprint, checkpoint)
+        state = self._initial_state(model, fingerprint, checkpoint)
         forward = self._compiled(state, source)
         while not state.finished:
             self._iterate(state, source, forward)
-            if checkpoint is not None and is_first():
+            if checkpoint is not None and is_first_process():
                 write_checkpoint(checkpoint, state, fingerprint)
-        best = state.kept()
+        best = state.best_so_far()
         model.network.load_state_dict(best.network)
         model.projection = best.projection
-        logger.info("kept iteration %d: %d clusters", best.iteration, best.mixture.count)
+        logger.info("best iteration: %d, with %d clusters", best.iteration, best.mixture.count)
         for what, (count, seconds) in self._work.items():
             logger.info("%s: %s boxes at %.3g boxes/s", what, f"{count:,}", count / max(seconds, 1e-9))
         return pd.DataFrame(state.history)
@@ -89,7 +93,7 @@ class Disca(Learner):
     def embed(self, boxes: Boxes) -> NDArray[np.float32]:
         """Return the principal components (n, d) of the features of `boxes` (n, z, y, x).
 
-        Without an earlier `fit` there are no principal components, and the features are returned as they are.
+        Before `fit` there are no principal components; the features themselves are returned.
         """
         model = self.model or build_model(self.options, self.device, self.seed)
         features = embed_all(model.network, BoxSource(boxes, self.device, self.memory_gb), "embedding boxes")
@@ -104,26 +108,26 @@ class Disca(Learner):
         save_model(path, self.model)
 
     def load(self, path: str | os.PathLike[str]) -> None:
-        """Take over what `save` wrote."""
+        """Read a model that `save` wrote."""
         self.model = load_model(path, self.device)
 
-    def _start(self, model: DiscaModel, fingerprint: str, checkpoint: Path | None) -> DiscaState:
+    def _initial_state(self, model: DiscaModel, fingerprint: str, checkpoint: Path | None) -> DiscaState:
         state = DiscaState.fresh(
             model.network, self.options.disca.learning_rate, self.options.disca.label_smoothing
         )
         if checkpoint is not None and checkpoint.exists():
             try:
                 read_checkpoint(checkpoint, state, fingerprint)
-                logger.info("going on after iteration %d of %s", state.iteration, checkpoint)
+                logger.info("resuming after iteration %d from %s", state.iteration, checkpoint)
             except FileError as error:
-                logger.warning("%s: training starts anew", error)
+                logger.warning("%s; training restarts", error)
                 return DiscaState.fresh(
                     model.network, self.options.disca.learning_rate, self.options.disca.label_smoothing
                 )
         return state
 
     def _fingerprint(self, boxes: Boxes, network: nn.Module) -> str:
-        """Return a text that differs between trainings which must not take up one another's checkpoints."""
+        """Return a text that identifies a run: options, seed, boxes and initial weights."""
         count = len(boxes)
         content = hashlib.sha256(
             np.asarray(boxes[np.unique([0, count // 2, count - 1])], np.float32).tobytes()
@@ -133,21 +137,23 @@ class Disca(Learner):
         return f"{self.options} seed={self.seed} boxes={count} {content.hexdigest()}"
 
     def _compiled(self, state: DiscaState, source: BoxSource) -> Forward | None:
-        """Return the network compiled, where the training is worth it.
+        """Return the compiled network, or None if compilation does not pay.
 
-        Whether it is does not depend on how far it has come: taken up again, it goes on with the same arithmetic.
+        The decision does not depend on the iterations done, so that a resumed run computes the same numbers.
         """
         boxes = source.count * self.options.disca.copies * self.options.disca.iterations
-        if state.finished or not pays(self.device, boxes):
+        if state.finished or not worth_compiling(self.device, boxes):
             return None
-        return compiled(state.network, (self.options.disca.batch_size, 1, *source.box_shape), self.device)
+        return compile_network(
+            state.network, (self.options.disca.batch_size, 1, *source.box_shape), self.device
+        )
 
     def _iterate(self, state: DiscaState, source: BoxSource, forward: Forward | None) -> None:
-        """Cluster the present features, keep them if they are the best so far, and train towards them."""
+        """Cluster the current features, store them if they are the best so far, and train on the labels."""
         options, started = self.options.disca, time.monotonic()
         what = f"iteration {state.iteration + 1} of {options.iterations}"
         if state.iteration == options.iterations:
-            what = "last clustering"
+            what = "final clustering"
         with self._timed("embedding", source.count):
             features = embed_all(state.network, source, f"{what}: embedding")
         labels, row = self._cluster(state, features)
@@ -156,8 +162,8 @@ class Disca(Learner):
         if not last:
             count = int(labels.max()) + 1
             if state.head is None or state.head.out_features != count:
-                generator = self._random(state, 1)
-                weight, bias = shared(lambda: fitted_head(features, labels, count, generator), self.device)
+                generator = self._generator(state, 1)
+                weight, bias = broadcast(lambda: fit_head(features, labels, count, generator), self.device)
                 state.replace_head(weight, bias)
             with self._timed("training", source.count * options.copies):
                 row |= self._train(state, source, labels, count, what, forward)
@@ -171,11 +177,11 @@ class Disca(Learner):
     def _cluster(self, state: DiscaState, features: Tensor) -> tuple[NDArray[np.int64], dict[str, float]]:
         """Return labels (n,) of `features` (n, width) and the iteration's row of the history so far.
 
-        The first process clusters, and the others are told.
+        The first process clusters and broadcasts the result.
         """
         options = self.options
         seed = 1000 * self.seed + 100_003 * state.iteration
-        found = shared(lambda: clustered(features, options, state.labels, seed), self.device)
+        found = broadcast(lambda: cluster_features(features, options, state.labels, seed), self.device)
         labels = found[0].cpu().numpy()
         bic, separation = found[1].tolist()
         if state.best is None or separation < state.best.separation:
@@ -198,7 +204,7 @@ class Disca(Learner):
         what: str,
         forward: Forward | None,
     ) -> dict[str, float]:
-        """Train for one epoch per copy towards `labels`; return the row's figures."""
+        """Train on `labels` for one epoch per copy; return the columns of the history."""
         options, classifier = self.options.disca, state.classifier()
         head = classifier[1]
         state.smoothing *= options.smoothing_decay
@@ -215,7 +221,7 @@ class Disca(Learner):
                 targets,
                 LOSSES[options.loss],
                 options.batch_size,
-                self._random(state, 2 + copy),
+                self._generator(state, 2 + copy),
                 noise,
                 f"{what}: training",
                 None if forward is None else lambda volumes: head(forward(volumes)),
@@ -227,22 +233,22 @@ class Disca(Learner):
 
     @contextmanager
     def _timed(self, what: str, boxes: int) -> Iterator[None]:
-        """Add the block's time to that of work of the same name."""
+        """Add the time of the block and its number of boxes to the totals of `what`."""
         started = time.monotonic()
         yield
         count, seconds = self._work.get(what, (0, 0.0))
         self._work[what] = (count + boxes, seconds + time.monotonic() - started)
 
-    def _random(self, state: DiscaState, purpose: int) -> torch.Generator:
-        """Return the source of randomness for one purpose in one iteration.
+    def _generator(self, state: DiscaState, purpose: int) -> torch.Generator:
+        """Return the random generator for one purpose in one iteration.
 
-        It follows from seed, iteration and purpose alone, so that a run which was taken up again draws the
-        numbers that the unbroken run draws.
+        Its seed depends on seed, iteration and purpose only, so that a resumed run draws the same numbers as an
+        uninterrupted one.
         """
         number = (self.seed * 1_000_003 + state.iteration) * 101 + purpose
         return torch.Generator(self.device).manual_seed(number)
 
 
 def clone(network: nn.Module) -> dict[str, Tensor]:
-    """Return a copy of a network's weights and statistics."""
+    """Return a copy of a network's weights and running statistics."""
     return {name: value.detach().clone() for name, value in network.state_dict().items()}

@@ -1,4 +1,4 @@
-"""A trained DISCA: its network and the projection of its features, as one file."""
+"""Model of DISCA and its file: a network and the projection of its features."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ NETWORKS: dict[str, type[TransferEncoder] | type[Yopo]] = {"encoder": TransferEn
 
 @dataclass
 class DiscaModel:
-    """What embedding needs.
+    """Network and projection that compute features.
 
     Attributes
     ----------
     network
         Boxes (n, 1, z, y, x) -> features (n, width).
     projection
-        To principal components; None before anything was seen.
+        Projection on principal components; None before the first fit.
     """
 
     network: TransferEncoder | Yopo
@@ -39,7 +39,7 @@ class DiscaModel:
 
 
 def build_model(options: FeatureOptions, device: torch.device, seed: int) -> DiscaModel:
-    """Return the model that a training starts from, as `options.disca.network` and `options.weights` say."""
+    """Return the initial model, as set by `options.disca.network` and `options.weights`."""
     if options.weights not in (None, RANDOM):
         return load_model(str(options.weights), device)
     with torch.random.fork_rng(devices=[]):
@@ -68,12 +68,12 @@ def save_model(path: str | os.PathLike[str], model: DiscaModel) -> None:
 
 
 def load_model(path: str | os.PathLike[str], device: torch.device) -> DiscaModel:
-    """Read what `save_model` wrote, or take the network of a transfer encoder's file.
+    """Read a model that `save_model` wrote, or the network from a file of a transfer encoder.
 
     Raises
     ------
     FileError
-        If the file holds neither.
+        If the file contains neither.
     """
     tensors, metadata = load_weights(path)
     if metadata.get("kind") != KIND:
@@ -86,7 +86,7 @@ def load_model(path: str | os.PathLike[str], device: torch.device) -> DiscaModel
         width = network.feature_width
         if axes is None or axes.ndim != 2 or mean.shape != (width,) or axes.shape[0] != width:
             raise FileError(
-                "its projection is incomplete or of impossible shape", file=path, remedy="train again"
+                "the projection is missing or does not fit the network", file=path, remedy="train again"
             )
         projection = Projection(mean.to(device), axes.to(device))
     return DiscaModel(network.to(device), projection)

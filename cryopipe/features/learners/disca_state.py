@@ -1,7 +1,7 @@
-"""The state of a DISCA training between two iterations, and its checkpoint on disk.
+"""State of DISCA's training between two iterations, and its checkpoint on disk.
 
-Random numbers are not among it: they follow from the seed and the iteration. Of the mixture the next iteration inherits
-the labels, since the features have changed by then.
+It contains no random state: random numbers depend on the seed and the iteration only. The next iteration uses the labels
+of the last mixture but not its Gaussians, because training changes the features.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from cryopipe.mixtures.gaussian import Mixture
 
 @dataclass
 class Best:
-    """The best iteration so far: where the clusters lay furthest apart.
+    """Best iteration so far: the one with the best separated clusters.
 
     Attributes
     ----------
     iteration
-        Its number, from 0.
+        Number of the iteration, from 0.
     separation
-        Its separation index; lower is better.
+        Separation index; lower is better.
     network
-        The network's weights before that iteration's training: those that gave the clusters.
+        Weights of the network that gave the clusters, before the training of that iteration.
     projection
-        To the principal components that were clustered.
+        Projection on the principal components that were clustered.
     labels
         (n,) clusters 0..K-1.
     mixture
-        Of the principal components; component k is cluster k.
+        Mixture of the principal components; component k is cluster k.
     """
 
     iteration: int
@@ -51,7 +51,7 @@ class Best:
 
 @dataclass
 class DiscaState:
-    """All that changes in a training.
+    """State of training.
 
     Attributes
     ----------
@@ -60,15 +60,15 @@ class DiscaState:
     head
         Features -> logits of the clusters; None before the first clustering.
     optimiser
-        Over the parameters of both.
+        Optimiser of the parameters of both.
     learning_rate, smoothing
-        For the next epoch.
+        Values for the next epoch.
     labels
         (n,) clusters of the previous iteration.
     iteration
-        How many were done.
+        Number of completed iterations.
     finished
-        Whether training is over.
+        Whether training has ended.
     best
         See `Best`.
     history
@@ -92,22 +92,22 @@ class DiscaState:
         optimiser = torch.optim.NAdam([{"params": list(network.parameters())}], lr=learning_rate)
         return cls(network, optimiser, learning_rate, smoothing)
 
-    def kept(self) -> Best:
-        """Return the best iteration; there is one as soon as one was done."""
+    def best_so_far(self) -> Best:
+        """Return the best iteration; it exists after the first iteration."""
         if self.best is None:
-            raise ValueError("no iteration was done yet")
+            raise ValueError("no iteration is complete yet")
         return self.best
 
     def classifier(self) -> nn.Sequential:
-        """Return network and last layer as one: boxes -> logits."""
+        """Return network and last layer: boxes -> logits."""
         if self.head is None:
-            raise ValueError("nothing was clustered yet, so there is no last layer")
+            raise ValueError("there is no last layer before the first clustering")
         return nn.Sequential(self.network, self.head)
 
     def replace_head(self, weight: Tensor, bias: Tensor) -> None:
-        """Put a last layer with `weight` (K, width) and `bias` (K,) in the old one's place, in the optimiser as well.
+        """Replace the last layer by one with `weight` (K, width) and `bias` (K,), also in the optimiser.
 
-        The network's moments stay.
+        The optimiser's moments of the network are kept.
         """
         if self.head is not None:
             for parameter in self.head.parameters():
@@ -119,8 +119,8 @@ class DiscaState:
 
 
 def write_checkpoint(path: str | os.PathLike[str], state: DiscaState, fingerprint: str) -> None:
-    """Write the state after an iteration; `fingerprint` tells the training from others."""
-    best, head = state.kept(), state.head
+    """Write the state after an iteration; `fingerprint` identifies the run."""
+    best, head = state.best_so_far(), state.head
     parts: dict[str, dict[str, Tensor]] = {
         "network": state.network.state_dict(),
         "head": {} if head is None else head.state_dict(),
@@ -147,13 +147,13 @@ def write_checkpoint(path: str | os.PathLike[str], state: DiscaState, fingerprin
 
 
 def read_checkpoint(path: str | os.PathLike[str], state: DiscaState, fingerprint: str) -> None:
-    """Bring `state`, fresh and over the same kind of network, to where the checkpoint was written.
+    """Restore `state`, a fresh state of the same network architecture, from a checkpoint.
 
     Raises
     ------
     FileError
-        If the file is damaged or belongs to another training; the network of `state` is as it was then, but start
-        from a fresh state.
+        If the file is damaged or belongs to another run. The network of `state` is then unchanged, but the rest may
+        not be: continue with a fresh state.
     """
     found = checkpoint.read_checkpoint(path, fingerprint, next(state.network.parameters()).device)
     before = {name: value.clone() for name, value in state.network.state_dict().items()}
@@ -161,7 +161,7 @@ def read_checkpoint(path: str | os.PathLike[str], state: DiscaState, fingerprint
         _restore(state, found)
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         state.network.load_state_dict(before)
-        raise FileError(f"is a damaged checkpoint ({error!r})", file=path) from error
+        raise FileError(f"the checkpoint is damaged ({error!r})", file=path) from error
 
 
 def _restore(state: DiscaState, found: checkpoint.Checkpoint) -> None:

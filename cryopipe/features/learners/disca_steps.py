@@ -1,4 +1,4 @@
-"""What an iteration of DISCA makes of the features: clusters, and a last layer that knows them."""
+"""Steps of an iteration of DISCA: clustering of the features, and a last layer trained on the clusters."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ HEAD_EPOCHS = 10
 HEAD_LEARNING_RATE = 1e-3
 HEAD_BATCH = 64
 HEAD_STEPS = 5000
-"""For many boxes the head's batches are larger, so that it is done after about this many steps."""
+"""Approximate largest number of training steps of the last layer; for many boxes its batches are larger."""
 
 
-def clustered(
+def cluster_features(
     features: Tensor, options: FeatureOptions, previous: NDArray[np.int64] | None, seed: int
 ) -> list[Tensor]:
     """Cluster features (n, width) on their principal components.
 
-    `previous` labels (n,) compete as a start, and the clusters take over their numbers.
+    `previous` labels (n,) are one more start of the mixture, and the clusters keep their numbers.
 
     Returns
     -------
@@ -43,7 +43,7 @@ def clustered(
     if previous is not None:
         names = match_labels(names, previous)
     labels = torch.from_numpy(names).to(points.device)
-    # A component that is nobody's most probable one is no cluster, and leaves the mixture.
+    # A component that is the most probable one of no particle is not a cluster and is removed.
     order = torch.stack([components[labels == name][0] for name in range(int(labels.max()) + 1)])
     weights = mixture.weights[order] / mixture.weights[order].sum()
     figures = torch.tensor([min(scores.values()), separation_index(points, labels)], dtype=torch.float64)
@@ -52,10 +52,10 @@ def clustered(
     ]  # fmt: skip
 
 
-def fitted_head(
+def fit_head(
     features: Tensor, labels: NDArray[np.int64], count: int, generator: torch.Generator
 ) -> list[Tensor]:
-    """Return weight (count, width) and bias (count,) of a last layer that is trained on features (n, width) as they are."""
+    """Train a last layer on fixed features (n, width); return its weight (count, width) and bias (count,)."""
     head = nn.Linear(features.shape[1], count, device=features.device)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)

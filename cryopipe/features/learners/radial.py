@@ -1,4 +1,4 @@
-"""Radial statistics as a learner: mean and standard deviation of each shell of a box, a baseline without training."""
+"""Radial statistics learner: mean and standard deviation of each shell of a box; a baseline without training."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ KIND = "radial statistics"
 
 
 class RadialStatistics(Learner):
-    """Features (n, 2 m): means, then standard deviations, of the m shells within a box; no rotation changes them."""
+    """Features (n, 2 m): means, then standard deviations, of the m shells within a box; invariant to rotation."""
 
     def fit(
         self, boxes: Boxes, labels: NDArray[np.int64] | None = None, checkpoint: Path | None = None
     ) -> pd.DataFrame:
-        """Return a history without rows: there is nothing to learn."""
+        """Return an empty history; nothing is trained."""
         if self.options.weights not in (None, "random"):
             self.load(self.options.weights)
         return no_history()
 
     def embed(self, boxes: Boxes) -> NDArray[np.float32]:
-        """Return features (n, 2 m) of `boxes` (n, z, y, x), m being half the box size."""
+        """Return features (n, 2 m) of `boxes` (n, z, y, x), where m is half the box size."""
         source = BoxSource(boxes, self.device, self.memory_gb)
         network = ShellStatistics(source.box_shape).to(self.device)
         return embed_all(network, source, "measuring shells of boxes").cpu().numpy()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a file that names the learner; it has no weights."""
+        """Write a file with the name of the learner; there are no weights."""
         save_weights(path, {}, {"kind": KIND})
 
     def load(self, path: str | os.PathLike[str]) -> None:
@@ -48,16 +48,16 @@ class RadialStatistics(Learner):
         _, metadata = load_weights(path)
         if metadata.get("kind") != KIND:
             raise FileError(
-                f"holds {metadata.get('kind', 'unknown weights')!r}, not {KIND}",
+                f"contains {metadata.get('kind', 'unknown weights')!r}, not {KIND!r}",
                 file=path,
-                remedy="leave features.weights blank for features.learner: radial",
+                remedy="set features.weights to null for features.learner: radial",
             )
 
 
 class ShellStatistics(nn.Module):
     """Boxes (n, 1, z, y, x) -> (n, 2 m) means and standard deviations of shells one voxel wide.
 
-    The innermost shell holds all voxels nearer than 1.5 voxels to the centre: a single voxel has no standard deviation.
+    The innermost shell contains all voxels nearer than 1.5 voxels to the centre: one voxel has no standard deviation.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ class ShellStatistics(nn.Module):
         self.register_buffer("weights", members / members.sum(dim=0))
 
     def forward(self, boxes: Tensor) -> Tensor:
-        """Return the statistics; in single precision, since a variance is a difference of large numbers."""
+        """Return the statistics, in single precision because a variance is a difference of large numbers."""
         values = boxes.float().flatten(1)
         with torch.autocast(values.device.type, enabled=False):
             mean = values @ self.weights

@@ -1,4 +1,4 @@
-"""The transfer encoder as a learner: nothing is trained on the user's data."""
+"""Transfer learner: the shipped encoder, without training on the user's data."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Transfer(Learner):
     def fit(
         self, boxes: Boxes, labels: NDArray[np.int64] | None = None, checkpoint: Path | None = None
     ) -> pd.DataFrame:
-        """Load the weights; there is nothing to learn, and the history has no rows."""
+        """Load the weights and return an empty history; nothing is trained."""
         self._encoder()
         return no_history()
 
@@ -47,7 +47,7 @@ class Transfer(Learner):
         save_encoder(path, self._encoder(), {})
 
     def load(self, path: str | os.PathLike[str]) -> None:
-        """Take over an encoder's weights."""
+        """Read an encoder's weights."""
         self._loaded = load_encoder(path).to(self.device)
 
     def _encoder(self) -> TransferEncoder:
@@ -64,19 +64,19 @@ def save_encoder(path: str | os.PathLike[str], encoder: TransferEncoder, notes: 
 
 
 def load_encoder(path: str | os.PathLike[str]) -> TransferEncoder:
-    """Return the encoder whose weights `save_encoder` wrote, in single precision on the CPU.
+    """Read an encoder that `save_encoder` wrote, in single precision on the CPU.
 
     Raises
     ------
     FileError
-        If the file holds something else.
+        If the file contains anything else.
     """
     tensors, metadata = load_weights(path)
     if metadata.get("kind") != KIND:
         raise FileError(
-            f"holds {metadata.get('kind', 'unknown weights')!r}, not a {KIND}",
+            f"contains {metadata.get('kind', 'unknown weights')!r}, not {KIND!r}",
             file=path,
-            remedy="leave features.weights blank for the shipped encoder; DISCA's weights want features.learner: disca",
+            remedy="set features.weights to null for the shipped encoder, or features.learner to disca for weights of disca",
         )
     types = {"encoder": TransferEncoder}
     encoder: TransferEncoder = restore_network(path, metadata.get("network", ""), tensors, types)

@@ -1,1 +1,1 @@
-"""Networks that turn boxes into features."""
+"""Networks that compute features from boxes."""

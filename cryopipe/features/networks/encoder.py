@@ -1,9 +1,10 @@
-"""The transfer encoder: three scales of convolutions, pooled over the box to one short vector.
+"""Transfer encoder: convolutions at three scales, pooled over the box to one vector.
 
-After DeepFinder's encoder (Moebel & Kervrann 2022: pairs of 3^3 convolutions between poolings, a 32-d head), with
-three differences. The last maps are pooled over the box, so that boxes of any size go in. Batches are normalised after
-every convolution: without that, and with another normalisation, training stood still. And beside the maximum and the mean there is a mean under a Gaussian about the box centre, which tells the particle
-that was picked from its neighbours, and a centred particle from one that was picked at its rim.
+It follows DeepFinder's encoder (Moebel & Kervrann 2022: pairs of 3^3 convolutions between poolings, a 32-d head), with
+three differences. The last maps are pooled over the box, so that boxes of any size can be used. Every convolution is
+followed by batch normalisation; without it, or with another normalisation, training did not progress. Besides maximum
+and mean, a mean weighted by a Gaussian about the box centre is used: it separates the picked particle from its
+neighbours, and a centred particle from one picked at its edge.
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 VIEW = 24
-"""Voxels. The encoder looks at the middle of larger boxes: pooled maps keep the statistics that it was trained on, and
-fewer neighbours come into view."""
+"""Edge in voxels of the central part of larger boxes that the encoder uses: pooled maps keep the statistics of the
+training, and fewer neighbours are included."""
 CENTRE_WIDTH = 2.5
-"""Standard deviation of the central weight in voxels of the last maps, four voxels of the box each."""
+"""Standard deviation of the central weight, in voxels of the last maps (four voxels of the box each)."""
 
 
 class TransferEncoder(nn.Module):
-    """Boxes (n, 1, z, y, x) of any size from 8 on -> features (n, feature_width), each of length sqrt(feature_width).
+    """Boxes (n, 1, z, y, x) of at least 8 voxels -> features (n, feature_width), each of length sqrt(feature_width).
 
-    Only directions are trained to tell classes apart; lengths would blur the clusters.
+    Training separates classes by direction only; variable lengths would broaden the clusters.
 
     Parameters
     ----------
@@ -68,7 +69,7 @@ class TransferEncoder(nn.Module):
 
 
 def central_part(boxes: Tensor, size: int) -> Tensor:
-    """Return the middle of `boxes` (..., z, y, x): `size` voxels along axes that are longer, voxel n // 2 in the centre."""
+    """Return the central part of `boxes` (..., z, y, x), about voxel n // 2: at most `size` voxels along each axis."""
     for axis in (-3, -2, -1):
         length = boxes.shape[axis]
         if length > size:
@@ -77,10 +78,10 @@ def central_part(boxes: Tensor, size: int) -> Tensor:
 
 
 def central_weight(size: int, device: torch.device, width: float = CENTRE_WIDTH) -> Tensor:
-    """Return a Gaussian of `width` voxels about voxel size // 2, (size, size, size), that sums to 1.
+    """Return a Gaussian of `width` voxels about voxel size // 2, (size, size, size), with sum 1.
 
-    The centre of a pooled map lies a little before its middle voxel's centre; half a voxel of it is within the
-    jitter of any pick.
+    The centre of a pooled map is slightly before the centre of its middle voxel; the difference, half a voxel, is
+    below the precision of picks.
     """
     axis = (torch.arange(size, device=device) - size // 2).float()
     profile = torch.exp(-0.5 * (axis / width).square())

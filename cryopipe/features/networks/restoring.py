@@ -1,4 +1,4 @@
-"""Networks from files: built as the file describes them, once its tensors are known to fit the description."""
+"""Networks restored from files, after a check that the tensors fit the description in the file."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from cryopipe.errors import FileError
 
-MOST_WIDTHS = 64
-LARGEST_WIDTH = 2**16
-REMEDY = "give the file as it was written, or train again"
+MAX_BLOCKS = 64
+MAX_WIDTH = 2**16
+REMEDY = "give an unchanged file that cryopipe wrote, or train again"
 
 
 def restore_network(
@@ -23,39 +23,41 @@ def restore_network(
     tensors: Mapping[str, Tensor],
     types: Mapping[str, type[nn.Module]],
 ) -> Any:
-    """Return the network that a file of weights holds, in single precision on the CPU.
+    """Return the network in a file of weights, in single precision on the CPU.
 
-    Nothing is allocated for a description that the tensors do not fit, whatever sizes it states.
+    No memory is allocated if the tensors do not fit the description.
 
     Parameters
     ----------
     path
-        The file, for messages.
+        Path of the file, for error messages.
     description
-        JSON object of `widths` and `feature_width`, and of `type` where there are several.
+        JSON object with `widths` and `feature_width`, and with `type` if there are several.
     tensors
         The network's parameters and buffers by name.
     types
-        The class of each type, made from `widths` and `feature_width`; without `type`, the first is meant.
+        Class of each type, constructed from `widths` and `feature_width`; without `type`, the first is used.
 
     Raises
     ------
     FileError
         If the description is malformed, or the tensors do not fit it.
     """
-    kind, widths, feature_width = _sizes(path, description, next(iter(types)))
-    if kind not in types:
+    network_type, widths, feature_width = _sizes(path, description, next(iter(types)))
+    if network_type not in types:
         raise FileError(
-            f"describes a network of type {kind!r}; known: {', '.join(types)}", file=path, remedy=REMEDY
+            f"the network type {network_type!r} is unknown (known: {', '.join(types)})",
+            file=path,
+            remedy=REMEDY,
         )
     with torch.device("meta"):  # shapes without memory
-        network = types[kind](widths, feature_width)
+        network = types[network_type](widths, feature_width)
     expected = network.state_dict()
     for name in [*expected, *tensors]:
         wanted, found = (list(group[name].shape) if name in group else None for group in (expected, tensors))
         if wanted != found:
             raise FileError(
-                f"weights do not fit their own description: {name} has shape {found or 'none'}, "
+                f"weights do not fit the network described in the file: {name} has shape {found or 'none'}, "
                 f"not {wanted or 'none'}",
                 file=path,
                 remedy=REMEDY,
@@ -68,20 +70,26 @@ def restore_network(
 def _sizes(path: str | os.PathLike[str], description: str, default: str) -> tuple[str, list[int], int]:
     try:
         sizes = json.loads(description)
-        kind, widths, feature_width = sizes.get("type", default), sizes["widths"], sizes["feature_width"]
+        network_type, widths, feature_width = (
+            sizes.get("type", default),
+            sizes["widths"],
+            sizes["feature_width"],
+        )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise FileError(f"describes no network ({error!r})", file=path, remedy=REMEDY) from error
-    fits = isinstance(widths, list) and 0 < len(widths) <= MOST_WIDTHS
+        raise FileError(
+            f"the description of the network is missing or damaged ({error!r})", file=path, remedy=REMEDY
+        ) from error
+    fits = isinstance(widths, list) and 0 < len(widths) <= MAX_BLOCKS
     if not fits or not all(_is_width(width) for width in [*widths, feature_width]):
         stated = json.dumps([widths, feature_width])[:80]
         raise FileError(
-            f"describes a network of impossible sizes: widths and feature_width are {stated}; "
-            f"1 to {MOST_WIDTHS} whole numbers from 1 to {LARGEST_WIDTH}, and one, are expected",
+            f"the widths and feature_width of the network are {stated}; "
+            f"expected are 1 to {MAX_BLOCKS} widths and one feature_width, whole numbers from 1 to {MAX_WIDTH}",
             file=path,
             remedy=REMEDY,
         )
-    return str(kind), widths, feature_width
+    return str(network_type), widths, feature_width
 
 
 def _is_width(width: object) -> bool:
-    return isinstance(width, int) and not isinstance(width, bool) and 0 < width <= LARGEST_WIDTH
+    return isinstance(width, int) and not isinstance(width, bool) and 0 < width <= MAX_WIDTH

@@ -1,8 +1,8 @@
-"""YOPO, "you only pool once" (Zeng et al. 2023): DISCA's network.
+"""YOPO, "you only pool once" (Zeng et al. 2023): the published network of DISCA.
 
-Valid 3^3 convolutions follow one another without pooling in between; the maximum of each block's maps over the whole
-box is kept, and all of these together are the features. As published: ten blocks of 64..208 filters, 1360 maxima,
-BatchNorm, 1024 features; 6.7 GMAC per box of 24^3. Fewer and narrower blocks train on a processor.
+A sequence of valid 3^3 convolutions without pooling; the features are computed from the maximum of each block's maps
+over the box. As published: ten blocks of 64..208 filters, 1360 maxima, BatchNorm, 1024 features; 6.7 GMAC per box of
+24^3. Fewer and narrower blocks can be trained on a CPU.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from cryopipe.errors import ConfigError
 from cryopipe.features.training.distributed import Draws
 
 PUBLISHED_WIDTHS = (64, 80, 96, 112, 128, 144, 160, 176, 192, 208)
-SILENCED = 0.5
-"""Share of the input's voxels that the noise layer silences."""
+DROPPED_FRACTION = 0.5
+"""Fraction of the input voxels that the noise layer sets to 0."""
 
 
 class Yopo(nn.Module):
@@ -26,7 +26,7 @@ class Yopo(nn.Module):
     Parameters
     ----------
     widths
-        Filters of each block; every block takes 2 voxels off each edge, so boxes need 2 * blocks + 1 voxels.
+        Filters of each block; every block removes one voxel from each face, so boxes need 2 * blocks + 1 voxels.
     feature_width
         Length of the feature vector.
     """
@@ -64,11 +64,11 @@ class Yopo(nn.Module):
 
 
 def noisy_input(boxes: Tensor, draws: Draws) -> Tensor:
-    """Return what DISCA's noise layer makes of `boxes` (n, ...) in training.
+    """Apply DISCA's noise layer for training to `boxes` (n, ...).
 
-    Half of the nodes are silenced, and every node is multiplied by Gaussian noise of mean 1 and standard deviation
-    1, as the paper writes it.
+    Half of the voxels are set to 0, and every voxel is multiplied by Gaussian noise of mean 1 and standard
+    deviation 1, as published.
     """
-    kept = draws.uniform(*boxes.shape[1:]) >= SILENCED
+    kept = draws.uniform(*boxes.shape[1:]) >= DROPPED_FRACTION
     factor = 1 + draws.normal(*boxes.shape[1:])
     return boxes * kept * factor

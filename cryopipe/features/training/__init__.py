@@ -1,1 +1,1 @@
-"""What every training uses: the loop, its source of boxes, devices, compilation and several processes."""
+"""Training: the loop, the source of boxes, devices, compilation and several processes."""

@@ -1,4 +1,4 @@
-"""Randomly turned copies of boxes, made where the boxes lie."""
+"""Randomly rotated copies of boxes, computed on the device."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from cryopipe.volume.rotate import rotation_matrices
 
 
 def uniform_rotations(draws: Draws) -> Tensor:
-    """Return rotation matrices (n, 3, 3), uniform on SO(3), one for each box of a process's share."""
+    """Return rotation matrices (n, 3, 3), uniform on SO(3), one for each box of this process."""
     return rotation_matrices(draws.normal(4))
 
 
-def turned_copies(boxes: Tensor, matrices: Tensor, draws: Draws) -> Tensor:
-    """Turn boxes about their centres and fill the corners that come in from outside with noise.
+def rotated_copies(boxes: Tensor, matrices: Tensor, draws: Draws) -> Tensor:
+    """Rotate boxes about their centres and fill the corners from outside the box with noise.
 
     Parameters
     ----------
@@ -25,22 +25,22 @@ def turned_copies(boxes: Tensor, matrices: Tensor, draws: Draws) -> Tensor:
     matrices
         (n, 3, 3) active rotations on xyz column vectors, about voxel size // 2.
     draws
-        Source of the noise, N(0, 1), for n boxes.
+        Random numbers of the noise, N(0, 1), for n boxes.
 
     Returns
     -------
-    (n, z, y, x), trilinear interpolation.
+    (n, z, y, x), by trilinear interpolation.
     """
     size = boxes.shape[-1]
     axis = torch.arange(size, device=boxes.device, dtype=boxes.dtype) - size // 2
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
     target = torch.stack([x, y, z], dim=-1).reshape(-1, 3)
-    # Row vectors times R are column vectors times its inverse: where each voxel of the copy comes from.
+    # Row vectors times R are column vectors times its inverse: the source position of each voxel of the copy.
     source = target @ matrices.to(boxes.dtype) + size // 2
     grid = (2 * source / (size - 1) - 1).reshape(len(boxes), size, size, size, 3)
-    turned = F.grid_sample(boxes[:, None], grid, mode="bilinear", padding_mode="border", align_corners=True)[
+    rotated = F.grid_sample(boxes[:, None], grid, mode="bilinear", padding_mode="border", align_corners=True)[
         :, 0
     ]
     outside = (grid.abs() > 1).any(dim=-1)
-    noise = draws.normal(*turned.shape[1:]).to(boxes.dtype)
-    return torch.where(outside, noise, turned)
+    noise = draws.normal(*rotated.shape[1:]).to(boxes.dtype)
+    return torch.where(outside, noise, rotated)

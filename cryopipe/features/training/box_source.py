@@ -1,4 +1,4 @@
-"""Boxes on their way to the device: resident there when they fit, else read as they are needed."""
+"""Source of boxes on the device: all in memory if they fit, otherwise read batch by batch."""
 
 from __future__ import annotations
 
@@ -14,25 +14,24 @@ from cryopipe.boxes import Boxes
 
 logger = logging.getLogger(__name__)
 
-RESIDENT_SHARE = 0.5
-"""Part of the memory ceiling that boxes may take; the network's maps need the rest."""
+RESIDENT_FRACTION = 0.5
+"""Fraction of the memory limit for boxes; the network's maps need the rest."""
 _VOXELS_AT_ONCE = 4_000_000
 
 
 class BoxSource:
-    """Hand out batches of boxes on the device, in single precision, rounded to half precision.
+    """Provides batches of boxes on the device, in single precision, rounded to half precision.
 
     Parameters
     ----------
     boxes
         (n, z, y, x) array or stack.
     device
-        Where the batches are wanted.
+        Device of the batches.
     memory_gb
-        Ceiling of memory, gigabytes. If the boxes in half precision take less than `RESIDENT_SHARE` of it,
-        they are read once and stay on the device. Otherwise every batch is read when it is due, its boxes in
-        the order in which they lie in the files, while the one before is computed on. Either way the batches
-        hold the same numbers.
+        Memory limit, gigabytes. If the boxes in half precision take at most `RESIDENT_FRACTION` of it, they are
+        read once and stay on the device. Otherwise every batch is read while the previous one is processed,
+        its boxes in the order of the files. The numbers are the same either way.
     """
 
     def __init__(self, boxes: Boxes, device: torch.device, memory_gb: float) -> None:
@@ -44,7 +43,7 @@ class BoxSource:
         self.box_voxels = int(np.prod(self.box_shape))
         size = 2.0 * self.count * self.box_voxels
         self.resident: Tensor | None = None
-        if size <= RESIDENT_SHARE * memory_gb * 1e9:
+        if size <= RESIDENT_FRACTION * memory_gb * 1e9:
             self.resident = torch.empty(tuple(boxes.shape), dtype=torch.float16, device=device)
             at_once = max(1, _VOXELS_AT_ONCE // max(1, self.box_voxels))
             for start in range(0, self.count, at_once):
@@ -52,7 +51,7 @@ class BoxSource:
                 self.resident[part] = torch.from_numpy(np.asarray(boxes[part], np.float32)).to(device)
         else:
             logger.info(
-                "%s boxes take %.2g GB in half precision, more than half of memory_gb: they are read as needed",
+                "%s boxes take %.2g GB in half precision, more than half of memory_gb: they are read batch by batch",
                 f"{self.count:,}",
                 size / 1e9,
             )
@@ -65,7 +64,7 @@ class BoxSource:
         return boxes.half().to(self.device).float()
 
     def batches(self, parts: Sequence[Tensor]) -> Iterator[Tensor]:
-        """Yield the boxes at each of `parts`, indices (m,), in turn."""
+        """Yield the boxes of each of `parts`, indices (m,), in order."""
         if self.resident is not None or not parts:
             yield from map(self.batch, parts)
             return

@@ -1,4 +1,4 @@
-"""Checkpoints of trainings: tensors by part, numbers, and the fingerprint of the training they belong to."""
+"""Checkpoints of training: tensors by part, numbers, and the fingerprint of the run."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from cryopipe.files.weights import load_weights, save_weights
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state of a training.
+    """State of training.
 
     Attributes
     ----------
     tensors
-        By name; those of a part, such as the network, are named PART.NAME.
+        Tensors by name; those of a part, such as the network, are named PART.NAME.
     numbers
-        Whatever JSON holds.
+        Values that JSON can represent.
     """
 
     tensors: dict[str, Tensor]
     numbers: dict[str, Any]
 
     def part(self, name: str) -> dict[str, Tensor]:
-        """Return the tensors of a part, by their names within it; empty if there are none."""
+        """Return the tensors of a part, by name within the part; empty if there are none."""
         prefix = f"{name}."
         return {
             key.removeprefix(prefix): value for key, value in self.tensors.items() if key.startswith(prefix)
@@ -44,18 +44,18 @@ def write_checkpoint(
     numbers: Mapping[str, Any],
     fingerprint: str,
 ) -> None:
-    """Write the state of a training, whole or not at all.
+    """Write a checkpoint; the file is complete or unchanged.
 
     Parameters
     ----------
     path
-        The file.
+        Path of the file.
     parts
-        Tensors by name, for each part of the training; those of the part "" stand under their own names.
+        Tensors by name, for each part of the training; those of the part "" keep their own names.
     numbers
-        Whatever JSON holds.
+        Values that JSON can represent.
     fingerprint
-        Tells the training from others.
+        Text that identifies the run.
 
     Raises
     ------
@@ -69,18 +69,18 @@ def write_checkpoint(
 
 
 def read_checkpoint(path: str | os.PathLike[str], fingerprint: str, device: torch.device) -> Checkpoint:
-    """Read what `write_checkpoint` wrote, with the tensors on `device`.
+    """Read a checkpoint, with the tensors on `device`.
 
     Raises
     ------
     FileError
-        If the file is missing, damaged, or belongs to another training.
+        If the file is missing, damaged, or belongs to another run.
     """
     tensors, metadata = load_weights(path)
     if metadata.get("fingerprint") != fingerprint:
-        raise FileError("is the checkpoint of another training", file=path)
+        raise FileError("the checkpoint belongs to another run", file=path)
     try:
         numbers = json.loads(metadata["numbers"])
     except (LookupError, ValueError) as error:
-        raise FileError(f"is a damaged checkpoint ({error!r})", file=path) from error
+        raise FileError(f"the checkpoint is damaged ({error!r})", file=path) from error
     return Checkpoint({name: value.to(device) for name, value in tensors.items()}, numbers)

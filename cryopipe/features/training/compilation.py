@@ -1,4 +1,4 @@
-"""Networks compiled by torch where that pays, and left as they are where it fails."""
+"""Compilation of networks by torch for long trainings; networks that cannot be compiled run uncompiled."""
 
 from __future__ import annotations
 
@@ -10,54 +10,54 @@ import torch
 from torch import Tensor, nn
 
 from cryopipe.errors import one_line
-from cryopipe.features.training.devices import autocast, lay_out
-from cryopipe.features.training.distributed import processes
+from cryopipe.features.training.devices import autocast, set_memory_format
+from cryopipe.features.training.distributed import process_count
 
 logger = logging.getLogger(__name__)
 
 WORTHWHILE_BOXES = 1_000_000
-"""Compiling takes a minute or two: it is for trainings that show the network at least this many boxes on a GPU.
+"""Smallest number of boxes, all epochs together, for which a training on a GPU is compiled.
 
-On a busy processor core it took two minutes, and the encoder then trained 13 % faster (70 boxes/s for 62), less than
-the channels' order gains there without it (27 to 47 %).
+Compilation takes one to two minutes. On a CPU core it took two minutes and made the encoder's training 13 % faster (70
+boxes/s instead of 62); the channels-last layout alone gives 27 to 47 % there.
 """
 
 
-def pays(device: torch.device, boxes: int) -> bool:
-    """Return whether to compile for a training on `boxes` boxes in all."""
-    return device.type == "cuda" and processes() == 1 and boxes >= WORTHWHILE_BOXES
+def worth_compiling(device: torch.device, boxes: int) -> bool:
+    """Return whether to compile for a training on `boxes` boxes, all epochs together."""
+    return device.type == "cuda" and process_count() == 1 and boxes >= WORTHWHILE_BOXES
 
 
-def compiled(
+def compile_network(
     network: nn.Module, shape: tuple[int, ...], device: torch.device, backend: str = "inductor"
 ) -> Callable[[Tensor], Tensor]:
-    """Return `network`, compiled for training; after a failure, which is logged, the network itself.
+    """Return `network` compiled for training, or the network itself if compilation fails, which is logged.
 
     Parameters
     ----------
     network
-        Boxes (n, 1, z, y, x) -> features. Its weights and statistics stay as they are.
+        Boxes (n, 1, z, y, x) -> features. Its weights and running statistics are not changed.
     shape
         (n, 1, z, y, x) of the batches.
     device
-        Where the network is.
+        Device of the network.
     backend
-        torch's name of what compiles.
+        Name of the compiler backend in torch.
     """
     statistics = {name: buffer.clone() for name, buffer in network.named_buffers()}
     started = time.monotonic()
     network.train()
     try:
         made: Callable[[Tensor], Tensor] = torch.compile(network, backend=backend, dynamic=False)
-        layout = lay_out(network, device)
-        # A trial of both directions: what cannot be compiled fails here and not in the middle of a training.
+        layout = set_memory_format(network, device)
+        # Run forward and backward once, so that a failure to compile occurs here and not during training.
         with autocast(device):
             features = made(torch.zeros(shape, device=device).contiguous(memory_format=layout))
         features.float().sum().backward()
     except Exception as error:
-        # Compilers, drivers and disks fail in too many ways to name, and none of them may end a training.
+        # Compilers, drivers and disks fail with many types of errors, and none of them may end a training.
         reason = one_line(str(error))[:200]
-        logger.warning("the network could not be compiled (%s): it runs as it is, somewhat slower", reason)
+        logger.warning("the network could not be compiled (%s); it runs uncompiled, which is slower", reason)
         made = network
     else:
         logger.info("the network was compiled in %.0f s", time.monotonic() - started)

@@ -1,4 +1,4 @@
-"""Number formats and memory layouts that suit the device."""
+"""Number formats and memory layouts by device."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Return whether the device multiplies bfloat16 faster than single precision."""
+    """Return whether the device computes in bfloat16 faster than in single precision."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     capabilities = torch.cpu.get_capabilities()
@@ -25,11 +25,11 @@ def autocast(device: torch.device) -> AbstractContextManager[object]:
     return contextlib.nullcontext()
 
 
-def lay_out(network: nn.Module, device: torch.device) -> torch.memory_format:
-    """Bring the weights of `network` into the layout in which its convolutions are fastest; return it, for the volumes.
+def set_memory_format(network: nn.Module, device: torch.device) -> torch.memory_format:
+    """Convert the weights of `network` to the layout with the fastest convolutions; return the layout, for the volumes.
 
-    On a GPU channels come last. On a processor this is faster where all its `widths` are multiples of
-    the 16 numbers that are multiplied at a time, and slower where they are not.
+    On a GPU this is channels last. On a CPU channels last is faster if all `widths` are multiples of 16, the
+    length of its vectors, and slower otherwise.
     """
     widths: Sequence[int] = next(
         (vars(part)["widths"] for part in network.modules() if "widths" in vars(part)), (1,)

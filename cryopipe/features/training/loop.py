@@ -1,4 +1,4 @@
-"""One epoch of supervised training on turned copies, which a NaN cannot ruin, and optimisers as tensors."""
+"""Supervised training on rotated copies, with non-finite steps skipped; optimiser states as tensors."""
 
 from __future__ import annotations
 
@@ -11,28 +11,34 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cryopipe.errors import LearningError
-from cryopipe.features.training.augment import turned_copies, uniform_rotations
+from cryopipe.features.training.augment import rotated_copies, uniform_rotations
 from cryopipe.features.training.box_source import BoxSource
-from cryopipe.features.training.devices import autocast, lay_out
-from cryopipe.features.training.distributed import Draws, in_team, processes, share, summed
+from cryopipe.features.training.devices import autocast, set_memory_format
+from cryopipe.features.training.distributed import (
+    Draws,
+    data_parallel,
+    own_slice,
+    process_count,
+    sum_over_processes,
+)
 from cryopipe.progress import Progress
 
 logger = logging.getLogger(__name__)
 
-MOST_BAD_STEPS = 10
-"""Training is given up after this many steps in a row that yield no finite loss or gradient."""
+MAX_BAD_STEPS = 10
+"""Training stops with an error after this many consecutive steps with a non-finite loss or gradient."""
 
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What became of an epoch.
+    """Result of an epoch.
 
     Attributes
     ----------
     loss
-        Mean over the good steps; NaN if there was none.
+        Mean over the steps with a finite loss; NaN if there was none.
     bad_steps
-        Steps that were left out because their loss or gradient was not finite.
+        Number of steps skipped because their loss or gradient was not finite.
     """
 
     loss: float
@@ -40,18 +46,18 @@ class EpochReport:
 
 
 def smoothed_targets(labels: Tensor, count: int, smoothing: float) -> Tensor:
-    """Return (n, count) targets of `labels` (n,): 1 - smoothing on the label, `smoothing` shared by all."""
+    """Return (n, count) targets of `labels` (n,): 1 - smoothing on the label, `smoothing` divided among all."""
     return F.one_hot(labels, count).float() * (1 - smoothing) + smoothing / count
 
 
 def categorical_hinge(logits: Tensor, targets: Tensor) -> Tensor:
     """Return the mean categorical hinge of softmax(logits) (n, K) against soft `targets` (n, K).
 
-    max(0, 1 + max_k (1 - t_k) p_k - sum_k t_k p_k), as in Keras; the targets' smoothing acts in both terms.
+    max(0, 1 + max_k (1 - t_k) p_k - sum_k t_k p_k), as in Keras; label smoothing affects both terms.
     """
-    chances = logits.softmax(dim=1)
-    wrong = ((1 - targets) * chances).amax(dim=1)
-    right = (targets * chances).sum(dim=1)
+    probabilities = logits.softmax(dim=1)
+    wrong = ((1 - targets) * probabilities).amax(dim=1)
+    right = (targets * probabilities).sum(dim=1)
     return (1 + wrong - right).clamp(min=0).mean()
 
 
@@ -74,13 +80,13 @@ def guarded_step(
     Parameters
     ----------
     loss
-        Of this process's boxes.
+        Loss of this process's boxes.
     network
-        Where the gradient goes.
+        Network that gets the gradient.
     optimiser
-        Over its parameters. After a bad step its learning rates are halved, and the weights are as before.
+        Optimiser of its parameters. A bad step halves its learning rates and does not change the weights.
     together
-        Whether all processes take this step, down the mean of their losses: `network` was called by `in_team`.
+        Whether all processes take this step on the mean of their losses; `network` was called by `data_parallel`.
 
     Returns
     -------
@@ -91,8 +97,8 @@ def guarded_step(
     gradients = [p.grad for p in network.parameters() if p.grad is not None]
     total = loss.detach().clone()
     if together:
-        total = summed(total) / processes()
-    # One look at the device: the sum is finite only if every term is.
+        total = sum_over_processes(total) / process_count()
+    # One transfer from the device: the sum is finite only if every term is.
     norms = torch.stack([total.abs(), *torch._foreach_norm(gradients)])
     if bool(torch.isfinite(norms).all()):
         optimiser.step()
@@ -101,7 +107,8 @@ def guarded_step(
     for group in optimiser.param_groups:
         group["lr"] /= 2
     logger.warning(
-        "a step gave no finite number: left out, learning rate now %.3g", optimiser.param_groups[0]["lr"]
+        "non-finite loss or gradient: step skipped, learning rate reduced to %.3g",
+        optimiser.param_groups[0]["lr"],
     )
     return None
 
@@ -118,14 +125,14 @@ def train_epoch(
     what: str = "training",
     forward: Callable[[Tensor], Tensor] | None = None,
 ) -> EpochReport:
-    """Show every box once, randomly turned, in random order; a team's processes share out every batch.
+    """Train on every box once, randomly rotated, in random order; every batch is divided among the processes.
 
     Parameters
     ----------
     network
         Boxes (m, 1, z, y, x) -> logits (m, K).
     optimiser
-        Over the network's parameters; its rate is halved by a bad step.
+        Optimiser of the network's parameters; a bad step halves its learning rate.
     source
         The boxes.
     targets
@@ -135,63 +142,63 @@ def train_epoch(
     batch_size
         Boxes per step.
     generator
-        Source of order, rotations and noise, on the device; in the same state in all processes.
+        Generator of order, rotations and noise, on the device; in the same state in all processes.
     prepare
-        What to do to the turned boxes before the network sees them, such as adding noise.
+        Applied to the rotated boxes before the network, for instance to add noise.
     what
-        For the progress message.
+        Text of the progress message.
     forward
-        What to call for a batch of the full size in the network's place: the network, compiled.
+        Compiled network, called instead of `network` for batches of the full size.
 
     Raises
     ------
     LearningError
-        After `MOST_BAD_STEPS` bad steps in a row.
+        After `MAX_BAD_STEPS` consecutive bad steps.
     """
     network.train()
-    layout = lay_out(network, source.device)
-    together = in_team(network)
+    layout = set_memory_format(network, source.device)
+    together = data_parallel(network)
     order = torch.randperm(source.count, generator=generator, device=source.device)
-    batches = _batches(order, batch_size, fewest=max(2, processes()))
-    own = [indices[share(len(indices))] for indices in batches]
+    batches = _batches(order, batch_size, fewest=max(2, process_count()))
+    own = [indices[own_slice(len(indices))] for indices in batches]
     progress = Progress(source.count, "boxes", what)
     losses: list[float] = []
     bad = in_a_row = 0
     for whole, indices, boxes in zip(batches, own, source.batches(own), strict=True):
         draws = Draws(generator, len(whole))
-        turned = turned_copies(boxes, uniform_rotations(draws), draws)
+        rotated = rotated_copies(boxes, uniform_rotations(draws), draws)
         if prepare is not None:
-            turned = prepare(turned, draws)
-        volumes = turned[:, None].contiguous(memory_format=layout)
+            rotated = prepare(rotated, draws)
+        volumes = rotated[:, None].contiguous(memory_format=layout)
         statistics = {name: buffer.clone() for name, buffer in network.named_buffers()}
         apply = forward if forward is not None and len(volumes) == batch_size else together
         with autocast(source.device):
             logits = apply(volumes)
-        # The batch's loss is the mean over its boxes, wherever they are.
-        weight = len(indices) * processes() / len(whole)
+        # The loss of a batch is the mean over its boxes in all processes.
+        weight = len(indices) * process_count() / len(whole)
         loss = loss_function(logits.float(), targets[indices]) * weight
         value = guarded_step(loss, network, optimiser, together=True)
         if value is not None:
             losses.append(value)
             in_a_row = 0
         else:
-            # The forward pass has already put what was not finite into the running statistics.
+            # The forward pass has already added non-finite values to the running statistics.
             for name, buffer in network.named_buffers():
                 buffer.copy_(statistics[name])
             bad, in_a_row = bad + 1, in_a_row + 1
-        if in_a_row >= MOST_BAD_STEPS:
+        if in_a_row >= MAX_BAD_STEPS:
             raise LearningError(
-                f"{in_a_row} training steps in a row gave no finite number",
-                remedy="lower features.disca.learning_rate, and run `cryopipe check` for NaN in the tomograms",
+                f"{in_a_row} consecutive training steps had a non-finite loss or gradient",
+                remedy="lower features.disca.learning_rate, and run `cryopipe check` to find NaN in the tomograms",
             )
         progress.advance(len(whole))
     return EpochReport(sum(losses) / len(losses) if losses else float("nan"), bad)
 
 
 def _batches(order: Tensor, batch_size: int, fewest: int) -> list[Tensor]:
-    """Return batches of `order`; a last one of fewer than `fewest` joins the one before.
+    """Return batches of `order`; a last batch of fewer than `fewest` is merged into the one before.
 
-    One box has no variance, and every process needs one.
+    Batch normalisation needs two boxes, and every process at least one.
     """
     batches = list(order.split(max(fewest, batch_size)))
     if len(batches) > 1 and len(batches[-1]) < fewest:
@@ -201,7 +208,7 @@ def _batches(order: Tensor, batch_size: int, fewest: int) -> list[Tensor]:
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return an optimiser's moments and rates as named tensors."""
+    """Return an optimiser's moments and learning rates as named tensors."""
     state = optimiser.state_dict()
     tensors = {
         f"{number}.{name}": torch.as_tensor(value).clone()
@@ -213,7 +220,7 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Give `optimiser`, which is over the same parameters, the moments and rates of `optimiser_tensors`."""
+    """Restore moments and learning rates from `optimiser_tensors`; `optimiser` must be of the same parameters."""
     state = optimiser.state_dict()
     moments: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
