@@ -122,7 +122,7 @@ def made_results(clusters: int = 3, name: str = "tomo_1") -> RunResults:
         pd.DataFrame({columns.ALIGNMENT_KEPT: [1, 0]}),
     )
     check = pd.DataFrame(
-        [{"tomogram": name, "status": "warning", "problem": f"odd {NASTY}", "remedy": "mend it"}]
+        [{"tomogram": name, "status": "warning", "problem": f"odd {NASTY}", "remedy": "fix it"}]
     )
     return RunResults(
         check=check,
@@ -188,7 +188,7 @@ def test_what_users_name_cannot_become_markup() -> None:
     assert "<script>alert" not in text
     assert len(page.named("script")) == 2
     assert any(f"/data/{NASTY}.mrc" in part for part in page.texts)
-    assert any(f"odd {NASTY}; mend it" in part for part in page.texts)
+    assert any(f"odd {NASTY}; fix it" in part for part in page.texts)
     points = json.loads(next(part for part in page.texts if '"tomograms"' in part))
     assert points["tomograms"] == [NASTY]
 
@@ -203,23 +203,23 @@ def test_every_cluster_has_its_card_and_every_cut_particle_its_spot() -> None:
     spots = page.named("circle", **{"class": "spot"})
     assert len(spots) == cut.sum()
     assert sorted(int(spot["data-cluster"] or -1) for spot in spots) == sorted(results.classes[cut])
-    for words in ("23.4 Å", "40 particles in 1 tomogram fall into 3 clusters; 25% of them fit no cluster."):
+    for words in ("23.4 Å", "40 particles in 1 tomogram, 3 clusters; 25% of the particles are unassigned."):
         assert words in text
     assert "1 of 2" in text
     assert len(page.named("img")) == 3 * 6
 
 
 @pytest.mark.usefixtures("coarse_surfaces")
-def test_what_is_known_of_averages_and_of_their_number_is_told() -> None:
+def test_triage_and_selection_are_shown() -> None:
     text, page = made_page(made_results())
     for words in (
         "12.3 nm",
         "4.7 nm",
         "0.91, 0.55",
-        "Clusters 3 and 1 look the same: their averages correlate to 0.93",
+        "Clusters 3 and 1 may be the same structure: the correlation of their averages after superposition is 0.93.",
     ):
         assert words in text
-    assert text.count("look the same") == 1
+    assert text.count("may be the same structure") == 1
     assert f"{NASTY} (0.80)" in "".join(page.texts)
     assert "Criteria for the number of clusters" in text
 
@@ -269,7 +269,7 @@ def test_a_run_without_particles_has_a_page(change: dict[str, object], words: li
 def test_particles_without_a_cluster_have_a_page() -> None:
     results = made_results(clusters=0)
     text, page = made_page(results)
-    assert "none of them fits a cluster" in text
+    assert "40 particles in 1 tomogram, none assigned to a cluster." in text
     assert "There are no clusters." in text
     assert len(page.named("button")) == 1
 
@@ -395,10 +395,10 @@ def test_the_plane_is_repeatable_and_keeps_groups_apart(method: str) -> None:
     assert gap > 2 * max(first[:20].std(), first[20:].std())
 
 
-def test_umap_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_umap_that_is_not_installed_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "umap", None)
-    told = r"^report\.embedding is umap, which is not installed; install umap-learn .* set `report\.embedding` to tsne or pca"
-    with pytest.raises(ConfigError, match=told):
+    message = r"^report\.embedding is umap, which is not installed; install umap-learn .* set `report\.embedding` to tsne or pca"
+    with pytest.raises(ConfigError, match=message):
         embed_in_plane(np.random.default_rng(0).normal(size=(40, 4)), "umap", 1)
 
 
@@ -429,7 +429,7 @@ def test_colours_and_markers_tell_many_clusters_apart() -> None:
     assert len(looks) == 28
 
 
-def test_costs_are_told_the_dearest_first() -> None:
+def test_costs_are_listed_in_decreasing_order() -> None:
     row, second = cost_rows(made_results().costs)
     assert (row["rule"], second["rule"]) == ("pick", "check")
     assert row["seconds"] == "6.5"

@@ -1,1 +1,1 @@
-"""The page that shows a run's results, and the lines that close a run."""
+"""HTML report and closing text summary of a run."""

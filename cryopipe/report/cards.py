@@ -1,4 +1,4 @@
-"""What the page shows of each cluster: pictures of its average, curves, figures."""
+"""Content of each cluster's card: pictures of the average, curves, figures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cryopipe.volume.masks import radial_profile
 logger = logging.getLogger(__name__)
 
 HOLLOW = 0.5
-"""A map whose centre is below this share of its densest shell is called hollow."""
+"""A map is reported as hollow if its central density is below this fraction of that of its densest shell."""
 FSC_COLUMNS = (
     ("rlnFourierShellCorrelationCorrected", "corrected for the mask", "main"),
     ("rlnFourierShellCorrelationUnmaskedMaps", "without a mask", "second"),
@@ -34,18 +34,18 @@ FSC_COLUMNS = (
 
 @dataclass(frozen=True)
 class ClusterCard:
-    """One cluster on the page; pictures and charts are absent where there is no average.
+    """One cluster on the page; pictures and charts are empty if there is no average.
 
     Attributes
     ----------
     number, name, colour, marker
-        Who it is and how it is drawn.
+        Cluster number, title, and the colour and marker of its particles.
     figures
         Pairs of a label and a text.
     surfaces, slices
         Pairs of a caption and a picture's data address.
     level
-        Density at which the surface was drawn, as text.
+        Density of the isosurface, as text.
     charts
         Pairs of a caption and an SVG chart.
     """
@@ -62,7 +62,7 @@ class ClusterCard:
 
 
 def cluster_card(results: RunResults, number: int) -> ClusterCard:
-    """Assemble the card of one cluster."""
+    """Return the card of one cluster."""
     average = results.averages.get(number)
     surfaces: list[tuple[str, str]] = []
     slices: list[tuple[str, str]] = []
@@ -103,9 +103,9 @@ def _surfaces(average: ClusterAverage, level: float) -> list[tuple[str, str]]:
 
 def _figures(results: RunResults, number: int, average: ClusterAverage | None) -> list[tuple[str, str]]:
     members = results.classes == number
-    share = members.sum() / max(len(results.particles), 1)
+    fraction = members.sum() / max(len(results.particles), 1)
     figures = [
-        ("particles", f"{int(members.sum()):,} ({share:.0%} of all)"),
+        ("particles", f"{int(members.sum()):,} ({fraction:.0%} of all)"),
         ("mean posterior", number_text(mean_posterior(results, number), ".2f")),
         ("resolution at FSC 0.143", resolution_text(resolution(results, number))),
     ]
@@ -115,18 +115,18 @@ def _figures(results: RunResults, number: int, average: ClusterAverage | None) -
     figures.append(("resolution at FSC 0.5", resolution_text(coarse)))
     kept = average.particles.get(columns.ALIGNMENT_KEPT)
     if kept is not None and len(kept):
-        figures.append(("went into the average", f"{int(kept.sum()):,} of {len(kept):,}"))
+        figures.append(("particles in the average", f"{int(kept.sum()):,} of {len(kept):,}"))
     score = average.particles.get(columns.ALIGNMENT_SCORE)
     if score is not None and len(score):
         figures.append(("median alignment score", number_text(float(score.median()), ".2f")))
-    figures += _judgement(results.triage, number)
+    figures += _triage_figures(results.triage, number)
     box = average.volume.shape[-1]
     figures.append(("box", f"{box} voxels of {average.voxel_size:.4g} Å"))
     return figures
 
 
-def _judgement(triage: pd.DataFrame, number: int) -> list[tuple[str, str]]:
-    """Return what the triage of averages says of a cluster."""
+def _triage_figures(triage: pd.DataFrame, number: int) -> list[tuple[str, str]]:
+    """Return the figures of a cluster in the table of triage."""
     rows = triage[triage["cluster"] == number] if "cluster" in triage else triage
     if not len(rows):
         return []
@@ -134,12 +134,12 @@ def _judgement(triage: pd.DataFrame, number: int) -> list[tuple[str, str]]:
     figures = [("diameter", f"{number_text(row['diameter'] / 10, '.1f')} nm")]
     if row["centre_density"] < HOLLOW:
         shell = f"{number_text(row['shell_radius'] / 10, '.1f')} nm"
-        figures.append(("hollow: densest at a radius of", shell))
+        figures.append(("hollow; radius of the densest shell", shell))
     half, mirror = (number_text(row[name], ".2f") for name in ("half_correlation", "mirror_correlation"))
-    figures.append(("half-maps correlate, one mirrored", f"{half}, {mirror}"))
+    figures.append(("correlation of half-maps; with one mirrored", f"{half}, {mirror}"))
     if row["best_match"]:
-        likeness = number_text(row["match_correlation"], ".2f")
-        figures.append(("most like the known map", f"{row['best_match']} ({likeness})"))
+        correlation = number_text(row["match_correlation"], ".2f")
+        figures.append(("best match of known maps (correlation)", f"{row['best_match']} ({correlation})"))
     return figures
 
 
@@ -161,7 +161,7 @@ def _charts(number: int, average: ClusterAverage) -> list[tuple[str, Markup]]:
 
 
 def fsc_chart(number: int, fsc: pd.DataFrame) -> Markup | None:
-    """Draw the FSC curves that a table holds; None if it holds none."""
+    """Draw the FSC curves of a table; None if it has none."""
     known = [(column, name, style) for column, name, style in FSC_COLUMNS if column in fsc]
     if not known or not len(fsc):
         return None
@@ -174,7 +174,7 @@ def fsc_chart(number: int, fsc: pd.DataFrame) -> Markup | None:
 
 
 def _frequency(fsc: pd.DataFrame) -> np.ndarray:
-    """Return 1/angstrom per shell; RELION's rlnResolution is just that."""
+    """Return 1/angstrom per shell, the unit of RELION's rlnResolution."""
     if "rlnResolution" in fsc:
         return fsc["rlnResolution"].to_numpy(float)
     resolutions = fsc["rlnAngstromResolution"].to_numpy(float)

@@ -1,4 +1,4 @@
-"""Line charts as SVG that takes its colours from the page, so that light and dark both work."""
+"""Line charts as SVG; the page's style sheet sets the colours for light and dark mode."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LEFT, RIGHT, TOP, BOTTOM = 44, 10, 10, 36
 
 @dataclass(frozen=True)
 class Line:
-    """One curve: its name, points (n,) each, and the page's class for its stroke ("main", "second", ...)."""
+    """One curve: name, coordinates (n,) each, and the CSS class of its stroke ("main", "second", ...)."""
 
     name: str
     x: np.ndarray
@@ -26,7 +26,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis: its title, its ends, and the places and texts of its ticks."""
+    """An axis: title, limits, and the positions and texts of its ticks."""
 
     title: str
     low: float
@@ -35,7 +35,7 @@ class Axis:
 
 
 def number_axis(title: str, values: np.ndarray, include: Sequence[float] = ()) -> Axis:
-    """Return an axis over the finite values with round ticks."""
+    """Return an axis over the finite values with ticks at round numbers."""
     finite = np.concatenate([np.asarray(values, float).ravel(), np.asarray(include, float)])
     finite = finite[np.isfinite(finite)]
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
@@ -48,7 +48,7 @@ def number_axis(title: str, values: np.ndarray, include: Sequence[float] = ()) -
 
 
 def whole_number_axis(title: str, values: np.ndarray) -> Axis:
-    """Return an axis for counts (iterations, say) whose ticks are whole numbers."""
+    """Return an axis for counts (such as iterations) with ticks at whole numbers."""
     low, high = (int(np.min(values)), int(np.max(values))) if len(values) else (0, 1)
     step = max(1, math.ceil((high - low) / 5))
     return Axis(
@@ -57,7 +57,7 @@ def whole_number_axis(title: str, values: np.ndarray) -> Axis:
 
 
 def resolution_axis(frequencies: np.ndarray) -> Axis:
-    """Return an axis over spatial frequency (1/angstrom) whose ticks read as resolution."""
+    """Return an axis over spatial frequency (1/angstrom) with ticks labelled by resolution."""
     top = float(np.max(frequencies)) if len(frequencies) else 0.1
     ticks = [(top * i / 4, f"{4 / (top * i):.3g}") for i in range(1, 5)]
     return Axis("resolution, Å", 0.0, top, ticks)
@@ -71,13 +71,13 @@ def line_chart(
     Parameters
     ----------
     title
-        What the chart shows, for readers who hear it.
+        What the chart shows, for screen readers.
     lines
-        The curves; points that are not finite are left out and interrupt nothing.
+        The curves; non-finite points are skipped.
     x, y
         The axes.
     levels
-        Heights at which a dashed line is drawn, and its text.
+        Heights and texts of dashed horizontal lines.
     """
     parts = [
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">',
@@ -130,8 +130,8 @@ def _place_x(axis: Axis, value: float) -> float:
 
 
 def _place_y(axis: Axis, value: float) -> float:
-    share = (value - axis.low) / (axis.high - axis.low)
-    return HEIGHT - BOTTOM - min(max(share, -0.02), 1.02) * (HEIGHT - TOP - BOTTOM)
+    fraction = (value - axis.low) / (axis.high - axis.low)
+    return HEIGHT - BOTTOM - min(max(fraction, -0.02), 1.02) * (HEIGHT - TOP - BOTTOM)
 
 
 def _round_step(step: float) -> float:

@@ -1,4 +1,4 @@
-"""Everything that the page's template is filled with."""
+"""Content of the report's template."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from cryopipe.report.results import RunResults, TomogramResult
 from cryopipe.report.summary import headline, number_text, resolution, resolution_text
 
 POINTS = 20_000
-"""Most points that the scatter plot holds; more would make the page slow and hide one another."""
+"""Largest number of points in the scatter plot; more would slow the page and overlap."""
 
 
 @dataclass(frozen=True)
 class TomogramRow:
-    """One line of the table of tomograms."""
+    """One row of the table of tomograms."""
 
     name: str
     path: str
     picks: int
     boxes: int
     clustered: int
-    noise: int
+    unassigned: int
     status: str
     problems: list[str]
 
@@ -52,20 +52,20 @@ class Chip:
 def page_content(
     results: RunResults, options: ReportOptions, settings: str, dataset: str, seed: int
 ) -> dict[str, Any]:
-    """Compute what the template shows.
+    """Return the variables of the report's template.
 
     Parameters
     ----------
     results
-        What the run made.
+        Results of the run.
     options
-        Of the report.
+        Options of the report.
     settings
         The run's configuration as YAML text.
     dataset
         Name of the data set, for the title.
     seed
-        Of the plane in which features are laid out.
+        Random seed of the embedding of features.
     """
     chips = [_chip(results, number) for number in [*results.cluster_numbers, columns.NOISE_CLASS]]
     points, method = scatter_points(results, options, seed)
@@ -91,7 +91,7 @@ def page_content(
 
 
 def _chip(results: RunResults, number: int) -> Chip:
-    name = f"cluster {number}" if number else "no cluster"
+    name = f"cluster {number}" if number else "unassigned"
     count = int(np.sum(results.classes == number)) if len(results.particles) else 0
     return Chip(number, name, cluster_colour(number), cluster_marker(number), count)
 
@@ -99,13 +99,13 @@ def _chip(results: RunResults, number: int) -> Chip:
 def _tiles(results: RunResults) -> list[tuple[str, str]]:
     resolutions = [resolution(results, number) for number in results.cluster_numbers]
     finite = [value for value in resolutions if np.isfinite(value)]
-    noise = int(np.sum(results.classes == columns.NOISE_CLASS)) if len(results.particles) else 0
+    unassigned = int(np.sum(results.classes == columns.NOISE_CLASS)) if len(results.particles) else 0
     return [
         ("tomograms", f"{len(results.tomograms):,}"),
         ("picks", f"{sum(tomogram.picks for tomogram in results.tomograms):,}"),
         ("particles", f"{len(results.particles):,}"),
         ("clusters", f"{len(results.cluster_numbers):,}"),
-        ("in no cluster", f"{noise:,}"),
+        ("unassigned", f"{unassigned:,}"),
         ("best resolution", resolution_text(min(finite, default=np.nan))),
     ]
 
@@ -117,7 +117,7 @@ def _of_tomogram(results: RunResults, name: str) -> np.ndarray:
 
 def _tomogram_row(results: RunResults, tomogram: TomogramResult) -> TomogramRow:
     classes = results.classes[_of_tomogram(results, tomogram.name)]
-    noise = int(np.sum(classes == columns.NOISE_CLASS))
+    unassigned = int(np.sum(classes == columns.NOISE_CLASS))
     rows = results.check
     if "tomogram" in rows:
         rows = rows[rows["tomogram"].astype(str) == tomogram.name]
@@ -133,15 +133,15 @@ def _tomogram_row(results: RunResults, tomogram: TomogramResult) -> TomogramRow:
         tomogram.path,
         tomogram.picks,
         tomogram.boxes,
-        len(classes) - noise,
-        noise,
+        len(classes) - unassigned,
+        unassigned,
         status,
         problems,
     )
 
 
 def tomogram_pictures(results: RunResults, limit: int) -> list[tuple[str, SlicePicture, list[int]]]:
-    """Draw the tomograms with most particles: name, picture, and cluster of every spot."""
+    """Draw the tomograms with the most particles; return name, picture, and the cluster of every spot."""
     order = sorted(results.tomograms, key=lambda t: -len(_of_tomogram(results, t.name)))
     shown = {t.name for t in [t for t in order if t.source is not None][:limit]}
     pictures = []
@@ -163,7 +163,7 @@ def tomogram_pictures(results: RunResults, limit: int) -> list[tuple[str, SliceP
 
 
 def scatter_points(results: RunResults, options: ReportOptions, seed: int) -> tuple[dict[str, Any], str]:
-    """Lay out the particles' features in a plane, for the page's script.
+    """Return the embedded features of the particles for the page's scatter plot.
 
     Returns
     -------
@@ -198,18 +198,18 @@ def scatter_points(results: RunResults, options: ReportOptions, seed: int) -> tu
 
 
 def mergers(pairs: pd.DataFrame) -> list[str]:
-    """Return one sentence per pair of clusters that the triage of averages offers as one."""
+    """Return one sentence per pair of clusters that triage proposes to merge."""
     if "offered" not in pairs:
         return []
     return [
-        f"Clusters {int(row['cluster'])} and {int(row['into'])} look the same: "
-        f"their averages correlate to {row['correlation']:.2f} after alignment."
+        f"Clusters {int(row['cluster'])} and {int(row['into'])} may be the same structure: "
+        f"the correlation of their averages after superposition is {row['correlation']:.2f}."
         for row in pairs[pairs["offered"] == 1].to_dict("records")
     ]
 
 
 def cost_rows(costs: pd.DataFrame) -> list[Mapping[str, str]]:
-    """Return the cells of the table of costs, one row per rule, the dearest first."""
+    """Return the cells of the table of costs, one row per rule, in order of decreasing time."""
     return [
         {
             "rule": row["rule"],

@@ -1,4 +1,4 @@
-"""Curves of training and of the choice of the number of clusters."""
+"""Charts of the training history and of the selection of the number of clusters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cryopipe.report.charts import Line, line_chart, number_axis, whole_number_a
 
 
 def history_charts(history: pd.DataFrame) -> list[tuple[str, Markup]]:
-    """Draw every numeric column of the learner's history against its first."""
+    """Draw every numeric column of the learner's history against the first one."""
     numeric = history.select_dtypes("number")
     if len(numeric) < 1 or numeric.shape[1] < 2:
         return []
@@ -32,7 +32,7 @@ def history_charts(history: pd.DataFrame) -> list[tuple[str, Markup]]:
 
 
 def selection_charts(selection: pd.DataFrame) -> list[tuple[str, Markup]]:
-    """Draw what decided on the number of clusters: the criteria, and how far halves of the particles agree."""
+    """Draw the criteria for the number of clusters, and the agreement of two halves of the particles."""
     if "clusters" not in selection or len(selection) < 2:
         return []
     counts = selection["clusters"].to_numpy(float)
@@ -40,12 +40,12 @@ def selection_charts(selection: pd.DataFrame) -> list[tuple[str, Markup]]:
     charts = []
     criteria = [(name, style) for name, style in (("icl", "second"), ("bic", "main")) if name in selection]
     if criteria:
-        # In thousands, since the numbers are long and only their differences count.
+        # In thousands, since the values are large and only their differences matter.
         lines = [
             Line(name.upper(), counts, selection[name].to_numpy(float) / 1000, s) for name, s in criteria
         ]
         height = number_axis("thousands", np.concatenate([line.y for line in lines]))
-        title = "Criteria for the number of clusters (lower is better): BIC strong, ICL thin"
+        title = "Criteria for the number of clusters (lower is better): BIC thick line, ICL thin line"
         charts.append((title, line_chart(title, lines, across, height)))
     if "stability" in selection and selection["stability"].notna().any():
         agreement = selection["stability"].to_numpy(float)

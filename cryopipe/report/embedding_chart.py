@@ -1,4 +1,4 @@
-"""Features of many dimensions laid out in a plane."""
+"""Embedding of features in two dimensions for the scatter plot."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 from cryopipe.errors import ConfigError
 
 TSNE_LIMIT = 20_000
-"""Particles up to which t-SNE takes a minute or less on two cores."""
+"""Largest number of particles for t-SNE with `auto`; it takes a minute or less on two cores."""
 SMALLEST = 12
-"""Below this many particles neighbourhoods mean nothing and principal components are drawn."""
+"""With fewer particles than this, principal components are used."""
 _COMPONENTS = 50
 NAMES = {"tsne": "t-SNE", "umap": "UMAP", "pca": "principal components"}
 
 
 def embed_in_plane(features: np.ndarray, method: str, seed: int) -> tuple[np.ndarray, str]:
-    """Lay out features in two dimensions; the same seed gives the same picture.
+    """Embed features in two dimensions; the same seed gives the same result.
 
     Parameters
     ----------
@@ -26,11 +26,11 @@ def embed_in_plane(features: np.ndarray, method: str, seed: int) -> tuple[np.nda
     method
         "tsne", "umap", "pca", or "auto".
     seed
-        Of the methods that draw random numbers.
+        Random seed.
 
     Returns
     -------
-    (n, 2), centred and scaled to unit spread, and the name of the method that was used in the end.
+    (n, 2), centred, with a standard deviation of 1, and the name of the method that was used.
     """
     features = np.asarray(features, np.float64)
     if method == "auto":
@@ -45,12 +45,12 @@ def embed_in_plane(features: np.ndarray, method: str, seed: int) -> tuple[np.nda
     else:
         plane = components[:, :2]
     plane = plane - plane.mean(axis=0) if len(plane) else plane
-    spread = plane.std() if len(plane) else 0.0
-    return plane / spread if spread > 0 else plane, NAMES[method]
+    deviation = plane.std() if len(plane) else 0.0
+    return plane / deviation if deviation > 0 else plane, NAMES[method]
 
 
 def _principal_components(features: np.ndarray) -> np.ndarray:
-    """Return (n, 2 or more) scores; directions of a fixed sign, so that the picture does not flip."""
+    """Return (n, 2 or more) scores; the signs of the axes are fixed, so that the plot is reproducible."""
     centred = features - features.mean(axis=0) if len(features) else features
     if min(centred.shape) == 0:
         return np.zeros((len(features), 2))

@@ -1,7 +1,7 @@
-"""A shaded picture of a map's isosurface, by casting rays through the map.
+"""Shaded pictures of a map's isosurface by ray casting.
 
-Rays on a regular grid find the first crossing of the level; the gradient there is the normal. A mesh of
-triangles (`skimage.measure.marching_cubes`) would still have to be drawn, which no dependency does without a display.
+Each ray finds the first crossing of the level; the gradient there is the normal. A triangle mesh
+(`skimage.measure.marching_cubes`) would need a renderer that works without a display, which no dependency has.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ VIEWS = (
 
 
 def contour_level(volume: np.ndarray) -> float:
-    """Return the level that best parts a map's values inside its inscribed ball in two (Otsu's method)."""
+    """Return Otsu's threshold of a map's values inside the inscribed sphere."""
     box = min(volume.shape)
     grid = np.indices(volume.shape) - (np.array(volume.shape) // 2).reshape(3, 1, 1, 1)
     inside = np.asarray(volume)[np.sum(grid**2, axis=0) < (box / 2 - 1) ** 2]
@@ -31,9 +31,9 @@ def contour_level(volume: np.ndarray) -> float:
 
 
 def object_radius(volume: np.ndarray, level: float) -> float:
-    """Return the radius, in voxels, of the ball about the centre that frames what lies above `level`.
+    """Return the radius, in voxels, of a sphere about the centre that contains the density above `level`.
 
-    A few outlying voxels are left aside; the result lies between a sixth and a half of the box.
+    A few outlying voxels are ignored; the result lies between a sixth and a half of the box.
     """
     grid = np.indices(volume.shape) - (np.array(volume.shape) // 2).reshape(3, 1, 1, 1)
     distances = np.sqrt(np.sum(grid**2, axis=0))
@@ -46,7 +46,7 @@ def object_radius(volume: np.ndarray, level: float) -> float:
 def render_isosurface(
     volume: np.ndarray, level: float, view: Rotation, reach: float, pixels: int = PIXELS
 ) -> np.ndarray:
-    """Draw the surface where a map crosses `level`, seen along z with x to the right and y down.
+    """Draw the isosurface of a map at `level`, viewed along z with x to the right and y down.
 
     Parameters
     ----------
@@ -55,15 +55,15 @@ def render_isosurface(
     level
         Density of the surface.
     view
-        Rotation of the map before it is looked at (active, xyz).
+        Rotation applied to the map (active, xyz).
     reach
-        Radius in voxels of the ball that is drawn; it touches the picture's edges.
+        Radius in voxels of the sphere that is drawn; its diameter is the picture's width.
     pixels
         Edge of the picture.
 
     Returns
     -------
-    (pixels, pixels, 4) 8-bit RGBA; transparent where no ray meets the surface.
+    (pixels, pixels, 4) 8-bit RGBA; transparent outside the surface.
     """
     working, scale = _enlarged(np.asarray(volume, np.float32))
     lateral = np.linspace(-reach, reach, pixels)
@@ -88,7 +88,7 @@ def render_isosurface(
 
 
 def _enlarged(volume: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return the map interpolated once by cubic splines, so that linear sampling is smooth afterwards."""
+    """Return the map enlarged by cubic splines, so that subsequent linear sampling is smooth, and the scale."""
     scale = max(1.0, _WORKING_BOX / max(volume.shape))
     if scale == 1.0:
         return volume, 1.0
@@ -98,10 +98,10 @@ def _enlarged(volume: np.ndarray) -> tuple[np.ndarray, float]:
 def _sample(
     working: np.ndarray, scale: float, shape: tuple[int, ...], points: np.ndarray, view: Rotation
 ) -> np.ndarray:
-    """Sample the map at xyz positions relative to its centre, seen through `view`."""
+    """Sample the map, rotated by `view`, at xyz positions relative to its centre."""
     source = points.reshape(-1, 3) @ view.as_matrix()
     centre = np.array([n // 2 for n in reversed(shape)])
-    # `zoom` lays the first and the last voxels of both grids onto each other.
+    # `zoom` aligns the first and the last voxels of both grids.
     stretch = np.array(
         [(w - 1) / (n - 1) for w, n in zip(reversed(working.shape), reversed(shape), strict=True)]
     )
@@ -110,14 +110,14 @@ def _sample(
 
 
 def _crossing(field: np.ndarray, first: np.ndarray, level: float, depths: np.ndarray) -> np.ndarray:
-    """Return the depth between the last sample below and the first above the level, linearly."""
+    """Interpolate the depth of the level between the last sample below and the first above it."""
     before = np.maximum(first - 1, 0)
     high = np.take_along_axis(field, first[None], 0)[0]
     low = np.take_along_axis(field, before[None], 0)[0]
     usable = np.isfinite(low) & (high > low)
-    share = np.ones_like(high)
-    share[usable] = (level - low[usable]) / (high[usable] - low[usable])
-    return depths[before] + np.clip(share, 0, 1) * (depths[first] - depths[before])
+    fraction = np.ones_like(high)
+    fraction[usable] = (level - low[usable]) / (high[usable] - low[usable])
+    return depths[before] + np.clip(fraction, 0, 1) * (depths[first] - depths[before])
 
 
 def _shade(

@@ -10,19 +10,19 @@ from cryopipe.config.option import Options, option
 
 @dataclass(frozen=True)
 class ReportOptions(Options):
-    """The page that shows the results."""
+    """HTML report of the results."""
 
     SECTION: ClassVar[str] = "report"
 
     embedding: str = option(
         "auto",
-        "How features become a picture; auto takes t-SNE up to 20000 particles and principal components beyond;"
-        " umap wants the package umap-learn.",
+        "Method for the two-dimensional plot of features; auto uses t-SNE for up to 20000 particles and principal "
+        "components for more; umap requires the package umap-learn.",
         choices=["auto", "tsne", "umap", "pca"],
     )
     tomogram_pictures: int = option(
         24,
-        "Largest number of tomograms that are shown as a picture; the table lists all.",
+        "Largest number of tomograms shown with a picture; the table lists all.",
         minimum=0,
         maximum=1000,
     )

@@ -1,4 +1,4 @@
-"""The report as one HTML file that loads nothing from anywhere."""
+"""Rendering of the report as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from markupsafe import Markup
 def render_page(content: Mapping[str, Any]) -> str:
     """Return the page as HTML.
 
-    Every text is escaped on its way into the page; only the style, the script and the charts, which
-    cryopipe writes itself, go in as they are.
+    All texts are escaped, except the style sheet, the script and the charts, which cryopipe writes itself.
 
     Parameters
     ----------

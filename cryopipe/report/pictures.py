@@ -1,4 +1,4 @@
-"""Arrays as pictures that stand inside a page: PNG and JPEG as data addresses."""
+"""Pictures of arrays as data addresses (PNG or JPEG) for the HTML page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ AVERAGE_PIXELS = 160
 
 @dataclass(frozen=True)
 class Spot:
-    """One particle on a picture of a slice: centre and radius in pixels, and its particle's index."""
+    """One particle in a picture of a slice: centre and radius in pixels, and the particle's index."""
 
     x: float
     y: float
@@ -26,7 +26,7 @@ class Spot:
 
 @dataclass(frozen=True)
 class SlicePicture:
-    """A slice of a tomogram with the particles that it cuts.
+    """A slice of a tomogram with the particles that intersect it.
 
     Attributes
     ----------
@@ -51,20 +51,20 @@ class SlicePicture:
 
     @property
     def bar(self) -> tuple[int, float]:
-        """Length of a round scale bar: nanometres and pixels, a sixth of the width or less."""
+        """Length of the scale bar in nanometres (a round number) and pixels, at most a sixth of the width."""
         limit = self.width * self.scale / 10 / 6
         power = 10 ** np.floor(np.log10(max(limit, 1e-6)))
         length = max(step for step in (1, 2, 5) if step * power <= limit) * power
         return round(length) or 1, float(length * 10 / self.scale)
 
 
-def picture_address(picture: np.ndarray, kind: str = "PNG") -> str:
+def picture_address(picture: np.ndarray, file_format: str = "PNG") -> str:
     """Return an 8-bit picture, (y, x) grey or (y, x, 4) RGBA, as a data address."""
     stream = io.BytesIO()
-    settings = {"quality": 80} if kind == "JPEG" else {"optimize": True}
-    Image.fromarray(picture).save(stream, kind, **settings)
+    settings = {"quality": 80} if file_format == "JPEG" else {"optimize": True}
+    Image.fromarray(picture).save(stream, file_format, **settings)
     content = base64.b64encode(stream.getvalue()).decode("ascii")
-    return f"data:image/{kind.lower()};base64,{content}"
+    return f"data:image/{file_format.lower()};base64,{content}"
 
 
 def grey(values: np.ndarray, low: float = 1.0, high: float = 99.0) -> np.ndarray:
@@ -81,15 +81,16 @@ def grey(values: np.ndarray, low: float = 1.0, high: float = 99.0) -> np.ndarray
 def slice_picture(
     volume: np.ndarray, coordinates: np.ndarray, diameters: np.ndarray, voxel_size: float
 ) -> SlicePicture:
-    """Show the section of a tomogram that cuts most particles.
+    """Draw the section of a tomogram that intersects the most particles.
 
-    Sections next to it are averaged in, a fifth of the typical diameter in all, and details far smaller than
-    a particle are smoothed, to calm the noise; a particle is drawn as the circle in which the section cuts the ball of its diameter.
+    To reduce noise, neighbouring sections are averaged (a fifth of the median diameter in all) and the result is
+    smoothed by a Gaussian much smaller than a particle. A particle is drawn as the circle in which the section
+    intersects a sphere of its diameter.
 
     Parameters
     ----------
     volume
-        (z, y, x), may be a memory map; only the slab is read.
+        (z, y, x), may be a memory map; only the averaged sections are read.
     coordinates
         (n, 3) xyz, voxels.
     diameters
@@ -131,14 +132,14 @@ def _fullest_section(heights: np.ndarray, radii: np.ndarray, depth: int) -> int:
     counts = np.zeros(depth)
     for height, radius in zip(heights, radii, strict=True):
         counts += np.abs(sections - height) < radius / 2
-    # Of equally full sections the one nearest to the middle, where the reconstruction is best.
+    # Of equal sections, prefer the one nearest to the middle, where the reconstruction is best.
     return int(np.argmax(counts - np.abs(sections - depth / 2) / (depth + 1)))
 
 
 def central_slices(volume: np.ndarray) -> dict[str, str]:
-    """Return the three central slices of a map as data addresses, by the plane's name, on one grey scale.
+    """Return the three central slices of a map as data addresses by the plane's name, with a common grey scale.
 
-    Rows and columns run along the second and first letter of the plane's name, from the top left.
+    The first letter of the plane's name is the horizontal axis, the second the vertical one, from the top left.
     """
     depth, height, width = volume.shape
     planes = {

@@ -1,4 +1,4 @@
-"""What a run has left behind, read into memory for the report and the closing summary."""
+"""Results of a run, read for the report and the closing summary."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TomogramResult:
-    """One tomogram.
+    """Results of one tomogram.
 
     Attributes
     ----------
     name, path
         As in the tomogram table.
     source
-        The volume, or the tomogram to open when it is drawn (a thousand open at a time are more files than systems
-        allow); None if it cannot be read.
+        The volume, or the tomogram to open when it is drawn (systems limit the number of open files); None if it
+        cannot be read.
     voxel_size
         Angstrom; NaN if it cannot be read.
     picks, boxes
-        How many particles were picked and how many of them became boxes.
+        Number of picks, and of those that were cut out as boxes.
     """
 
     name: str
@@ -51,13 +51,13 @@ class TomogramResult:
 
     @property
     def volume(self) -> np.ndarray | None:
-        """(z, y, x), opened anew each time; None if it cannot be read."""
+        """(z, y, x), opened on every access; None if it cannot be read."""
         return open_tomogram(self.source).volume if isinstance(self.source, Tomogram) else self.source
 
 
 @dataclass(frozen=True)
 class RunResults:
-    """Everything that the report shows; what a run did not make is empty.
+    """Results shown in the report; results that the run did not produce are empty.
 
     Attributes
     ----------
@@ -68,19 +68,19 @@ class RunResults:
     particles
         All particles with tomogram, coordinates, class and posterior.
     features
-        (n, d), in the order of `particles`; NaN rows where a particle has none.
+        (n, d), in the order of `particles`; rows of NaN for particles without features.
     history
         One row per iteration of the learner.
     averages
-        By number of the cluster.
+        By cluster number.
     selection
         One row per number of clusters that was considered, with the criteria.
     triage
-        One row per average: shape, hand, likeness to known maps.
+        One row per average: shape, correlation with its mirror image and with known maps.
     mergers
-        One row per pair of averages, and whether they are offered as one.
+        One row per pair of averages, with the proposal to merge them or not.
     evaluation
-        Tables of scores by name; empty where nothing is known to be true.
+        Tables of scores by name; empty if no truth is known.
     costs
         Time and memory of the jobs by rule, as `cryopipe.files.costs.read_costs` returns them.
     """
@@ -99,7 +99,7 @@ class RunResults:
 
     @property
     def cluster_numbers(self) -> list[int]:
-        """Numbers of the clusters that hold particles or have an average, without the noise class."""
+        """Numbers of the clusters with particles or an average, without class 0 (unassigned)."""
         found = {int(number) for number in self.classes} | set(self.averages)
         return sorted(found - {columns.NOISE_CLASS})
 
@@ -120,16 +120,16 @@ class RunResults:
 
 
 def read_results(folder: Path, tomograms: Iterable[Tomogram], evaluated: bool = True) -> RunResults:
-    """Read the results of a run, finished or not.
+    """Read the results of a finished or unfinished run.
 
     Parameters
     ----------
     folder
-        Where the workflow ran: `results/`, `costs/` and `logs/` are in it.
+        The run's directory, with `results/`, `costs/` and `logs/`.
     tomograms
         Rows of the tomogram table.
     evaluated
-        False leaves scores aside that an earlier run, with a truth, may have left.
+        False ignores scores, which an earlier run with a known truth may have written.
     """
     results = folder / "results"
     particles = _particles(results / "clusters" / "particles.star")
@@ -171,8 +171,8 @@ def _tomogram(results: Path, tomogram: Tomogram) -> TomogramResult:
         voxel_size = open_tomogram(tomogram).voxel_size
         source = tomogram
     except CryopipeError as error:
-        # The check has reported it; the page lists the tomogram without its picture.
-        logger.warning("no picture of %s: %s", tomogram.name, error)
+        # The input check reports this problem; the page lists the tomogram without a picture.
+        logger.warning("tomogram %s is shown without a picture: %s", tomogram.name, error)
     picks = _particles(results / "picks" / f"{tomogram.name}.star")
     boxes = _particles(results / "subtomograms" / f"{tomogram.name}.star")
     return TomogramResult(tomogram.name, tomogram.path, source, voxel_size, len(picks), len(boxes))

@@ -1,4 +1,4 @@
-"""All averages on one picture."""
+"""Contact sheet: one picture of all averages."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ LABEL = 90
 
 
 def contact_sheet(averages: Mapping[int, ClusterAverage]) -> np.ndarray:
-    """Draw one row per cluster: the surface from three sides, then the central xy, xz and yz slices.
+    """Draw one row per cluster: the isosurface in three views and the central xy, xz and yz slices.
 
     Returns
     -------
-    (y, x, 3) 8-bit RGB; a line of text where there are no averages.
+    (y, x, 3) 8-bit RGB; a line of text if there are no averages.
     """
     width = LABEL + 6 * (CELL + GAP) + GAP
     height = max(len(averages), 1) * (CELL + GAP) + GAP

@@ -1,4 +1,4 @@
-"""The few lines that say what a run found."""
+"""Text summary of a run's results."""
 
 from __future__ import annotations
 
@@ -12,28 +12,30 @@ from cryopipe.report.results import RunResults
 
 
 def headline(results: RunResults) -> str:
-    """Return one sentence on what was found, for people."""
+    """Return one sentence with the numbers of particles, clusters and unassigned particles."""
     tomograms = _count(len(results.tomograms), "tomogram")
     if not len(results.particles):
         return f"No particles were found in {tomograms}."
     particles = _count(len(results.particles), "particle")
     clusters = results.cluster_numbers
-    noise = float(np.mean(results.classes == columns.NOISE_CLASS))
+    unassigned = float(np.mean(results.classes == columns.NOISE_CLASS))
     if not clusters:
-        return f"{particles} in {tomograms} were found, and none of them fits a cluster."
-    fit = f"{noise:.0%} of them fit no cluster" if noise else "each of them fits a cluster"
-    return f"{particles} in {tomograms} fall into {_count(len(clusters), 'cluster')}; {fit}."
+        return f"{particles} in {tomograms}, none assigned to a cluster."
+    rest = (
+        f"{unassigned:.0%} of the particles are unassigned" if unassigned else "no particles are unassigned"
+    )
+    return f"{particles} in {tomograms}, {_count(len(clusters), 'cluster')}; {rest}."
 
 
 def summary_text(results: RunResults, report: str) -> str:
-    """Return the plain-text summary that closes a run.
+    """Return the text summary that is printed at the end of a run.
 
     Parameters
     ----------
     results
-        What the run made.
+        Results of the run.
     report
-        Path of the report, named in the last line.
+        Path of the report, for the last line.
     """
     lines = ["", headline(results)]
     if results.cluster_numbers:
@@ -61,18 +63,18 @@ def mean_posterior(results: RunResults, cluster: int) -> float:
 
 
 def resolution(results: RunResults, cluster: int) -> float:
-    """Return the resolution of a cluster's average at FSC 0.143, angstrom; NaN if there is none."""
+    """Return the resolution of a cluster's average at FSC 0.143, angstrom; NaN if not reported."""
     average = results.averages.get(cluster)
     return average.resolution if average is not None and math.isfinite(average.resolution) else math.nan
 
 
 def number_text(value: float, form: str = ".3g") -> str:
-    """Return a number for a table; an en dash where there is none."""
+    """Return a number formatted for a table; an en dash if it is not finite."""
     return format(value, form) if math.isfinite(value) else "–"
 
 
 def resolution_text(value: float) -> str:
-    """Return a resolution with its unit; an en dash where there is none."""
+    """Return a resolution with its unit; an en dash if it is not finite."""
     return f"{value:.1f} Å" if math.isfinite(value) else "–"
 
 

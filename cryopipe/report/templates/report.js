@@ -29,7 +29,7 @@
     const high = [Math.max(...ends(points.x)), Math.max(...ends(points.y))];
     let places = [], chosen = -1;
 
-    // Noise first, so that it never covers a cluster.
+    // Unassigned particles first, so that they never cover a cluster.
     const order = [...Array(count).keys()].sort((a, b) => (points.cluster[a] > 0) - (points.cluster[b] > 0) || a - b);
 
     function ends(values) {
@@ -80,7 +80,7 @@
       chosen = i; draw();
       tip.hidden = i < 0;
       if (i < 0) return;
-      const name = points.cluster[i] > 0 ? "cluster " + points.cluster[i] : "no cluster";
+      const name = points.cluster[i] > 0 ? "cluster " + points.cluster[i] : "unassigned";
       const posterior = points.posterior.length ? ", posterior " + points.posterior[i].toFixed(2) : "";
       tip.textContent = points.particle[i] + "\n" + points.tomograms[points.tomogram[i]] + "\n" + name + posterior;
       const [x, y] = places[i];
