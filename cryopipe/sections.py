@@ -5,10 +5,9 @@ It writes the schema that every start of the workflow reads, the demo's config/c
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from cryopipe.averaging.options import AveragingOptions
 from cryopipe.clustering.options import ClusteringOptions
@@ -50,7 +49,6 @@ DEMO = {
 """Where the demo's config.yaml differs from the defaults."""
 HEADING = """cryopipe: every option, with its default or the demo's value.
 Edit what you need; a missing line takes its default. docs/options.md has the same text, and what is allowed."""
-SCHEMA_HEADING = "# Made from the option classes by `python -m cryopipe.sections`; change it there.\n"
 
 
 def config_schema() -> dict[str, Any]:
@@ -62,7 +60,7 @@ def config_schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "cryopipe configuration",
         **general,
-        "description": "Every option of a run: type, limits, unit, default and meaning.",
+        "description": "Every option of a run: type, limits, unit, default and meaning. Made from the option classes by `python -m cryopipe.sections`.",
         "properties": general["properties"] | sections | others,
     }
 
@@ -71,17 +69,10 @@ def rendered_files() -> dict[Path, str]:
     """Return the text of every file that is made from the sections."""
     schema = config_schema()
     return {
-        SCHEMA: SCHEMA_HEADING + yaml.dump(schema, Dumper=_Plain, sort_keys=False, width=1000),
+        SCHEMA: json.dumps(schema, indent=2, ensure_ascii=False) + "\n",
         CHECKOUT / "config" / "config.yaml": render_config(HEADING, DEMO, schema),
         CHECKOUT / "docs" / "options.md": render_options(schema),
     }
-
-
-class _Plain(yaml.SafeDumper):
-    """Writes a list or dictionary that comes up twice twice."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
 
 
 if __name__ == "__main__":

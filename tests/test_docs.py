@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def test_links_and_pictures_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_options_named_in_the_text_exist(page: Path) -> None:
-    schema = yaml.safe_load((CHECKOUT / "workflow/schemas/config.schema.yaml").read_text())["properties"]
+    schema = json.loads((CHECKOUT / "workflow/schemas/config.schema.json").read_text())["properties"]
     for name in re.findall(r"`(\w+(?:\.\w+)+)`", page.read_text()):
         first, *rest = name.split(".")
         option = schema.get(first)

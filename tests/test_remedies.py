@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shlex
 from collections.abc import Iterator
 
 import pytest
 import typer.main
-import yaml
 from snakemake.cli import get_argument_parser
 
 from cryopipe.cli import app
 from cryopipe.installation import ROOT
 
-SCHEMA = yaml.safe_load((ROOT / "workflow" / "schemas" / "config.schema.yaml").read_text())["properties"]
+SCHEMA = json.loads((ROOT / "workflow" / "schemas" / "config.schema.json").read_text())["properties"]
 RULES = {
     name
     for path in [ROOT / "Snakefile", *(ROOT / "workflow" / "rules").glob("*.smk")]
@@ -56,7 +56,10 @@ def faults(text: str) -> list[str]:
         if name not in RULES:
             found.append(f"no rule {name}")
     for name in re.findall(r"(?<![\w./])([a-z]+(?:\.[a-z_]+)+)\b(?![(/])", text):
-        if not name.endswith(FILES) and name.split(".")[0] in SCHEMA and not _is_option(name.split(".")):
+        parts = name.split(".")
+        if name.endswith(FILES) or (ROOT / "cryopipe").joinpath(*parts).with_suffix(".py").is_file():
+            continue  # a file, or a module of the package
+        if parts[0] in SCHEMA and not _is_option(parts):
             found.append(f"no option {name}")
     return found
 

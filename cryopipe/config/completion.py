@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import functools
+import json
 import math
 import sys
 import textwrap
@@ -36,14 +37,13 @@ from cryopipe.installation import ROOT
 CHECKOUT = ROOT
 """Another name of `cryopipe.installation.ROOT`."""
 Files = Sequence[tuple[str | Path, Document]]
-SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
+SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.json"
 
 
 @functools.cache
 def load_schema() -> dict[str, Any]:
     """Return the configuration's JSON schema; do not change it."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    schema: dict[str, Any] = yaml.load(SCHEMA.read_text(encoding="utf-8"), Loader=loader)
+    schema: dict[str, Any] = json.loads(SCHEMA.read_text(encoding="utf-8"))
     return schema
 
 
