@@ -9,6 +9,7 @@ import torch
 import yaml
 
 from cryopipe.errors import ConfigError, SimulationError
+from cryopipe.files.weights import load_weights, save_weights
 from cryopipe.pretraining import run as pretraining
 from cryopipe.pretraining.recipe import ClassSet, Recipe, Stage, recipe_from_mapping
 from cryopipe.pretraining.run import PretrainingRun, pretrain
@@ -119,3 +120,30 @@ def test_the_checkpoint_of_another_run_is_ignored(tmp_path: Path, caplog: pytest
     assert "the checkpoint belongs to another run; training restarts" in caplog.text
     assert np.isfinite(history[-1]["loss"])
     assert history[-1]["step"] == 3
+
+
+@pytest.mark.parametrize(
+    ("lost", "said"),
+    [
+        ("directions", "missing tensors: 1, such as directions"),
+        ("optimiser.0.exp_avg", "missing tensors: 1, such as optimiser.0.exp_avg"),
+        ("shape of directions", "RuntimeError("),
+    ],
+)
+def test_a_damaged_checkpoint_is_reported_and_training_restarts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, lost: str, said: str
+) -> None:
+    path, sets = tmp_path / "state.safetensors", [class_set_phantoms(CLASSES)]
+    recipe = replace(RECIPE, stages=(replace(EASY, boxes=48),))
+    expected, history = pretrain(recipe, sets, CPU, 1, path)
+    tensors, metadata = load_weights(path)
+    if lost in tensors:
+        del tensors[lost]
+    else:
+        tensors["directions"] = tensors["directions"][:, :-1].contiguous()
+    save_weights(path, tensors, metadata)
+    again, repeated = pretrain(recipe, sets, CPU, 1, path)
+    assert f"{path}: the checkpoint is damaged ({said}" in caplog.text
+    for name, value in expected.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+    assert repeated == history

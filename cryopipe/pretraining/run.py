@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cryopipe.errors import FileError
+from cryopipe.errors import FileError, one_line
 from cryopipe.features.networks.encoder import TransferEncoder
-from cryopipe.features.training.checkpoint import read_checkpoint, write_checkpoint
+from cryopipe.features.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from cryopipe.features.training.devices import autocast, set_memory_format
 from cryopipe.features.training.loop import optimiser_tensors, restore_optimiser
 from cryopipe.pretraining.recipe import Recipe
@@ -53,11 +53,15 @@ class PretrainingRun:
         self, recipe: Recipe, class_sets: Sequence[Sequence[Phantom]], device: torch.device, seed: int
     ) -> None:
         self.recipe, self.class_sets, self.device, self.seed = recipe, class_sets, device, seed
-        torch.manual_seed(seed)
-        classes = sum(len(phantoms) for phantoms in class_sets) + 1
-        self.encoder = TransferEncoder(recipe.widths).to(device)
-        self._layout = set_memory_format(self.encoder, device)
-        self.directions = nn.Parameter(torch.randn(classes, self.encoder.feature_width, device=device))
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Set the state before the first step, which depends on the seed alone."""
+        torch.manual_seed(self.seed)
+        classes = sum(len(phantoms) for phantoms in self.class_sets) + 1
+        self.encoder = TransferEncoder(self.recipe.widths).to(self.device)
+        self._layout = set_memory_format(self.encoder, self.device)
+        self.directions = nn.Parameter(torch.randn(classes, self.encoder.feature_width, device=self.device))
         self.optimiser = torch.optim.AdamW(
             [*self.encoder.parameters(), self.directions], weight_decay=WEIGHT_DECAY
         )
@@ -146,18 +150,26 @@ class PretrainingRun:
         write_checkpoint(path, parts, numbers, self._fingerprint)
 
     def _resume(self, path: Path) -> None:
+        """Continue from the checkpoint, or restart with a warning if it is damaged or of another training."""
         try:
             found = read_checkpoint(path, self._fingerprint, self.device)
+            try:
+                self._restore(found)
+            except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+                raise FileError(f"the checkpoint is damaged ({one_line(repr(error))})", file=path) from error
         except FileError as error:
             logger.warning("%s; training restarts", error)
+            self._initialise()
             return
+        logger.info("resuming after step %d of stage %d", self.step, self.stage + 1)
+
+    def _restore(self, found: Checkpoint) -> None:
         self.encoder.load_state_dict(found.part("encoder"))
         restore_optimiser(self.optimiser, found.part("optimiser"))
         with torch.no_grad():
             self.directions.copy_(found.tensors["directions"])
         numbers = found.numbers
-        self.stage, self.step, self.history = numbers["stage"], numbers["step"], numbers["history"]
-        logger.info("resuming after step %d of stage %d", self.step, self.stage + 1)
+        self.stage, self.step, self.history = int(numbers["stage"]), int(numbers["step"]), numbers["history"]
 
 
 def pretrain(

@@ -65,7 +65,12 @@ def write_checkpoint(
     tensors = {
         f"{part}.{name}" if part else name: v for part, named in parts.items() for name, v in named.items()
     }
-    save_weights(path, tensors, {"fingerprint": fingerprint, "numbers": json.dumps(numbers)})
+    metadata = {
+        "fingerprint": fingerprint,
+        "numbers": json.dumps(numbers),
+        "tensors": json.dumps(list(tensors)),
+    }
+    save_weights(path, tensors, metadata)
 
 
 def read_checkpoint(path: str | os.PathLike[str], fingerprint: str, device: torch.device) -> Checkpoint:
@@ -80,7 +85,13 @@ def read_checkpoint(path: str | os.PathLike[str], fingerprint: str, device: torc
     if metadata.get("fingerprint") != fingerprint:
         raise FileError("the checkpoint belongs to another run", file=path)
     try:
-        numbers = json.loads(metadata["numbers"])
+        numbers, expected = json.loads(metadata["numbers"]), json.loads(metadata["tensors"])
     except (LookupError, ValueError) as error:
         raise FileError(f"the checkpoint is damaged ({error!r})", file=path) from error
+    missing = sorted(set(expected) - set(tensors))
+    if missing:
+        # An optimiser accepts the state of fewer parameters and would continue differently, without an error.
+        raise FileError(
+            f"the checkpoint is damaged (missing tensors: {len(missing)}, such as {missing[0]})", file=path
+        )
     return Checkpoint({name: value.to(device) for name, value in tensors.items()}, numbers)
