@@ -1,12 +1,12 @@
 # cryopipe: from a directory of cryo-electron tomograms to picked, clustered and averaged particles.
-# Every option stands in config/config.yaml, every tomogram in config/tomograms.tsv.
+# Options: config/config.yaml. Tomograms: config/tomograms.tsv.
 from snakemake.utils import min_version
 
 min_version("9.19")
 
 from cryopipe.config import check_or_exit
 
-# before the engine reads them, which discards what is given twice and shows tracebacks
+# before Snakemake reads the files: it discards keys given twice and prints tracebacks
 check_or_exit(*(workflow.overwrite_configfiles or ["config/config.yaml"]))
 
 

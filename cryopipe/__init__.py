@@ -1,6 +1,6 @@
 """cryopipe: from cryo-electron tomograms without labels to picked, clustered and averaged particles.
 
-The names of `cryopipe.api` are found here, too, and imported when they are first used.
+The names in `cryopipe.api` are also names of this package and are imported when they are first used.
 """
 
 from typing import Any

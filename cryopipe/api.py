@@ -1,4 +1,4 @@
-"""The public names of the library, by the way of the data. Light: `import cryopipe` imports this module."""
+"""The public names of the library, by stage of the pipeline; each is imported when it is first used."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STAGES: dict[str, dict[str, str]] = {
     "Features": {
         "FeatureOptions": "features",
         "create_learner": "features",
-        "learn_features": "features.learning",
+        "learn_features": "features",
     },
     "Clusters": {"ClusteringOptions": "clustering", "cluster_particles": "clustering"},
     "Averages": {
@@ -46,17 +46,17 @@ STAGES: dict[str, dict[str, str]] = {
     "Particle files": {"read_particles": "files.star", "write_particles": "files.star"},
     "Errors": {"CryopipeError": "errors"},
 }
-"""Stage, public name, and the module below `cryopipe` that holds it."""
+"""Stage, public name, and the module in `cryopipe` that defines it."""
 MODULES = {name: f"cryopipe.{module}" for names in STAGES.values() for name, module in names.items()}
 
 
 def find(name: str) -> Any:
-    """Return what a public name stands for, importing its module.
+    """Import the module of a public name and return the object.
 
     Raises
     ------
     AttributeError
-        If there is no such name.
+        If the name is not a public one.
     """
     if name not in MODULES:
         raise AttributeError(f"module 'cryopipe' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The page of the library, docs/api.md, made from docstrings: `python -m cryopipe.api_page` writes it."""
+"""The reference of the library, docs/api.md, generated from docstrings by `python -m cryopipe.api_page`."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from cryopipe.api import STAGES, find
 
 INTRODUCTION = """# The library
 
-Made from the docstrings by `python -m cryopipe.api_page`; change them there. Every name is found in `cryopipe` itself,
-`from cryopipe import pick_particles`, and is imported when it is first used. [The notebook](from_tomogram_to_average.ipynb)
-goes the whole way with them. Arrays are (z, y, x); vectors, coordinates and columns are x, y, z; voxels count from 0;
-lengths are in angstrom where nothing else is said.
+Generated from the docstrings by `python -m cryopipe.api_page`; edit the docstrings. Every name can be imported from
+`cryopipe`, as in `from cryopipe import pick_particles`. [The notebook](from_tomogram_to_average.ipynb) uses them from
+a tomogram to averages. Arrays are (z, y, x); vectors, coordinates and columns are x, y, z; voxels count from 0; lengths
+are in angstrom unless stated otherwise.
 """
 
 
 def render_api() -> str:
-    """Return the page of the library, docs/api.md, as Markdown."""
+    """Return the reference of the library, docs/api.md, as Markdown."""
     lines = [INTRODUCTION]
     for stage, names in STAGES.items():
         lines += [f"## {stage}\n", *(_entry(name, find(name)) for name in names)]
@@ -31,7 +31,7 @@ def _entry(name: str, thing: Any) -> str:
 
 
 def _signature(thing: Any) -> str:
-    """Return the signature; long ones with a parameter to a line."""
+    """Return the signature; a long one has one parameter per line."""
     signature = inspect.signature(thing)
     parameters = [
         f"{one.name}: {one.annotation}" + ("" if one.default is one.empty else f" = {one.default!r}")

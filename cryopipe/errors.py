@@ -1,15 +1,15 @@
-"""What can go wrong, as one tree.
+"""Tree of the errors that a user can fix.
 
     CryopipeError
-    |-- ConfigError        config.yaml holds a mistake
-    |-- TableError         the tomogram table holds a mistake
-    |-- FileError          a file is missing, truncated or not what its name says
-    |-- DataError          a file reads well, but its content cannot be used (voxel size 0, NaN, ...)
-    |-- SimulationError    the scene that was asked for is impossible
-    `-- LearningError      training cannot go on
+    |-- ConfigError        config.yaml contains a mistake
+    |-- TableError         the tomogram table contains a mistake
+    |-- FileError          a file is missing, truncated or of another format than expected
+    |-- DataError          a file is readable, but its content cannot be used (voxel size 0, NaN, ...)
+    |-- SimulationError    the requested scene is impossible
+    `-- LearningError      training cannot continue
 
-Every error is one line that names the file, the value and the remedy. The console command and the
-workflow's scripts print that line and nothing else; the traceback goes to the log.
+Every error is one line with the file, the value and the remedy. The console command and the
+workflow's scripts print only that line; the traceback is written to the log.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from collections.abc import Iterable
 
 
 class CryopipeError(Exception):
-    """Base of all errors that a user can mend.
+    """Base class of all errors that a user can fix.
 
     Parameters
     ----------
     problem
-        What is wrong, with the offending value.
+        What is wrong, with the wrong value.
     file
-        The file concerned, if there is one; it opens the message.
+        The file concerned, if any; the message begins with it.
     remedy
-        What to do about it; it closes the message.
+        How to fix it; the message ends with it.
     """
 
     def __init__(
@@ -43,31 +43,31 @@ class CryopipeError(Exception):
 
 
 class ConfigError(CryopipeError):
-    """config.yaml holds a mistake."""
+    """config.yaml contains a mistake."""
 
 
 class TableError(CryopipeError):
-    """The tomogram table holds a mistake."""
+    """The tomogram table contains a mistake."""
 
 
 class FileError(CryopipeError):
-    """A file is missing, truncated, or not what its name says."""
+    """A file is missing, truncated, or of another format than expected."""
 
 
 class DataError(CryopipeError):
-    """A file reads well, but its content cannot be used."""
+    """A file is readable, but its content cannot be used."""
 
 
 class SimulationError(CryopipeError):
-    """The scene that was asked for is impossible."""
+    """The requested scene is impossible."""
 
 
 class LearningError(CryopipeError):
-    """Training cannot go on."""
+    """Training cannot continue."""
 
 
 def reading_fault(error: OSError | ValueError) -> tuple[str, str]:
-    """Return what is wrong, and its remedy, where a text file could not be read: each cause has its own."""
+    """Return the problem and the remedy for a file that could not be read."""
     if isinstance(error, UnicodeDecodeError):
         return f"is not UTF-8 text ({error.reason} at byte {error.start})", "save it as UTF-8 text"
     number = error.errno if isinstance(error, OSError) else None
@@ -81,15 +81,15 @@ def reading_fault(error: OSError | ValueError) -> tuple[str, str]:
             "change its permissions, or its directory's: chmod u+r FILE, chmod u+x DIRECTORY",
         )
     if number in (errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG) or number is None:
-        return f"is no path to a file ({getattr(error, 'strerror', None) or error})", "correct the path"
+        return f"is not a usable path ({getattr(error, 'strerror', None) or error})", "correct the path"
     return (
         f"cannot be read ({getattr(error, 'strerror', None) or error})",
-        "look after the disk, or copy it again",
+        "check the disk, or copy the file again",
     )
 
 
 def one_line(text: str) -> str:
-    """Return `text` with control characters escaped, so that a message stays on one line."""
+    """Return `text` with control characters escaped, which keeps a message on one line."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -1,7 +1,7 @@
-"""What a run will take, and what it assumes: said by `cryopipe check` and at the start of a run.
+"""Estimate of a run's processor time and disk space, printed by `cryopipe check` and at the start of a run.
 
-The figures are those of docs/scale.md, measured on processors, in proportion to voxels and particles. Light: of a few
-tomograms, the first bytes are read.
+The costs per voxel and per particle are those of docs/scale.md, measured on processors. The headers of at most
+`SAMPLED` tomograms are read.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ SECONDS_PER_BOX = {"cut": 5.4e-3, "embed": 6.5e-3, "cluster": 0.9e-3, "tables": 
 """Processor seconds for a box of `MEASURED_BOX` voxels along an edge."""
 SECONDS_PER_AVERAGED_BOX = 46.4e-3
 SECONDS_PER_TRAINED_BOX = {"encoder": 13e-3, "yopo": 89e-3}
-"""Processor seconds for a box and a pass over the data; docs/throughput.md, from 24 to 32 voxels along an edge."""
+"""Processor seconds for one box in one pass over the data; docs/throughput.md, boxes of 24 to 32 voxels."""
 MEASURED_BOX = 32
 PARTICLES = 0.31
-"""Picks in a cube of the particle's diameter."""
+"""Picks per cube whose edge is the particle's diameter."""
 BYTES_PER_VOXEL = 6
-"""Of the re-embedded density and labels."""
+"""Disk space of the re-embedded density and labels."""
 BYTES_PER_BOX_VOXEL = 2
 BYTES_PER_PARTICLE = 2000
-"""In tables."""
+"""Disk space of the tables."""
 SAMPLED = 20
-"""Tomograms whose headers are read; the others are taken to be like these."""
+"""Number of tomograms whose headers are read; the others are assumed to be similar."""
 GUESSED_VOXEL_SIZE = 10.0
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run will take.
+    """Estimated size and cost of a run.
 
     Attributes
     ----------
     tomograms, particles
         Their numbers.
     processor_hours
-        On processors; a GPU takes less for learning and averaging.
+        Without a GPU; a GPU shortens learning and averaging.
     gigabytes
-        Of all results.
+        Disk space of all results.
     """
 
     tomograms: int
@@ -64,14 +64,14 @@ class Estimate:
 
 
 def estimate_run(config: Mapping[str, Any], tomograms: Sequence[Tomogram]) -> Estimate:
-    """Estimate what a run takes, from the options and the sizes of the tomograms.
+    """Estimate the processor time and disk space of a run from the options and the sizes of the tomograms.
 
     Parameters
     ----------
     config
         The complete configuration.
     tomograms
-        Those of the table. A file that is not there yet counts as one of the simulated ones.
+        The tomograms of the table. A file that does not exist yet counts as a simulated tomogram.
     """
     sampled = tomograms[:: max(1, -(-len(tomograms) // SAMPLED))]
     sizes = [_size(tomogram, config["simulation"]) for tomogram in sampled]
@@ -100,7 +100,7 @@ def estimate_run(config: Mapping[str, Any], tomograms: Sequence[Tomogram]) -> Es
 
 
 def describe_assumptions(config: Mapping[str, Any]) -> str:
-    """Return what is assumed of tomograms for which the table leaves a column blank; empty if of none."""
+    """Return the values assumed for blank cells of the tomogram table; empty if no cell is blank."""
     blank, imaging = blank_cells(config["tomograms"]), config["imaging"]
     low, high = imaging["tilt_range"]
     assumed = {
@@ -109,11 +109,11 @@ def describe_assumptions(config: Mapping[str, Any]) -> str:
         "voxel_size": "the voxel size in the header",
     }
     found = [f"{words} for {blank[name]}" for name, words in assumed.items() if blank[name]]
-    return f"Assumed, where the table is blank: {', '.join(found)}" if found else ""
+    return f"Assumed where the table is blank: {', '.join(found)}" if found else ""
 
 
 def describe_run(config: Mapping[str, Any], tomograms: Sequence[Tomogram]) -> str:
-    """Return the estimate of a run and what it assumes, one line each."""
+    """Return the assumptions and the estimate of a run, one line each."""
     return "\n".join(filter(None, (describe_assumptions(config), str(estimate_run(config, tomograms)))))
 
 

@@ -1,6 +1,6 @@
-"""Where the workflow lies: in the checkout, or in the package that a wheel installed.
+"""Location of the workflow: the checkout, or the package installed from a wheel.
 
-Light: the Snakefile of every dataset imports this module.
+Imports only the standard library, because the Snakefile of every dataset imports this module.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
 IN_WHEEL = PACKAGE / "_workflow"
-"""Made by setup.py when a wheel is built; a checkout has no such folder."""
+"""Created by setup.py when a wheel is built; a checkout has no such folder."""
 ROOT = IN_WHEEL if IN_WHEEL.is_dir() else PACKAGE.parent
 """The folder of Snakefile, workflow, scripts, envs, resources and config."""
 SNAKEFILE = str(ROOT / "Snakefile")
 
 
-def find_library_first(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Let the jobs of a checkout's workflow import the library beside it, though another one may be installed.
+def put_checkout_first(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Make the jobs of a checkout's workflow import the checkout's library, even if another one is installed.
 
-    Jobs look for modules in their own environment first and then where the process that starts them does. For a wheel
-    that is right: the environments of the rules hold no cryopipe. A checkout's library goes before all; nothing but
-    the checkout is added, so that rules' environments keep their own packages.
+    Jobs search their own environment for modules first, then the paths of the process that starts them. This is enough
+    for a wheel, because the environments of the rules do not contain cryopipe. For a checkout, the path of the checkout
+    is put first in `PYTHONPATH`; no other path is added, so that rules' environments keep their own packages.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The frame around every workflow script: logging, and the boundary where errors become one line."""
+"""Execution of a workflow script: logging, thread limit, and errors reported in one line."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ ELEMENTARY_FUNCTIONS = (
     "acos", "asin", "atan", "cos", "erf", "erfc", "erfinv", "exp", "expm1",
     "log", "log10", "log1p", "log2", "sin", "sqrt", "tan", "tanh", "trunc",
 )  # fmt: skip
-"""Functions of torch that Intel's vector library computes."""
+"""Functions of torch that Intel's vector mathematics library computes."""
 
 
 def run(work: Callable[[Any], None], job: Any) -> None:
-    """Run one workflow job, with its log, and turn its errors into one line.
+    """Run one workflow job with a log, and report an error in one line.
 
-    Everything that is logged goes to the rule's log file and to standard error. When `work` raises,
-    standard error gets one line and the log the traceback; the process ends with status 1.
+    Log messages are written to the rule's log file and to standard error. If `work` raises an exception, one line is
+    written to standard error and the traceback to the log, and the process ends with status 1.
 
     Parameters
     ----------
     work
-        The job's function; it is handed `job`.
+        The job's function; its argument is `job`.
     job
         The workflow's description of the job: `.input`, `.output`, `.params`, `.wildcards`, `.threads`, `.log`.
     """
@@ -43,21 +43,21 @@ def run(work: Callable[[Any], None], job: Any) -> None:
         log.write_text("")
         start_logging(log)
     except OSError as error:
-        remedy = "make room on that disk, or see to it that you may write there, and run again"
+        remedy = "free space on that disk or change the directory's permissions, and run again"
         sys.exit(f"Error: {one_line(str(log))}: cannot be written ({error.strerror}); {remedy}")
     limit_threads(int(job.threads))
     try:
         work(job)
         _record(job)
-    except Exception as error:  # the boundary: nothing above it would say it better
+    except Exception as error:  # the outermost level, so that every error becomes one line
         sys.exit(report(error, log))
-    # The workflow's own table of costs (`costs/`) asks for the memory now and then and misses short peaks.
+    # The workflow's own table of costs (`costs/`) samples the memory at intervals and misses short peaks.
     used = (processor_seconds(), peak_memory_bytes() / 1e6)
     logging.info("done: %.1f s of processor time, at most %.0f MB of memory", *used)
 
 
 def _record(job: Any) -> None:
-    """Write down what the job's results were made with, if its rule is one of a run."""
+    """Write the record of the options that the job's results were made with, if its rule is in `OPTIONS`."""
     values = list(job.wildcards)
     name = str(values[0]) if values else "all"
     rule = f"{job.rule}_{name}" if job.rule == "export" else job.rule
@@ -71,13 +71,13 @@ def start_logging(log: Path | None = None) -> None:
     if log is not None:
         handlers.append(logging.FileHandler(log, encoding="utf-8"))
         handlers[-1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logging.raiseExceptions = False  # a full disk ends the work with one line, not with one per message
+    logging.raiseExceptions = False  # otherwise a full disk prints one traceback per log message
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers, force=True)
     logging.captureWarnings(True)
 
 
 def report(error: Exception, log: Path | None) -> int:
-    """Say on standard error what went wrong, in one line, keep the traceback in `log`; return the exit status."""
+    """Print the error on standard error in one line, append the traceback to `log`, and return the exit status."""
     if log is not None:
         with suppress(OSError), log.open("a", encoding="utf-8") as stream:  # the disk may be full
             traceback.print_exception(error, file=stream)
@@ -89,16 +89,16 @@ def _describe(error: Exception, log: Path | None) -> str:
     if isinstance(error, CryopipeError):
         return str(error)
     if isinstance(error, MemoryError):
-        return "out of memory; lower `memory_gb` in config.yaml or ask the scheduler for more"
+        return "out of memory; lower `memory_gb` in config.yaml or request more memory for the job"
     where = "" if log is None else f"; the traceback is in {log}"
     return f"{type(error).__name__}: {one_line(str(error))}{where}"
 
 
 def limit_threads(threads: int) -> None:
-    """Limit numerical libraries to `threads` processor cores, as the scheduler granted them."""
+    """Limit numerical libraries to `threads` processor cores."""
     from threadpoolctl import threadpool_limits
 
-    # The environment limits libraries that are loaded later and child processes; loaded ones no longer read it.
+    # The environment limits child processes and libraries that are loaded later; loaded ones do not read it again.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[name] = str(threads)
     threadpool_limits(threads)
@@ -108,11 +108,11 @@ def limit_threads(threads: int) -> None:
 
 
 def _choose_kernels(torch: ModuleType) -> None:
-    """Let torch choose its kernels for elementary functions before several threads want them at once.
+    """Make torch select its kernels for elementary functions in one thread, before several threads call them.
 
-    Intel's library looks for the processor's kernel when a function is first called. Where two threads make that call
-    together, one of them may get a kernel good to three or four digits, that once: one process in thirty differed from
-    the others (PyTorch issue 188792, in MKL 2024.2). One element is computed by the calling thread alone.
+    Intel's library selects the kernel for the processor at the first call of a function. If two threads make that call
+    at the same time, one of them may use a kernel of three to four digits for that call: in one process of thirty, the
+    results differed (PyTorch issue 188792, MKL 2024.2). An array of one element is computed by the calling thread alone.
     """
     for name in ELEMENTARY_FUNCTIONS:
         for kind in (torch.float32, torch.float64):

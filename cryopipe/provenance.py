@@ -1,7 +1,7 @@
-"""What each rule's result depends on: its options, and the state of the files it is made from.
+"""Options and input files that each rule's result depends on.
 
-A change of what is listed here, and of nothing else, makes the workflow do a rule again. Light on purpose: the Snakefile
-imports it in every job.
+The workflow runs a rule again only if these change. Imports only the standard library, because the Snakefile imports
+this module in every job.
 """
 
 from __future__ import annotations
@@ -50,20 +50,20 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "export_artiax": (),
     "evaluate": ("evaluation",),
 }
-"""The options of the configuration that change a rule's result: sections, `section.option`, and `-section.option` for what
-a section holds but the rule does not use. Where a rule has one result per format of the export, each stands here."""
+"""The options of the configuration that change a rule's result: sections, `section.option`, and `-section.option` for an
+option of a section that the rule does not use. The rule `export` has one entry per format."""
 
 
 RECORDS = "results/.made"
-"""Where the records lie, a folder per rule."""
+"""Folder of the records, with one subfolder per rule."""
 LEEWAY = 1.0
-"""Seconds by which clocks may differ."""
+"""Seconds that clocks of different computers may differ."""
 FORMATS = tuple(rule.removeprefix("export_") for rule in OPTIONS if rule.startswith("export_"))
-"""The formats of the export."""
+"""Formats of the export."""
 
 
 def options_of(rule: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of a complete configuration that a rule's result depends on, in one order and spelling.
+    """Return the part of a complete configuration that a rule's result depends on, in canonical form.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def options_of(rule: str, config: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns
     -------
-    Options by name, those of sections in a dictionary each; see `canonical`.
+    Options by name, with one dictionary per section; see `canonical`.
     """
     chosen: dict[str, Any] = {}
     for entry in OPTIONS[rule]:
@@ -98,7 +98,7 @@ def options_of(rule: str, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def record_path(rule: str, name: str, config: Mapping[str, Any]) -> str:
-    """Return where the record of a job lies that was done with the options of this configuration.
+    """Return the path of a job's record for the options of this configuration.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def record_path(rule: str, name: str, config: Mapping[str, Any]) -> str:
 
 
 def canonical(value: Any) -> Any:
-    """Return a value of the configuration with keys in alphabetical order and whole numbers without a point."""
+    """Return a value of the configuration with sorted keys and whole numbers as integers."""
     if isinstance(value, Mapping):
         return {key: canonical(value[key]) for key in sorted(value)}
     if isinstance(value, (list, tuple)):
@@ -122,10 +122,10 @@ def canonical(value: Any) -> Any:
 
 
 def file_state(path: str | os.PathLike[str] | None) -> list[list[Any]]:
-    """Return what a file of the user's is compared by: name, size in bytes and time of change in seconds.
+    """Return name, size in bytes and modification time in seconds of a user's file, to detect changes.
 
-    A time of change that goes back, as `cp -p` and `rsync -t` leave it, counts as a change. Of a directory, the MRC files in
-    it are compared; what is not there has no state.
+    An earlier modification time, as after `cp -p` or `rsync -t`, is also a change. For a directory, the states of its MRC
+    files are returned; for a missing file, an empty list.
     """
     if not path:
         return []
@@ -138,8 +138,8 @@ def file_state(path: str | os.PathLike[str] | None) -> list[list[Any]]:
     return [[file.name, state.st_size, int(state.st_mtime)] for file, state in states]
 
 
-def time_ahead(path: str | os.PathLike[str]) -> datetime | None:
-    """Return a file's time of change if it lies in the future, which Snakemake takes for a wrong clock; else None."""
+def future_time(path: str | os.PathLike[str]) -> datetime | None:
+    """Return a file's modification time if it is in the future, which makes Snakemake fail; otherwise None."""
     try:
         changed = os.stat(path).st_mtime
     except OSError:
@@ -148,6 +148,6 @@ def time_ahead(path: str | os.PathLike[str]) -> datetime | None:
 
 
 def digest(value: Any) -> str:
-    """Return eight letters that stand for a value of the configuration."""
+    """Return a hash of a value of the configuration, eight hexadecimal digits."""
     text = json.dumps(canonical(value), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]

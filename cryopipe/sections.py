@@ -1,6 +1,6 @@
-"""The sections of the configuration, and what is made from them: `python -m cryopipe.sections`.
+"""The sections of the configuration and the files generated from them.
 
-It writes the schema that every start of the workflow reads, the demo's config/config.yaml and docs/options.md.
+`python -m cryopipe.sections` writes the schema, the demo's config/config.yaml and docs/options.md.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ SECTIONS: tuple[type[Options], ...] = (
     ExportOptions,
     ReportOptions,
 )
-"""The sections of a user's config.yaml, in its order."""
+"""The sections of a user's config.yaml, in order."""
 SIMULATED = "for simulated data"
 OTHER_SECTIONS: dict[type[Options], str] = {
     SimulationOptions: SIMULATED,
     EvaluationOptions: SIMULATED,
 }
-"""Sections that a user's config.yaml does not list, and what they are for."""
+"""Sections that a user's config.yaml does not list, and their purpose."""
 DEMO = {
     "subtomograms": {"box_size": 24},
     "evaluation": {"truth": "results/demo/{tomogram}_truth.star"},
 }
-"""Where the demo's config.yaml differs from the defaults."""
+"""Values of the demo's config.yaml that differ from the defaults."""
 HEADING = """cryopipe: every option, with its default or the demo's value.
-Edit what you need; a missing line takes its default. docs/options.md has the same text, and what is allowed."""
+Edit what you need; a missing line takes its default. docs/options.md also lists the allowed values."""
 
 
 def config_schema() -> dict[str, Any]:
@@ -66,7 +66,7 @@ def config_schema() -> dict[str, Any]:
 
 
 def rendered_files() -> dict[Path, str]:
-    """Return the text of every file that is made from the sections."""
+    """Return the text of every file that is generated from the sections."""
     schema = config_schema()
     return {
         SCHEMA: json.dumps(schema, indent=2, ensure_ascii=False) + "\n",

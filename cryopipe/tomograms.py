@@ -1,6 +1,6 @@
-"""The tomogram table: which tomograms a dataset holds and what their headers do not say.
+"""The tomogram table: the tomograms of a dataset and what their headers do not state.
 
-Light on purpose: the Snakefile imports it in every job.
+Imports little, because the Snakefile imports this module in every job.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from cryopipe.volume_names import read_volume_name
 COLUMNS = ("tomogram", "path", "voxel_size", "tilt_min", "tilt_max", "contrast", "mask", "exported_name")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 EXPORTED_NAME = re.compile(r"[^\s/\"'#$_;][^\s/\"']*")
-"""What STAR files can hold as a name, and other programs as a part of file names."""
+"""A name that STAR files can hold and that other programs can use in file names."""
 CONTRASTS = ("dark", "bright")
 RESERVED = ("tomograms",)
-"""Names that a table of the results has already, beside the files of the single tomograms."""
+"""Names of result tables that are in the same folders as the files of the tomograms."""
 
 
 @dataclass(frozen=True)
@@ -31,19 +31,19 @@ class Tomogram:
     Attributes
     ----------
     name
-        Letters, digits, `_` and `-`; it names the tomogram's files in the results.
+        Letters, digits, `_` and `-`; part of the names of the tomogram's result files.
     path
         The MRC file, relative to the working directory or absolute.
     voxel_size
-        Angstrom; None takes the header's.
+        Angstrom; None for the voxel size in the header.
     tilt_range
-        Lowest and highest tilt of the series, degrees.
+        Lowest and highest tilt of the tilt series, degrees.
     contrast
-        "dark" if particles are darker than their surroundings (raw reconstructions), else "bright".
+        "dark" if particles are darker than their surroundings (raw reconstructions), otherwise "bright".
     mask
         Optional MRC file of the tomogram's shape; particles are picked where it is above 0.
     exported_name
-        The name by which RELION or Warp knows the tomogram, where it is not `name`; exports use it.
+        Name of the tomogram in RELION or Warp, if it is not `name`; exports use it.
     """
 
     name: str
@@ -63,8 +63,7 @@ def read_tomogram_table(
     Parameters
     ----------
     path
-        The table; see `COLUMNS` for its header. Blank cells take the default; only `tomogram` and
-        `path` must be filled.
+        The table; `COLUMNS` is its header. Blank cells take the default; only `tomogram` and `path` are required.
     tilt_range, contrast
         Defaults for blank cells; degrees, and "dark" or "bright".
 
@@ -75,7 +74,7 @@ def read_tomogram_table(
     Raises
     ------
     TableError
-        With every mistake of the table in one message, each with its line, value and remedy.
+        One message with all mistakes of the table, each with its line, value and remedy.
     """
     rows, problems = _read_rows(Path(path))
     tomograms: dict[str, Tomogram] = {}
@@ -84,10 +83,10 @@ def read_tomogram_table(
     for line, row in rows:
         tomogram, mistakes = _parse_row(row, tilt_range, contrast)
         if tomogram is not None and tomogram.name.lower() in taken:
-            mistakes.append(f"tomogram {tomogram.name!r} stands in the table twice; rename one")
+            mistakes.append(f"tomogram {tomogram.name!r} is in the table twice; rename one")
         exported = None if tomogram is None else tomogram.exported_name or tomogram.name
         if exported in exported_names:
-            mistakes.append(f"exported_name {exported!r} is that of an earlier line, too; give each its own")
+            mistakes.append(f"exported_name {exported!r} is also in an earlier line; give each its own")
         problems += [f"line {line}: {mistake}" for mistake in mistakes]
         if tomogram is not None:
             tomograms.setdefault(tomogram.name, tomogram)
@@ -101,21 +100,21 @@ def read_tomogram_table(
 
 
 def find_twins(tomograms: Mapping[str, Tomogram]) -> dict[str, list[str]]:
-    """Tell for every tomogram, by name, which others are the same file under whatever path."""
+    """Return for every tomogram, by name, the other tomograms that are the same file, possibly by another path."""
     files: dict[str, list[str]] = {}
     for name, tomogram in tomograms.items():
-        # not Path.resolve, which fails where links lead round in a circle
+        # Path.resolve raises an error for links that form a circle
         files.setdefault(os.path.realpath(tomogram.path), []).append(name)
     return {name: [twin for twin in names if twin != name] for names in files.values() for name in names}
 
 
 def find_siblings(tomograms: Mapping[str, Tomogram]) -> dict[str, list[str]]:
-    """Tell for every tomogram, by name, which others are volumes of the same tilt series, by their files' names."""
+    """Return for every tomogram, by name, the others whose file names are of the same tilt series."""
     series: dict[tuple[str, str], list[str]] = {}
     files = set()
     for name, tomogram in tomograms.items():
         path = os.path.abspath(tomogram.path)
-        if path not in files:  # one file in two lines is for `find_twins` to tell
+        if path not in files:  # `find_twins` reports one file in two lines
             series.setdefault(read_volume_name(path).key, []).append(name)
         files.add(path)
     siblings: dict[str, list[str]] = {name: [] for name in tomograms}
@@ -125,7 +124,7 @@ def find_siblings(tomograms: Mapping[str, Tomogram]) -> dict[str, list[str]]:
 
 
 def blank_cells(path: str | Path) -> dict[str, int]:
-    """Return for every optional column of a table how many tomograms leave it blank; of tilts either counts."""
+    """Return for every optional column the number of tomograms without a value; tilts count if either is blank."""
     rows = [row for _, row in _read_rows(Path(path))[0]]
     blank = {name: sum(not row.get(name) for row in rows) for name in COLUMNS[2:]}
     either = sum(not (row.get("tilt_min") and row.get("tilt_max")) for row in rows)
@@ -145,7 +144,7 @@ def _read_rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]
     kept = [(n, line) for n, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]
     if not kept:
         return [], ["the table is empty; its first line must be: " + "<tab>".join(COLUMNS)]
-    quoted = kept[0][1].lstrip().startswith('"')  # as spreadsheets save text, then in all lines
+    quoted = kept[0][1].lstrip().startswith('"')  # spreadsheets may put quotes around every cell
     header = _cells(kept[0][1], quoted)
     problems = [f"line {kept[0][0]}: unknown column {name!r}; known: {', '.join(COLUMNS)}"
                 for name in header if name not in COLUMNS]  # fmt: skip
@@ -165,7 +164,7 @@ def _read_rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]
 
 
 def _cells(line: str, quoted: bool) -> list[str]:
-    """Return the cells of a line; a quote doubled within quotes stands for itself."""
+    """Return the cells of a line; a doubled quote within quotes is one quote."""
     cells = [cell.strip() for cell in line.split("\t")]
     if not quoted:
         return cells

@@ -1,8 +1,8 @@
-"""What programs say in the names of their volumes: tilt series, half, stack, binning.
+"""Tilt series, half, stack and binning from the file names of volumes, as other programs write them.
 
 RELION 5 writes `rec_NAME.mrc` and `rec_NAME_half1.mrc`, Warp `NAME_10.00Apx.mrc` (halves in the folders `even` and
 `odd`), AreTomo `NAME_Vol.mrc`, `NAME_EVN_Vol.mrc` and `NAME_2ND_Vol.mrc`, IMOD `NAME_rec.mrc`, `NAME_full_rec.mrc` and
-`NAME_ali.mrc`. Light: the Snakefile uses this module.
+`NAME_ali.mrc`. Imports only the standard library, because the Snakefile imports this module.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 STACK_SUFFIXES = (".st", ".mrcs", ".ali", ".preali")
-"""Files of images, not of volumes."""
+"""Suffixes of files that contain images, not volumes."""
 WHOLE, NAMED, VARIANT, HALF, STACK = range(5)
-"""What a name says, from the volume to take to that to leave out: a reconstruction, nothing, another volume,
-half of the data, images."""
+"""What a file name indicates, in order of preference: a reconstruction, nothing, another version of the volume,
+half of the data, a stack of images."""
 RELION_PREFIX = "rec_"
 USUAL_VOXEL_SIZE = 13.0
-"""Angstrom; of several binnings, the one nearest to this is taken: particles show, and computing is quick."""
+"""Angstrom; of several binnings, the one nearest to this is taken: particles are visible, and computing is fast."""
 
 _NUMBER = r"\d+(?:\.\d+)?"
 _ENDINGS = [
@@ -39,27 +39,27 @@ _FOLDERS = [
 _BINNING = re.compile(r"[_.-]bin[_-]?(\d+)(?=[_.-]|$)", re.IGNORECASE)
 _PIXEL = re.compile(rf"[_.-]({_NUMBER})Apx(?=[_.-]|$)", re.IGNORECASE)
 _BINNED = re.compile(r"_b\d+$")
-"""May be a binning, and may be the second position on a grid: no reason to leave a volume out."""
+"""A binning or the second position on a grid; such a volume is not left out."""
 
 
 @dataclass(frozen=True)
 class VolumeName:
-    """What the name of a volume says.
+    """Information in the file name of a volume.
 
     Attributes
     ----------
     series
-        The tilt series, as its program knows it.
+        Name of the tilt series.
     folder
-        Where its volumes lie; folders such as `even` and `odd` do not count.
+        Folder of its volumes, above folders such as `even` and `odd`.
     part
         `WHOLE`, `NAMED`, `VARIANT`, `HALF` or `STACK`.
     mark
-        The words that say so, such as "_EVN" or "even/".
+        The part of the path that indicates it, such as "_EVN" or "even/".
     voxel_size
-        Angstrom, where the name holds it.
+        Angstrom, if the name contains it.
     binning
-        Where the name holds it.
+        Binning, if the name contains it.
     """
 
     series: str
@@ -71,12 +71,12 @@ class VolumeName:
 
     @property
     def key(self) -> tuple[str, str]:
-        """The same for all volumes of one tilt series."""
+        """Identifier of the tilt series: folder and name."""
         return os.path.abspath(self.folder), self.series
 
 
 def read_volume_name(path: str | Path) -> VolumeName:
-    """Return what the path of a volume says by the rules of the programs that write them."""
+    """Return the information in the path of a volume, by the naming rules of the programs that write them."""
     path = Path(path)
     found: list[tuple[int, str]] = []
     if path.suffix.lower() in STACK_SUFFIXES:
@@ -107,7 +107,7 @@ def read_volume_name(path: str | Path) -> VolumeName:
 
 
 def shorter_stems(path: str | Path) -> list[str]:
-    """Return a volume's stem and what is left of it with each ending that programs append taken off, in turn."""
+    """Return a volume's stem, then the stem without the last ending that programs append, and so on."""
     stems = [Path(path).stem]
     if stems[0].startswith(RELION_PREFIX):
         stems.append(stems[0].removeprefix(RELION_PREFIX))
@@ -120,21 +120,21 @@ def shorter_stems(path: str | Path) -> list[str]:
 
 
 def choose_volumes(paths: Iterable[Path], voxel_sizes: Mapping[Path, float | None]) -> dict[Path, Path]:
-    """Tell for every volume which volume of its tilt series is the one to take.
+    """Choose one volume of every tilt series.
 
-    A reconstruction of all images comes before a half of them and before stacks of images; of several binnings, the
-    voxel size nearest to `USUAL_VOXEL_SIZE` comes first, or the highest binning where no voxel size is known.
+    A reconstruction from all images is preferred to half of the data and to stacks of images; of several binnings, the
+    voxel size nearest to `USUAL_VOXEL_SIZE` is preferred, or the highest binning if no voxel size is known.
 
     Parameters
     ----------
     paths
-        Volumes; those of different folders belong to different tilt series, but for folders such as `even`.
+        Volumes; those in different folders, except folders such as `even`, belong to different tilt series.
     voxel_sizes
-        Angstrom, from the headers, as far as they are known.
+        Angstrom, from the headers, if known.
 
     Returns
     -------
-    The volume to take, for every one of `paths`; itself for those to be taken.
+    The chosen volume of its tilt series for each of `paths`; a chosen volume maps to itself.
     """
     series: dict[tuple[str, str], list[Path]] = {}
     for path in paths:
@@ -147,7 +147,7 @@ def choose_volumes(paths: Iterable[Path], voxel_sizes: Mapping[Path, float | Non
 
 
 def why_left_out(path: Path, taken: Path) -> str:
-    """Say what a volume is, beside the one of the same tilt series that is taken, if one is."""
+    """Return the reason for leaving a volume out, with the volume of the same tilt series that is taken, if any."""
     name = read_volume_name(path)
     what = {
         HALF: f"half of the data ({name.mark})",
@@ -166,7 +166,7 @@ def _preference(path: Path, voxel_size: float | None) -> tuple[int, float, int, 
 
 
 def _without_ending(stem: str) -> tuple[str, int] | None:
-    """Return the stem without its last ending, and what the ending says; None if there is none."""
+    """Return the stem without its last ending, and what the ending indicates; None if it has no ending."""
     for part, pattern in _PATTERNS:
         match = pattern.search(stem)
         if match and match.start() > 0:

@@ -81,7 +81,7 @@ CASES: dict[str, tuple[Damage, str, str, str]] = {
     "empty table": (text(TABLE, ""), TABLE, "the table is empty", "its first line must be"),
     "table of commas": (text(TABLE, "tomogram,path\na,a.mrc\n"), TABLE, "unknown column 'tomogram,path'", "known: tomogram"),
     "table of rubbish": (bytes_of(TABLE, b"\x00\xff\xfe"), TABLE, "is not UTF-8 text", "save it as UTF-8 text"),
-    "name twice": (text(TABLE, HEADER + "a\ta.mrc\nA\ta.mrc\n"), TABLE, "tomogram 'A' stands in the table twice", "rename"),
+    "name twice": (text(TABLE, HEADER + "a\ta.mrc\nA\ta.mrc\n"), TABLE, "tomogram 'A' is in the table twice", "rename"),
     "name with a path": (text(TABLE, HEADER + "../a\ta.mrc\n"), TABLE, "tomogram name '../a'", "use letters, digits"),
     "voxel size in words": (text(TABLE, HEADER + "a\ta.mrc\tten\n"), TABLE, "voxel_size 'ten' is not a number", "give a"),
     "voxel size 0": (text(TABLE, HEADER + "a\ta.mrc\t0\n"), TABLE, "voxel_size 0", "give angstrom, 0.1 to 1000"),

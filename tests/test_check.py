@@ -275,9 +275,9 @@ def test_memory_stays_bounded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "problem"),
     [
-        ("file/a.mrc", "is no path to a file (Not a directory); correct the path"),
-        ("loop/a.mrc", "is no path to a file (Too many levels of symbolic links); correct the path"),
-        ("x" * 300, "is no path to a file (File name too long); correct the path"),
+        ("file/a.mrc", "is not a usable path (Not a directory); correct the path"),
+        ("loop/a.mrc", "is not a usable path (Too many levels of symbolic links); correct the path"),
+        ("x" * 300, "is not a usable path (File name too long); correct the path"),
     ],
 )
 def test_paths_that_lead_nowhere_fail_alone(tmp_path: Path, path: str, problem: str) -> None:

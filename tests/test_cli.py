@@ -85,7 +85,7 @@ def test_init_writes_a_dataset_that_reads_back(
     assert state(data) == before
     out = capsys.readouterr().out
     assert out.startswith(
-        f"2 tomograms in {dataset}/config/tomograms.tsv, 1 with the tilt range of a file beside"
+        f"2 tomograms in {dataset}/config/tomograms.tsv, 1 with a tilt range from a file in the same"
     )
     assert f"cd '{dataset}'" in out
 
@@ -100,8 +100,8 @@ def test_init_does_not_overwrite_unless_forced(
     assert run("init", dataset, data) == 1
     assert state(dataset) == before
     assert capsys.readouterr().err == (
-        f"Error: {dataset}/config/config.yaml: would be overwritten; give --add to add tomograms, --force to write them "
-        "anew (copies are kept), or another directory\n"
+        f"Error: {dataset}/config/config.yaml: would be overwritten; give --add to add tomograms, --force to replace "
+        "them (copies are kept), or another directory\n"
     )
     (dataset / "config" / "mine.txt").write_text("mine")
     assert run("init", dataset, data, "--force") == 0
@@ -165,7 +165,7 @@ def test_add_appends_rows_and_keeps_every_edit(
     assert added[2].startswith(f"# {more.parent}/TS_08.mrc\tTS_08\t")
     assert added[3:] == [""]
     out = capsys.readouterr().out.splitlines()
-    assert out[0] == f"1 tomogram added to {table}, 1 with the tilt range of a file beside them"
+    assert out[0] == f"1 tomogram added to {table}, 1 with a tilt range from a file in the same folder"
     assert f"  left out: {data}/TS_02_rec.mrc: in the table as second" in out
     assert f"  left out: {data}/TS_01.mrc: its line in the table is commented out" in out
     assert f"  left out: {data}/TS_02_EVN.mrc: of the same tilt series as second in the table" in out
@@ -375,7 +375,7 @@ def test_strange_file_names_go_through(
 def test_names_that_no_table_can_hold_are_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).touch()
     with pytest.raises(
-        TableError, match="a table cannot hold a path with tabs, line breaks, unreadable"
+        TableError, match="a table cannot contain a path with tabs, line breaks, control"
     ) as caught:
         find_tomograms([tmp_path / name])
     assert str(caught.value).isprintable()

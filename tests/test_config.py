@@ -95,17 +95,17 @@ def test_the_shipped_configuration_lists_every_option_of_a_user() -> None:
         ),
         (
             "pick: {clip: 12:30:45}",
-            "line 1: pick.clip: 12:30:45 is no plain number (YAML reads it as a number to the base of 60); write a "
+            "line 1: pick.clip: 12:30:45 is not a plain number (YAML reads it as a number to base 60); write a "
             "decimal number, or put text between quotes",
         ),
         (
             "seed: 010",
-            "line 1: seed: 010 is no plain number (YAML reads it as a number, 8); write a decimal number, or put text "
+            "line 1: seed: 010 is not a plain number (YAML reads it as a number, 8); write a decimal number, or put text "
             "between quotes",
         ),
         (
             "seed: 2026-01-01",
-            "line 1: seed: 2026-01-01 is no plain number (YAML reads it as a date); write a decimal number, or put text "
+            "line 1: seed: 2026-01-01 is not a plain number (YAML reads it as a date); write a decimal number, or put text "
             "between quotes",
         ),
         ("seed: 1\nseed: 2", "line 2: seed: given twice, first in line 1; keep one"),
@@ -204,7 +204,7 @@ def test_what_the_engine_no_longer_shows_is_found_in_the_file(tmp_path: Path) ->
             b"seed: !!python/object:os.system {}",
             "line 1: tag tag:yaml.org,2002:python/object:os.system; leave it out",
         ),
-        (b"? [a]\n: 3", "line 1: a section or list stands where a name should; give name: value"),
+        (b"? [a]\n: 3", "line 1: a section or list where a name was expected; give name: value"),
     ],
 )
 def test_a_file_that_is_no_configuration(tmp_path: Path, content: bytes, message: str) -> None:

@@ -29,7 +29,7 @@ def write(folder: Path, text: str) -> Path:
         ),
         (
             "\npick: {diameters: [30]}",
-            "line 2: pick.diameters.0: a particle of 30 A is 2.3 voxels of 13.33 A wide in its box; give a "
+            "line 2: pick.diameters.0: a particle of 30 A is only 2.3 voxels of 13.33 A wide in its box; give a "
             "subtomograms.voxel_size of 7.5 or less",
         ),
         (
@@ -39,7 +39,7 @@ def write(folder: Path, text: str) -> Path:
         ),
         (
             "memory_gb: 0.5\nsubtomograms: {box_size: 512}",
-            "line 2: subtomograms.box_size: one box of 512 voxels takes 2 GB while it is cut, memory_gb is 0.5; give "
+            "line 2: subtomograms.box_size: extracting one box of 512 voxels takes 2 GB, but memory_gb is 0.5; give "
             "smaller boxes or a larger memory_gb",
         ),
         (
@@ -57,7 +57,7 @@ def write(folder: Path, text: str) -> Path:
         ),
         (
             "averaging: {start_resolution: 20}",
-            "line 1: averaging.start_resolution: 20 A is finer than boxes of 13.33 A voxels can hold; give at least "
+            "line 1: averaging.start_resolution: 20 A is finer than voxels of 13.33 A can represent; give at least "
             "26.66, twice the voxel size",
         ),
         (
@@ -67,7 +67,7 @@ def write(folder: Path, text: str) -> Path:
         ),
         (
             "simulation: {resolution: 20}",
-            "line 1: simulation.resolution: 20 A is finer than voxels of 13.33 A can hold; give at least 26.66, twice the "
+            "line 1: simulation.resolution: 20 A is finer than voxels of 13.33 A can represent; give at least 26.66, twice the "
             "voxel size",
         ),
     ],

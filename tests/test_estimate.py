@@ -71,7 +71,7 @@ def test_assumptions_are_named(tmp_path: Path) -> None:
     )
     config = {**defaults(), "tomograms": str(table)}
     assert describe_assumptions(config) == (
-        "Assumed, where the table is blank: tilts from -60 to 60 degrees (imaging.tilt_range) for 1, dark particles "
+        "Assumed where the table is blank: tilts from -60 to 60 degrees (imaging.tilt_range) for 1, dark particles "
         "(imaging.contrast) for 2, the voxel size in the header for 2"
     )
     table.write_text("\n".join(table.read_text().splitlines()[:2]))
@@ -139,7 +139,7 @@ def test_check_says_what_it_assumes_estimates_and_finds(
         main(["check"])
     out = capsys.readouterr().out
     assert caught.value.code == 1
-    assert "Assumed, where the table is blank: tilts from -60 to 60 degrees (imaging.tilt_range) for 2" in out
+    assert "Assumed where the table is blank: tilts from -60 to 60 degrees (imaging.tilt_range) for 2" in out
     assert "Estimate, from docs/scale.md" in out
     assert (
         "options: a and 1 more: bad: pick.diameters contains 240 A, but the tomogram's shortest edge is 200 A"
@@ -147,7 +147,10 @@ def test_check_says_what_it_assumes_estimates_and_finds(
     )
 
 
-def test_a_dry_run_says_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("option", "printed"), [("-n", True), ("--list", False), ("--dag", False)])
+def test_the_estimate_is_printed_only_where_jobs_would_run(
+    tmp_path: Path, option: str, printed: bool
+) -> None:
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "config.yaml").write_text("seed: 3\n")
     (tmp_path / "config" / "tomograms.tsv").write_text("tomogram\tpath\na\ta.mrc\n")
@@ -160,14 +163,11 @@ def test_a_dry_run_says_the_same(tmp_path: Path) -> None:
         str(CHECKOUT / "Snakefile"),
         "--cores",
         "1",
-        "-n",
+        option,
     ]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     said = result.stdout + result.stderr
-    assert (
-        "Estimate, from docs/scale.md, good to a factor of about three: 1 tomogram, about 280 picks" in said
-    )
-    assert (
-        "Assumed, where the table is blank: tilts from -60 to 60 degrees (imaging.tilt_range) for 1" in said
-    )
+    estimate = "Estimate, from docs/scale.md, good to a factor of about three: 1 tomogram, about 280 picks"
+    assumption = "Assumed where the table is blank: tilts from -60 to 60 degrees (imaging.tilt_range) for 1"
+    assert (estimate in said, assumption in said) == (printed, printed)

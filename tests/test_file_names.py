@@ -117,8 +117,8 @@ def test_init_refuses_names_that_a_table_cannot_hold(
     write_volume(tmp_path / "a.mrc", blobs(), 10)
     (tmp_path / "a.mrc").rename(path)
     assert refusal(["init", str(tmp_path / "dataset"), str(path)], capsys) == [
-        f"Error: {str(path)!r}: a table cannot hold a path with tabs, line breaks, unreadable characters or a blank at its "
-        "end; rename it or link to it"
+        f"Error: {str(path)!r}: a table cannot contain a path with tabs, line breaks, control characters or a space at its "
+        "end; rename the file or make a link to it"
     ]
     assert not (tmp_path / "dataset").exists()
 

@@ -31,15 +31,15 @@ def test_a_checkout_is_its_own_workflow() -> None:
 def test_jobs_of_a_checkout_import_its_library_and_nothing_else_comes_before() -> None:
     environment = {"PYTHONPATH": os.pathsep.join(["/mine", "/yours"])}
     for _ in range(2):  # every job reads the Snakefile again
-        installation.find_library_first(environment)
+        installation.put_checkout_first(environment)
         assert environment == {"PYTHONPATH": os.pathsep.join([str(CHECKOUT), "/mine", "/yours"])}
-    installation.find_library_first(bare := {})
+    installation.put_checkout_first(bare := {})
     assert bare == {"PYTHONPATH": str(CHECKOUT)}
 
 
 def test_jobs_of_a_wheel_keep_their_own_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(installation, "ROOT", installation.IN_WHEEL)
-    installation.find_library_first(environment := {})
+    installation.put_checkout_first(environment := {})
     assert environment == {}
 
 

@@ -56,7 +56,7 @@ def failing(error: Exception) -> Any:
         (DataError("value 3", file="a.mrc", remedy="mend it"), "Error: a.mrc: value 3; mend it"),
         (
             MemoryError(),
-            "Error: out of memory; lower `memory_gb` in config.yaml or ask the scheduler for more",
+            "Error: out of memory; lower `memory_gb` in config.yaml or request more memory for the job",
         ),
         (KeyError("x\ny"), "Error: KeyError: 'x\\ny'; the traceback is in {log}"),
     ],
@@ -123,8 +123,8 @@ def test_a_log_that_cannot_be_written_is_told_in_one_line(job: Any, tmp_path: Pa
     with pytest.raises(SystemExit) as caught:
         run(lambda job: None, job)
     assert caught.value.code == (
-        f"Error: {job.log[0]}: cannot be written (Not a directory); make room on that disk, or see to it that you may "
-        "write there, and run again"
+        f"Error: {job.log[0]}: cannot be written (Not a directory); free space on that disk or change the directory's "
+        "permissions, and run again"
     )
 
 

@@ -530,7 +530,9 @@ def test_view_prints_where_the_report_is(tmp_path: Path, monkeypatch: pytest.Mon
     app.command()(view)
     outcome = CliRunner().invoke(app, [str(tmp_path)])
     assert isinstance(outcome.exception, FileError)
-    assert str(outcome.exception).endswith("holds no report; run `snakemake --cores all report` there first")
+    assert str(outcome.exception).endswith(
+        "contains no report; run `snakemake --cores all report` there first"
+    )
     report = tmp_path / "results" / "report" / "report.html"
     report.parent.mkdir(parents=True)
     report.write_text("x")

@@ -50,7 +50,7 @@ def test_another_seed_gives_another_tomogram(tmp_path: Path) -> None:
         (("--name", "a b"), "Error: tomogram name 'a b'; use letters, digits, '_' and '-' only"),
         (
             ("--config", "absent.yaml"),
-            "Error: absent.yaml: no such file; name a config.yaml, or leave --config out",
+            "Error: absent.yaml: no such file; give a config.yaml, or omit --config",
         ),
     ],
 )

@@ -72,7 +72,7 @@ def test_files_from_other_editors_are_read(tmp_path: Path) -> None:
             "line 2: tomogram name 'TS_01.5'; use letters, digits, '_' and '-' only; other programs' name for it "
             "goes into the column exported_name",
         ),
-        ("A\tx.mrc\na\ty.mrc", "line 3: tomogram 'a' stands in the table twice; rename one"),
+        ("A\tx.mrc\na\ty.mrc", "line 3: tomogram 'a' is in the table twice; rename one"),
         ("", "no tomograms; add one line per tomogram below the header"),
     ],
 )
@@ -138,11 +138,11 @@ def test_the_name_that_other_programs_use(tmp_path: Path) -> None:
         (["a\ta.mrc\t_x"], "line 2: exported_name '_x'; give one word"),
         (
             ["a\ta.mrc\tx", "b\tb.mrc\tx"],
-            "line 3: exported_name 'x' is that of an earlier line, too; give each",
+            "line 3: exported_name 'x' is also in an earlier line; give each",
         ),
         (
             ["a\ta.mrc\t", "b\tb.mrc\ta"],
-            "line 3: exported_name 'a' is that of an earlier line, too; give each",
+            "line 3: exported_name 'a' is also in an earlier line; give each",
         ),
     ],
 )
@@ -166,9 +166,9 @@ def test_causes_of_unreadable_tables_are_told_apart(tmp_path: Path, monkeypatch:
     (tmp_path / "loop").symlink_to("loop")
     for place, message in (
         (tmp_path, "is a directory; give a file in it"),
-        (path / "t.tsv", "is no path to a file (Not a directory); correct the path"),
-        (tmp_path / "loop", "is no path to a file (Too many levels of symbolic links); correct the path"),
-        (tmp_path / ("x" * 300), "is no path to a file (File name too long); correct the path"),
+        (path / "t.tsv", "is not a usable path (Not a directory); correct the path"),
+        (tmp_path / "loop", "is not a usable path (Too many levels of symbolic links); correct the path"),
+        (tmp_path / ("x" * 300), "is not a usable path (File name too long); correct the path"),
     ):
         with pytest.raises(TableError) as caught:
             read_tomogram_table(place)

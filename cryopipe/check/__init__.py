@@ -19,7 +19,7 @@ from cryopipe.errors import DataError, FileError, one_line, size_text
 from cryopipe.files.chimerax import quoted
 from cryopipe.files.mrc import MrcHeader, open_mask, open_volume, read_header
 from cryopipe.files.names import relative_name
-from cryopipe.provenance import time_ahead
+from cryopipe.provenance import future_time
 from cryopipe.tomograms import Tomogram
 from cryopipe.volume_names import read_volume_name
 
@@ -118,7 +118,7 @@ def _check_times(tomogram: Tomogram) -> list[Finding]:
     """Name files whose time of change lies in the future; the workflow then goes by table and size alone."""
     findings = []
     for name, path in (("its", tomogram.path), ("its mask's", tomogram.mask)):
-        ahead = time_ahead(path) if path else None
+        ahead = future_time(path) if path else None
         if ahead is not None:
             problem = f"{name} time of change, {ahead:%Y-%m-%d %H:%M:%S}, lies in the future"
             findings.append(

@@ -1,6 +1,6 @@
 """The console command `cryopipe`: init, check, simulate and view.
 
-It prepares and looks; the work itself is started with `snakemake`, whose options stay reachable that way.
+These commands prepare, check and show; the pipeline itself is run with `snakemake`, with all of its options.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command(short_help="Set up a dataset directory.")(init)
-app.command(short_help="Tell what is wrong with the configuration and the tomograms.")(check)
-app.command(short_help="Make tomograms with known truth.")(simulate)
+app.command(short_help="Check the configuration and the tomograms.")(check)
+app.command(short_help="Simulate tomograms with known truth.")(simulate)
 app.command(short_help="Open the report.")(view)
 
 
@@ -47,15 +47,15 @@ def options(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the console command and end the process with its status.
+    """Run the console command and exit with its status.
 
-    What a user can mend is told in one line on standard error, status 1; mistakes in the command line itself,
-    likewise, status 2.
+    Errors that a user can fix are printed in one line on standard error, with status 1; mistakes in the command line
+    in the same way, with status 2.
 
     Parameters
     ----------
     arguments
-        Words of the command line after the command's name; None takes the process's own.
+        Arguments of the command line after the command's name; None for those of the process.
     """
     try:
         sys.exit(app(arguments, standalone_mode=False))
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
     except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted", 130)
     except Exception as error:
-        # mistakes in the command line have a message of their own, under whatever name the version gives the class
+        # the class of command-line errors depends on the version of typer; all of them have this method
         if not hasattr(error, "format_message"):
             raise
         _fail(f"{one_line(error.format_message()).rstrip('.')}; see cryopipe --help", 2)

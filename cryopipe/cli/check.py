@@ -1,4 +1,4 @@
-"""`cryopipe check`: what is wrong with the configuration, the table and the tomograms, all at once."""
+"""The command `cryopipe check`: check of the configuration, the tomogram table and the tomograms."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from cryopipe.estimate import describe_run
 from cryopipe.tomograms import find_siblings, find_twins, read_tomogram_table
 
 THREADS = 4
-"""Tomograms to look at together at most; each takes some 600 MB, and disks do not get faster with more."""
+"""Largest number of tomograms checked at the same time; each takes about 600 MB, and more are limited by the disk."""
 HEADER = ("tomogram", "voxels (x, y, z)", "voxel size", "tilts", "contrast", "status")
 
 
 def check(
     config: Annotated[Path, typer.Option(help="The dataset's configuration.")] = Path("config/config.yaml"),
 ) -> None:
-    """Check the configuration, the tomogram table and all tomograms; status 1 if one cannot be used.
+    """Check the configuration, the tomogram table and all tomograms; exit with status 1 if one cannot be used.
 
-    Run it in the dataset's directory. Nothing is written.
+    Run this command in the dataset's directory. No file is written.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     options = read_config(config)
@@ -46,9 +46,9 @@ def check(
 
 
 def render_options(options: Mapping[str, Any], checks: Sequence[TomogramCheck]) -> tuple[list[str], bool]:
-    """Return what is assumed, what a run takes, and how the options fit the data; and whether they do.
+    """Return the assumptions, the estimate and the findings about the options, and whether the options can be used.
 
-    What holds for several tomograms is told once.
+    A finding about several tomograms is listed once.
     """
     lines = describe_run(options, [result.tomogram for result in checks]).splitlines()
     found: dict[str, list[str]] = {}

@@ -1,4 +1,4 @@
-"""`cryopipe init`: a directory from which the pipeline runs on somebody's tomograms."""
+"""The command `cryopipe init`: setup of a dataset directory for the user's tomograms."""
 
 from __future__ import annotations
 
@@ -60,35 +60,37 @@ onsuccess:
 
 
 REPLACED = "replaced"
-"""Folder of a dataset in which `--force` keeps what it replaces."""
+"""Folder of a dataset for the copies of files that `--force` replaces."""
 
 
 def init(
-    dataset: Annotated[Path, typer.Argument(help="Directory to set up; it is made if need be.")],
+    dataset: Annotated[Path, typer.Argument(help="Directory to set up; created if missing.")],
     tomograms: Annotated[list[Path], typer.Argument(help="MRC files, or directories of them.")],
     contrast: Annotated[
         str | None,
-        typer.Option(help="dark or bright: how the particles look in these tomograms; dark by default."),
+        typer.Option(help="dark or bright: contrast of the particles in these tomograms; default: dark."),
     ] = None,
     voxel_size: Annotated[
-        float | None, typer.Option(help="Angstrom; for tomograms whose header does not know it.")
+        float | None, typer.Option(help="Angstrom; for tomograms whose header does not state it.")
     ] = None,
     add: Annotated[
-        bool, typer.Option("--add", help="Add tomograms to the table of a dataset; all else stays as it is.")
+        bool, typer.Option("--add", help="Add tomograms to the table of a dataset; nothing else is changed.")
     ] = False,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Write all files anew; a dated copy is kept of those that differ."),
+        typer.Option("--force", help="Replace all files; a dated copy of changed files is kept."),
     ] = False,
     everything: Annotated[
         bool,
-        typer.Option("--all", help="Take every volume, also halves of the data, other binnings and stacks."),
+        typer.Option(
+            "--all", help="Add every volume, including halves of the data, other binnings and stacks."
+        ),
     ] = False,
 ) -> None:
     """Set up a dataset directory: table of tomograms, configuration, Snakefile and Slurm profile.
 
-    Headers are read, and tilt ranges are taken from a .tlt, .rawtlt, .aln, .xml or .mdoc file beside each
-    tomogram where there is one. One volume of each tilt series is taken; what is left out is printed. The
+    Headers are read, and the tilt range is read from a .tlt, .rawtlt, .aln, .xml or .mdoc file in the folder of the
+    tomogram, if there is one. One volume of each tilt series is used; the others are printed. The
     tomograms themselves are neither copied nor changed.
     """
     if dataset.exists() and not dataset.is_dir():
@@ -126,14 +128,14 @@ def _add(
     voxel_size: float | None,
     everything: bool,
 ) -> None:
-    """Add tomograms to the table of a dataset; its lines, their order and comments stay."""
+    """Add tomograms to the table of a dataset; existing lines, their order and comments do not change."""
     try:
         options = read_config(dataset / "config" / "config.yaml")
     except ConfigError as error:
         if (dataset / "config" / "config.yaml").exists():
             raise
         raise FileError(
-            "holds no dataset to add to", file=dataset, remedy="run `cryopipe init` without --add"
+            "has no config/config.yaml", file=dataset, remedy="run `cryopipe init` without --add"
         ) from error
     path, usual = dataset / options["tomograms"], options["imaging"]
     present = read_tomogram_table(path, tuple(usual["tilt_range"]), usual["contrast"])
@@ -156,7 +158,7 @@ def _add(
 def _without_known(
     dataset: Path, paths: Sequence[Path], present: Mapping[str, Tomogram], table: str
 ) -> tuple[list[Path], list[str]]:
-    """Leave out the files that a table lists, or lists behind a `#`."""
+    """Return the files that are not in the table, and those that are, or are commented out, with the reason."""
     listed = {_place(dataset, tomogram).resolve(): name for name, tomogram in present.items()}
     commented = {
         cell.strip() for line in table.splitlines() if line.startswith("#") for cell in line.split("\t")
@@ -173,12 +175,12 @@ def _without_known(
 
 
 def _place(dataset: Path, tomogram: Tomogram) -> Path:
-    """Return where a tomogram's file is; relative paths count from the dataset."""
+    """Return the path of a tomogram's file; relative paths are relative to the dataset."""
     return dataset.absolute() / tomogram.path
 
 
 def _other_files(dataset: Path, contrast: str) -> dict[Path, str]:
-    """Return the texts of a dataset's files, but for the table."""
+    """Return the texts of a dataset's files except the table."""
     files = {
         dataset / "config" / "config.yaml": render_config(
             CONFIG_HEADING, {"imaging": {"contrast": contrast}}
@@ -191,11 +193,11 @@ def _other_files(dataset: Path, contrast: str) -> dict[Path, str]:
 
 
 def _write_files(dataset: Path, files: Mapping[Path, str], force: bool) -> list[str]:
-    """Write a dataset's files; return what to say about those that were replaced, of which copies are kept first."""
+    """Write a dataset's files after copying those that are replaced; return a message about the copies."""
     existing = [path for path in files if os.path.lexists(path)]
     if existing and not force:
         remedy = (
-            "give --add to add tomograms, --force to write them anew (copies are kept), or another directory"
+            "give --add to add tomograms, --force to replace them (copies are kept), or another directory"
         )
         raise FileError("would be overwritten", file=", ".join(map(str, existing)), remedy=remedy)
     folders = [path for path in existing if path.is_dir()]
@@ -225,7 +227,7 @@ def _summary(rows: Sequence[Row], left_out: Sequence[str], where: str) -> list[s
     usable = [row for row in rows if not row.unusable]
     tilts = sum(1 for row in usable if row.tilt_range != ("", ""))
     lines = [f"{len(usable)} {'tomogram' if len(usable) == 1 else 'tomograms'} {one_line(where)}"]
-    lines[0] += f", {tilts} with the tilt range of a file beside them" if tilts else ""
+    lines[0] += f", {tilts} with a tilt range from a file in the same folder" if tilts else ""
     lines += [
         f"  left out: {one_line(reason)}" for reason in (*left_out, *(r.unusable for r in rows if r.unusable))
     ]
@@ -236,14 +238,14 @@ def _next_steps(dataset: Path) -> list[str]:
     return [
         "Next:",
         f"  cd {shlex.quote(str(dataset))}",
-        "  look over config/tomograms.tsv (voxel sizes, tilts, contrast) and config/config.yaml (diameters, box)",
+        "  review config/tomograms.tsv (voxel sizes, tilts, contrast) and config/config.yaml (diameters, box)",
         f"  {_command('cryopipe')} check",
         f"  {_command('snakemake')} --cores all        on a cluster: --profile slurm",
     ]
 
 
 def _command(name: str) -> str:
-    """Return how to call a command of this environment: by its name if the shell finds it, else by its path."""
+    """Return the name of a command of this environment if the shell finds it, otherwise its path."""
     own = Path(sys.executable).with_name(name)
     on_path = shutil.which(name)
     return name if on_path is not None and Path(on_path).resolve() == own.resolve() else shlex.quote(str(own))

@@ -1,4 +1,4 @@
-"""The rows of a tomogram table to be: which files, under which names, and what lies beside them."""
+"""Rows of a new tomogram table: tomogram files, their names, and metadata from headers and tilt files."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from cryopipe.tomograms import COLUMNS, EXPORTED_NAME, NAME, RESERVED
 from cryopipe.volume_names import STACK, STACK_SUFFIXES, choose_volumes, read_volume_name, why_left_out
 
 SUFFIXES = (".mrc", ".rec", ".map")
-"""What is taken for a tomogram in a directory."""
+"""Suffixes of the tomograms in a directory."""
 LONGEST_NAME = 80
-"""Letters; file names of the results have to stay below the 255 that file systems allow."""
-TABLE_HEADING = """# The tomograms of this dataset, one per line, columns parted by one tab. A blank voxel_size (angstrom) takes
-# the header's; blank tilts (degrees) and a blank contrast (dark or bright) take those of config.yaml, section
-# imaging. mask: an MRC file of the tomogram's shape; particles are picked where it is above 0. exported_name: the
-# name by which RELION or Warp knows the tomogram, where it is another one; exports use it.
+"""Characters; the names of result files must not exceed the 255 that file systems allow."""
+TABLE_HEADING = """# The tomograms of this dataset, one per line, columns separated by one tab. Blank voxel_size (angstrom): as in the
+# file's header. Blank tilts (degrees) or contrast (dark or bright): as in config.yaml, section imaging.
+# mask: an MRC file of the tomogram's shape; particles are picked where it is above 0.
+# exported_name: the name of the tomogram in RELION or Warp, if different; exports use it.
 """
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the tomogram table to be.
+    """One line of a new tomogram table.
 
     Attributes
     ----------
@@ -37,19 +37,19 @@ class Row:
     name
         The tomogram's name; blank until all rows are known.
     tilt_range
-        Lowest and highest tilt as text; blank where no file tells.
+        Lowest and highest tilt as text; blank if no file contains them.
     voxel_size
-        Angstrom as text; blank leaves it to the header.
+        Angstrom as text; blank for that of the header.
     contrast
-        "dark" or "bright"; blank leaves it to the configuration.
+        "dark" or "bright"; blank for that of the configuration.
     exported_name
-        The name that other programs use, where it is another one.
+        The name that other programs use, if different.
     unusable
-        Why the tomogram cannot be used, or blank; its line is then commented out.
+        The reason if the tomogram cannot be used, which comments out its line; otherwise blank.
     remarks
-        What the user should know about it.
+        Messages for the user.
     header_voxel_size
-        Angstrom, if the header knows it.
+        Angstrom, if the header states it.
     """
 
     path: Path
@@ -79,19 +79,19 @@ class Row:
 
 
 def find_tomograms(paths: Iterable[Path], hidden: bool = False) -> tuple[list[Path], list[str]]:
-    """Return the absolute paths of files, and of the MRC files in directories, each once, and what was left out.
+    """Return the absolute paths of files and of the MRC files in directories, without repeats, and what was left out.
 
     Parameters
     ----------
     paths
         Files and directories.
     hidden
-        Take hidden files that are named, too; those in a directory never are.
+        Whether to include hidden files among `paths`; those in a directory are always left out.
 
     Raises
     ------
     TableError
-        Naming all that are missing, empty of tomograms, or have a name that no table can hold.
+        With all missing paths, directories without tomograms, and names that a table cannot contain.
     """
     found: list[Path] = []
     problems: list[str] = []
@@ -117,8 +117,8 @@ def find_tomograms(paths: Iterable[Path], hidden: bool = False) -> tuple[list[Pa
         text = str(path)
         if not text.isprintable() or text != text.strip():
             problems.append(
-                f"{text!r}: a table cannot hold a path with tabs, line breaks, unreadable characters or a blank "
-                "at its end; rename it or link to it"
+                f"{text!r}: a table cannot contain a path with tabs, line breaks, control characters or a space "
+                "at its end; rename the file or make a link to it"
             )
     if problems:
         raise TableError(" | ".join(problems))
@@ -126,7 +126,7 @@ def find_tomograms(paths: Iterable[Path], hidden: bool = False) -> tuple[list[Pa
 
 
 def describe(path: Path, voxel_size: float | None) -> Row:
-    """Read what a tomogram's header and the tilt file beside it say."""
+    """Return a tomogram's row from its header and the tilt file in its folder."""
     try:
         header = read_header(path)
     except CryopipeError as error:
@@ -160,13 +160,13 @@ def one_per_series(
     Parameters
     ----------
     rows
-        Those that cannot be used are kept where their tilt series has no other volume.
+        All rows; an unusable one is kept if its tilt series has no other volume.
     present
-        The tilt series of tomograms that the table has already, and those tomograms' names.
+        The tilt series that are already in the table, with the names of their tomograms.
 
     Returns
     -------
-    The rows kept, and why each of the others was left out.
+    The rows kept, and the reason for leaving out each of the others.
     """
     usable = {row.path: row.header_voxel_size for row in rows if not row.unusable}
     chosen = choose_volumes(usable, usable)
@@ -187,7 +187,7 @@ def one_per_series(
 def named(
     rows: Sequence[Row], taken_names: Iterable[str] = (), taken_exported: Iterable[str] = ()
 ) -> list[Row]:
-    """Give every row its name, and the name that other programs use where that is another one and nobody else's."""
+    """Set every row's name, and its name in other programs if that is different and unique."""
     names = unique_names([row.path for row in rows], taken_names)
     series = [read_volume_name(row.path).series for row in rows]
     count = Counter([*series, *taken_exported])
@@ -200,11 +200,11 @@ def named(
 
 
 def unique_names(paths: Sequence[Path], taken_names: Iterable[str] = ()) -> list[str]:
-    """Derive a tomogram's name from each path: letters, digits, `_` and `-`, no two alike.
+    """Return a unique tomogram name for each path, of letters, digits, `_` and `-`.
 
-    Names are those of the tilt series, or else of the file; where several files have the same name, the directory
-    goes before it; where that does not help, a number follows. Upper and lower case do not count as a difference,
-    since they do not on every file system.
+    The name is that of the tilt series, or otherwise of the file; if several files have the same name, the directory is
+    put before it; if the names are still the same, a number is appended. Names must differ in more than upper and lower
+    case, because some file systems do not distinguish them.
     """
     taken = {*RESERVED, *(name.lower() for name in taken_names)}
     candidates = []
@@ -231,10 +231,10 @@ def render_table(rows: Iterable[Row]) -> str:
 
 
 def add_rows(table: str, rows: Sequence[Row]) -> str:
-    """Return a table's text with rows added at its end; all that is there stays as it is.
+    """Return a table's text with rows added at its end; existing rows do not change.
 
-    Where the table lacks a column that a row fills, the column is added to the heading: blank cells at the end of
-    a line may be missing.
+    A column that a new row needs and the table lacks is added to the heading; existing rows need no change, because
+    blank cells at the end of a line may be missing.
     """
     newline = "\r\n" if "\r\n" in table else "\n"
     lines = table.splitlines(keepends=True)

@@ -1,4 +1,4 @@
-"""`cryopipe simulate`: tomograms with known truth."""
+"""The command `cryopipe simulate`: simulated tomograms with known truth."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from cryopipe.tomograms import NAME
 
 
 def simulate(
-    directory: Annotated[Path, typer.Argument(help="Where the files go; made if absent.")],
-    count: Annotated[int, typer.Option(min=1, help="How many tomograms.")] = 1,
-    name: Annotated[str, typer.Option(help="What their names begin with.")] = "simulated",
+    directory: Annotated[Path, typer.Argument(help="Output directory; created if missing.")],
+    count: Annotated[int, typer.Option(min=1, help="Number of tomograms.")] = 1,
+    name: Annotated[str, typer.Option(help="Beginning of the tomograms' names.")] = "simulated",
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Another seed gives other scenes; by default the config's.")
+        int | None, typer.Option(min=0, help="Seed of the scenes; default: that of the configuration.")
     ] = None,
     config: Annotated[
         Path | None,
         typer.Option(
-            help="Configuration whose section `simulation` says what is simulated; by default its defaults."
+            help="Configuration file, of which the section `simulation` is used; default: all default values."
         ),
     ] = None,
 ) -> None:
     """Simulate tomograms with known truth.
 
-    For each, NAME_NN.mrc, NAME_NN_truth.star (RELION's conventions) and NAME_NN_labels.mrc are written,
-    and the species' true maps to maps/. The SNR that was reached is printed.
+    Writes NAME_NN.mrc, NAME_NN_truth.star (RELION's conventions) and NAME_NN_labels.mrc for each tomogram, and the
+    true maps of the species in maps/. Prints the measured SNR.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if not NAME.fullmatch(name):
         raise TableError(f"tomogram name {name!r}", remedy="use letters, digits, '_' and '-' only")
     options = _options(config)
-    # Heavy imports wait until the command line is known to be right.
+    # Imported here, because they are slow and not needed to report mistakes in the command line.
     from cryopipe.simulation import SimulationOptions, seed_for, simulate_tomogram, write_tomogram
     from cryopipe.volume.device import choose_device
 
@@ -63,5 +63,5 @@ def _options(config: Path | None) -> dict[str, Any]:
     if config is None:
         return defaults()
     if not config.is_file():
-        raise FileError("no such file", file=config, remedy="name a config.yaml, or leave --config out")
+        raise FileError("no such file", file=config, remedy="give a config.yaml, or omit --config")
     return read_config(config)

@@ -1,4 +1,4 @@
-"""`cryopipe view`: open a run's report."""
+"""The command `cryopipe view`: opens the report of a run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def view(
         Path, typer.Argument(help="A dataset's directory, its directory of results, or a report.")
     ] = Path("."),
 ) -> None:
-    """Print where the report is and open it in the browser, where there is a display."""
+    """Print the path of the report, and open it in the browser if there is a display."""
     report = find_report(results)
     typer.echo(report.resolve())
     if has_display():
@@ -28,24 +28,24 @@ def view(
 
 
 def find_report(place: Path) -> Path:
-    """Return the report of a dataset's directory, of a directory of results, or the file itself.
+    """Return the report of a dataset's directory or of a directory of results, or `place` if it is a file.
 
     Raises
     ------
     FileError
-        If there is none.
+        If there is no report.
     """
     candidates = (place, place / REPORT, place / "results" / REPORT)
     found = next((path for path in candidates if path.is_file()), None)
     if found is None:
         raise FileError(
-            "holds no report", file=place, remedy="run `snakemake --cores all report` there first"
+            "contains no report", file=place, remedy="run `snakemake --cores all report` there first"
         )
     return found
 
 
 def has_display() -> bool:
-    """Tell whether a window can be opened here."""
+    """Return whether a window can be opened."""
     return sys.platform in ("darwin", "win32") or any(
         os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
     )

@@ -1,8 +1,8 @@
-"""The configuration: options described once, files read strictly, every mistake named at once.
+"""The configuration: definition of options, strict reading of YAML, and checks that report all mistakes at once.
 
-Each section of config.yaml is a frozen dataclass of `option` fields that stands beside what it configures;
-`cryopipe.sections` lists them and writes the schema, config.yaml and docs/options.md from them. What runs at every
-start of the workflow reads only the schema file. Light: the Snakefile imports this package in every job.
+Each section of config.yaml is a frozen dataclass of `option` fields, defined in the package that it configures;
+`cryopipe.sections` lists them and generates the schema, config.yaml and docs/options.md. The workflow reads only the
+schema file. Imports little, because the Snakefile imports this package in every job.
 """
 
 from cryopipe.config.completion import (

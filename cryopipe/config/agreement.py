@@ -1,6 +1,6 @@
-"""Options tested against each other, and against the files and folders that they name.
+"""Checks of options against each other and of the files and folders that they name.
 
-Options against the data themselves, such as a diameter against a tomogram's voxel size, are in `cryopipe.check`.
+`cryopipe.check` checks options against the data, such as a diameter against a tomogram's voxel size.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ Config = Mapping[str, Any]
 LARGEST_BOX = 512
 """Voxels along an edge, as for `subtomograms.box_size`."""
 FEWEST_VOXELS = 4
-"""Voxels across a particle, below which a box shows nothing of it."""
+"""Smallest diameter of a particle in a box, voxels."""
 BYTES_PER_VOXEL = 16
-"""Of a box while it is cut: four copies of 4 bytes."""
+"""Memory per voxel during the extraction of a box: four copies of 4 bytes."""
 MADE = "results/"
-"""What the workflow makes itself is not there before the first run."""
+"""Folder of the workflow's own files, which do not exist before the first run."""
 
 
 def contradictions(config: Config) -> Iterator[Mistake]:
@@ -35,9 +35,7 @@ def contradictions(config: Config) -> Iterator[Mistake]:
         yield Mistake(("features", "disca", "widths"), problem, "give fewer widths or larger boxes", KEEP)
     simulation = config["simulation"]
     if simulation["resolution"] < 2 * simulation["voxel_size"]:
-        problem = (
-            f"{simulation['resolution']:g} A is finer than voxels of {simulation['voxel_size']:g} A can hold"
-        )
+        problem = f"{simulation['resolution']:g} A is finer than voxels of {simulation['voxel_size']:g} A can represent"
         remedy = f"give at least {2 * simulation['voxel_size']:g}, twice the voxel size"
         yield Mistake(("simulation", "resolution"), problem, remedy, KEEP)
 
@@ -55,12 +53,12 @@ def _boxes(config: Config) -> Iterator[Mistake]:
             remedy = f"give subtomograms.box_size {wanted} or more, or a coarser subtomograms.voxel_size"
             yield Mistake(key, problem, remedy, KEEP)
         elif diameter < FEWEST_VOXELS * voxel:
-            problem = f"{shown} is {diameter / voxel:.2g} voxels of {voxel:g} A wide in its box"
+            problem = f"{shown} is only {diameter / voxel:.2g} voxels of {voxel:g} A wide in its box"
             remedy = f"give a subtomograms.voxel_size of {diameter / FEWEST_VOXELS:.3g} or less"
             yield Mistake(key, problem, remedy, KEEP)
     needed = BYTES_PER_VOXEL * edge**3 / 2**30
     if needed > config["memory_gb"]:
-        problem = f"one box of {edge} voxels takes {needed:.2g} GB while it is cut, memory_gb is {config['memory_gb']:g}"
+        problem = f"extracting one box of {edge} voxels takes {needed:.2g} GB, but memory_gb is {config['memory_gb']:g}"
         yield Mistake(
             ("subtomograms", "box_size"), problem, "give smaller boxes or a larger memory_gb", DEFAULT
         )
@@ -79,7 +77,7 @@ def _averages(averaging: Config, boxes: Config) -> Iterator[Mistake]:
             problem = f"{value:g} A does not fit into boxes of {width:.0f} A"
             yield Mistake(("averaging", name), problem, f"give {math.floor(most)} or less", KEEP)
     if averaging["start_resolution"] < 2 * voxel:
-        problem = f"{averaging['start_resolution']:g} A is finer than boxes of {voxel:g} A voxels can hold"
+        problem = f"{averaging['start_resolution']:g} A is finer than voxels of {voxel:g} A can represent"
         yield Mistake(
             ("averaging", "start_resolution"),
             problem,
@@ -89,14 +87,14 @@ def _averages(averaging: Config, boxes: Config) -> Iterator[Mistake]:
 
 
 def missing_files(config: Config, tomograms: Iterable[str]) -> Iterator[Mistake]:
-    """Yield the options that name files which are not there or hold nothing of use.
+    """Yield the options that name files or folders that do not exist or cannot be used.
 
     Parameters
     ----------
     config
         The complete configuration.
     tomograms
-        Names of the tomograms; each needs its truth where truth is given.
+        Names of the tomograms; each needs a truth file if `evaluation: truth` is set.
     """
     for section, name in (("averaging", "known_maps"), ("evaluation", "maps"), ("simulation", "maps")):
         folder = config[section][name]
@@ -109,11 +107,11 @@ def missing_files(config: Config, tomograms: Iterable[str]) -> Iterator[Mistake]
                 (section, name), f"no MRC map in {folder!r}", "name a directory of MRC maps", DEFAULT
             )
     weights = config["features"]["weights"]
-    if weights not in (None, "random") and not _there(weights):
+    if weights not in (None, "random") and not _exists(weights):
         remedy = "name the model.safetensors of an earlier run, or give null"
         yield Mistake(("features", "weights"), f"no file {weights!r}", remedy, DEFAULT)
     project = config["export"]["relion_tomograms"]
-    if project is not None and not _there(project):
+    if project is not None and not _exists(project):
         remedy = "name the tomograms.star of your RELION project, or give null"
         yield Mistake(("export", "relion_tomograms"), f"no file {project!r}", remedy, DEFAULT)
     elif project is not None and "_rlnTomoName" not in _beginning(project):
@@ -121,14 +119,14 @@ def missing_files(config: Config, tomograms: Iterable[str]) -> Iterator[Mistake]
         yield Mistake(("export", "relion_tomograms"), f"{project!r} lists no tomograms", remedy, DEFAULT)
     truth = config["evaluation"]["truth"] or ""
     files = dict.fromkeys(truth.replace("{tomogram}", name) for name in tomograms) if truth else {}
-    absent = [path for path in files if not _there(path)]
+    absent = [path for path in files if not _exists(path)]
     if absent:
         more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
         remedy = "give the STAR files of the true particles, or null"
         yield Mistake(("evaluation", "truth"), f"no file {absent[0]!r}{more}", remedy, DEFAULT)
 
 
-def _there(path: str) -> bool:
+def _exists(path: str) -> bool:
     return path.startswith(MADE) or Path(path).is_file()
 
 

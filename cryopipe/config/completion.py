@@ -1,4 +1,4 @@
-"""The configuration completed: mistakes named all at once, defaults filled in, values in one spelling."""
+"""Check and completion of the configuration: all mistakes reported at once, defaults added, values normalised."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.json"
 
 @functools.cache
 def load_schema() -> dict[str, Any]:
-    """Return the configuration's JSON schema; do not change it."""
+    """Return the configuration's JSON schema; the returned dictionary is cached and must not be changed."""
     schema: dict[str, Any] = json.loads(SCHEMA.read_text(encoding="utf-8"))
     return schema
 
@@ -53,35 +53,35 @@ def read_config(path: str | Path) -> dict[str, Any]:
     Raises
     ------
     ConfigError
-        If the file is missing, is not YAML, or holds mistakes (all of them in one message).
+        If the file is missing, is not YAML, or contains mistakes (all of them in one message).
     """
     document = read_document(path)
     return _completed(document.content, [(path, document)])
 
 
 def complete(config: Any, path: str | Path, *more: str | Path) -> dict[str, Any]:
-    """Check a configuration against the schema and fill in every default.
+    """Check a configuration against the schema and add every default.
 
-    The files themselves are read once more, since what the workflow engine makes of them no longer shows what was
-    given twice, or that 12:30:45 stood where a number is now.
+    The files are read again, because the workflow engine's configuration no longer contains keys given twice or the
+    original text of values such as 12:30:45, which YAML reads as a number.
 
     Parameters
     ----------
     config
-        The configuration as read, perhaps with options of the command line merged in.
+        The configuration as read, including options given on the command line.
     path, *more
-        The files that it came from, for messages and line numbers; later ones count more.
+        The files of the configuration, for messages and line numbers; later files override earlier ones.
 
     Returns
     -------
-    A new dictionary of every option of the schema, in the schema's order; whole numbers are integers where the schema
-    says so, and all other numbers floats.
+    A new dictionary of all options of the schema, in the schema's order; numbers are integers if the schema requires
+    integers, otherwise floats.
 
     Raises
     ------
     ConfigError
-        With one line per mistake: file, line, key, value and remedy; where there are several, a
-        corrected block to paste follows.
+        With one line per mistake: file, line, key, value and remedy; after several mistakes, a
+        corrected block to paste.
     """
     return _completed(config, _documents((path, *more)))
 
@@ -103,7 +103,7 @@ def _completed(config: Any, files: Files) -> dict[str, Any]:
 
 
 def check_named_files(config: Mapping[str, Any], tomograms: Iterable[str], *paths: str | Path) -> None:
-    """Refuse a complete configuration that names files which are not there.
+    """Raise an error if a complete configuration names files that do not exist.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def check_named_files(config: Mapping[str, Any], tomograms: Iterable[str], *path
     tomograms
         Names of the tomograms.
     *paths
-        The files that the configuration came from, for messages and line numbers.
+        The files of the configuration, for messages and line numbers.
 
     Raises
     ------
@@ -124,9 +124,9 @@ def check_named_files(config: Mapping[str, Any], tomograms: Iterable[str], *path
 
 
 def check_or_exit(*paths: str | Path) -> None:
-    """End the process with one line per mistake of configuration files, as far as they are there.
+    """End the process with one line per mistake of those configuration files that exist.
 
-    For a Snakefile, before the workflow engine reads the files in its own way.
+    For a Snakefile, before the workflow engine reads the files.
     """
     for path in paths:
         if Path(path).exists():
@@ -160,7 +160,7 @@ def _raise(found: list[tuple[str | Path, Document, Mistake]], config: Any) -> No
 
 
 def defaults() -> dict[str, Any]:
-    """Return the configuration that an empty file stands for."""
+    """Return the configuration with all default values."""
     return _with_defaults({}, load_schema())
 
 
@@ -227,21 +227,21 @@ def _is_given(config: Any, key: Key) -> bool:
 
 
 def _line(lines: Mapping[Key, int], key: Key) -> int | None:
-    """Return the line of a value, or that of the list it stands in where the file has it on the command line."""
+    """Return the line of a value, or of its list if the value itself has no line; None if it is in no file."""
     return lines.get(key) or (lines.get(key[:-1]) if key and isinstance(key[-1], int) else None)
 
 
 def _corrected(config: Any, mistakes: list[Mistake], schema: Mapping[str, Any]) -> str:
-    """Return the sections that hold mistakes, corrected, as YAML."""
+    """Return the corrected sections that contain mistakes, as YAML."""
     if not isinstance(config, dict):
         return ""
     corrected, touched = copy.deepcopy(config), set[Any]()
     for mistake in sorted(mistakes, key=lambda one: -len(one.key)):
         key = mistake.key
         while key and isinstance(key[-1], int):
-            key = key[:-1]  # a list has a default, its values have none
+            key = key[:-1]  # the default is that of the list, not of its values
         if key and mistake.correction is not KEEP:
-            with suppress(KeyError, TypeError):  # within a section that an earlier correction left out
+            with suppress(KeyError, TypeError):  # in a section that an earlier correction removed
                 touched.add(_correct(corrected, key, mistake.correction, schema))
         touched.update(key[:1])
     block = {name: value for name, value in corrected.items() if name in touched}
@@ -249,7 +249,7 @@ def _corrected(config: Any, mistakes: list[Mistake], schema: Mapping[str, Any]) 
 
 
 def _correct(config: Any, key: Key, correction: Any, schema: Mapping[str, Any]) -> Any:
-    """Correct the value at `key`, in place; return the outermost name of the place that changed."""
+    """Correct the value at `key`, in place; return the section that was changed."""
     *way, name = key
     parent = functools.reduce(lambda section, part: section[part], way, config)
     if correction is DEFAULT:

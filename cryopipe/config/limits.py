@@ -1,6 +1,6 @@
-"""What an option's schema forbids; the part of JSON schema that the sections use, with finite numbers only.
+"""Validation of values against the part of JSON schema that the sections use; numbers must be finite.
 
-`x-order` is the one rule of our own: lists whose values ascend.
+`x-order` is the only extension: lists whose values ascend.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ class Violation:
     Attributes
     ----------
     key
-        Names and indices that lead to the value.
+        Names and indices of the path to the value.
     value
         The value.
     schema
-        What it should obey.
+        Its schema.
     unknown
-        The value's name is no option; `schema` is then the section's.
+        Whether the value's name is not an option; `schema` is then that of the section.
     """
 
     key: Key
@@ -40,7 +40,7 @@ class Violation:
 
 
 def violations(value: Any, schema: Mapping[str, Any], key: Key = ()) -> Iterator[Violation]:
-    """Yield everything that `schema` forbids about `value`, which stands at `key`."""
+    """Yield everything in `value`, at path `key`, that `schema` forbids."""
     if not _has_type(value, schema) or not _within(value, schema):
         yield Violation(key, value, schema)
     elif isinstance(value, Mapping):
@@ -56,11 +56,11 @@ def violations(value: Any, schema: Mapping[str, Any], key: Key = ()) -> Iterator
 
 
 def canonical(value: Any, schema: Mapping[str, Any]) -> Any:
-    """Return `value` in the spelling that its schema asks for, as far as it can be.
+    """Return `value` converted to the types of its schema, where possible.
 
-    Numbers that arrive as text (YAML takes `1e-4` for text, and so does the command line's --config) become numbers;
-    whole numbers become integers where the schema wants an integer and floats where it wants a number. A section
-    without options becomes an empty one. What does not fit is left for `violations`.
+    Numbers given as text (YAML reads `1e-4` as text, and --config on the command line gives text) become numbers; whole
+    numbers become integers if the schema requires an integer and floats if it requires a number. A section
+    without options becomes an empty mapping. Values that cannot be converted are left for `violations` to report.
     """
     types = types_of(schema)
     if value is None and "object" in types:
@@ -92,7 +92,7 @@ def _float(value: Any) -> float | None:
 
 
 def _same(choice: Any, value: Any) -> bool:
-    """Tell whether a value, perhaps a number that arrived as text, is the choice; true and 1 differ."""
+    """Return whether a value, possibly a number given as text, equals the choice; true and 1 differ."""
     if isinstance(choice, bool) or isinstance(value, bool):
         return choice is value
     return bool(choice == value) or (isinstance(choice, int | float) and _float(value) == choice)

@@ -1,6 +1,6 @@
-"""Options as fields of dataclasses: default, meaning, unit and limits are written once, here the words for it.
+"""Options as fields of dataclasses with default, description, unit and limits.
 
-Every other place that needs them, from the schema to docs/options.md, is made from these fields.
+The schema, config.yaml and docs/options.md are generated from these fields.
 """
 
 from __future__ import annotations
@@ -39,28 +39,28 @@ def option(
     order: str = "",
     unique: bool = False,
 ) -> Any:
-    """Return the field of a dataclass of `Options`; the field's annotation gives the type.
+    """Return a field of an `Options` dataclass; the field's annotation is the option's type.
 
     Parameters
     ----------
     default
-        Value where the configuration has none.
+        Value if the configuration has none.
     meaning
-        What it does, in sentences for the user.
+        Description for the user, in sentences.
     unit
-        Of a number, e.g. "angstrom".
+        Unit of a number, such as "angstrom".
     minimum, maximum, above, below, multiple_of
         Limits of a number, or of each number of a list; `above` and `below` are exclusive.
     choices
-        The allowed values, of a value or of each value of a list.
+        The allowed values, or those of each value of a list.
     pattern, form
-        Regular expression that a text has to match, and how to describe that form.
+        Regular expression that a text must match, and a description of that form.
     length
-        Fewest and most values of a list.
+        Smallest and largest number of values of a list.
     order
-        "ascending" or "strictly ascending" for lists whose values have to ascend.
+        "ascending" or "strictly ascending" for lists whose values must ascend.
     unique
-        No value of a list may come twice.
+        Whether the values of a list must differ.
     """
     limits = {
         "minimum": minimum,
@@ -84,12 +84,12 @@ def option(
 
 @dataclass(frozen=True)
 class Options:
-    """Base of the sections: every value is brought into its type and checked against its limits when made.
+    """Base class of the sections; converts every value to its type and checks its limits on creation.
 
     Raises
     ------
     ConfigError
-        If a value has another type or lies outside its limits; one line names all of them.
+        If values have a wrong type or are outside their limits; one line lists all of them.
     """
 
     SECTION: ClassVar[str] = ""
@@ -126,7 +126,7 @@ _SCHEMAS: dict[type, dict[str, Any]] = {}
 
 
 def section_schema(section: type[Options]) -> dict[str, Any]:
-    """Return the JSON schema of one section; its description is the first line of the class."""
+    """Return the JSON schema of one section; its description is the first line of the class's docstring."""
     if section not in _SCHEMAS:
         inner = section.subsections()
         hints = typing.get_type_hints(section)
@@ -167,24 +167,24 @@ def _inline(value: Any) -> str:
 
 
 def section_of(kind: type[Section], where: str, content: Any) -> Section:
-    """Return the dataclass `kind` made of a mapping whose keys must be its fields.
+    """Return an instance of the dataclass `kind` from a mapping of its fields.
 
     Parameters
     ----------
     kind
         A dataclass.
     where
-        What the mapping is, for the message.
+        Name of the mapping, for the message.
     content
-        What a YAML file holds there.
+        The value in the YAML file.
 
     Raises
     ------
     ConfigError
-        If it is no mapping, or keys are unknown or missing.
+        If it is not a mapping, or keys are unknown or missing.
     """
     if not isinstance(content, Mapping):
-        raise ConfigError(f"{where}: {content!r} is no mapping", remedy="give keys and values")
+        raise ConfigError(f"{where}: {content!r} is not a mapping", remedy="give keys and values")
     known = inspect.signature(kind).parameters
     needed = [name for name, one in known.items() if one.default is one.empty]
     wrong = [f"unknown {name!r}" for name in sorted(set(content) - set(known))]

@@ -1,4 +1,4 @@
-"""What is made from the options: config.yaml and the option reference."""
+"""Text of config.yaml and of the option reference, generated from the options."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ DEMO_REMARK = "The demo's truth is known. docs/options.md has the other options 
 def render_config(
     heading: str, overrides: Mapping[str, Any] | None = None, schema: Mapping[str, Any] | None = None
 ) -> str:
-    """Return a config.yaml that lists every option of a user with its description.
+    """Return a config.yaml that lists every option with its description.
 
     Parameters
     ----------
     heading
-        Opening comment.
+        Comment at the beginning.
     overrides
-        Values that differ from the defaults, as a nested mapping. Of the sections that serve simulated data, only
-        these values are listed.
+        Values that differ from the defaults, as a nested mapping. Sections for simulated data contain only these values.
     schema
-        The configuration's schema; None reads it.
+        The configuration's schema; None to read it from its file.
     """
     schema, given = schema or load_schema(), dict(overrides or {})
     lines = [f"# {line}" for line in heading.splitlines()]

@@ -1,8 +1,8 @@
-"""YAML read strictly: nothing is discarded or reinterpreted in silence, and no file can keep a program busy.
+"""Strict YAML reader that reports ambiguous syntax as mistakes and limits size and depth.
 
-YAML has more in it than a configuration needs, and some of it is a trap: a key given twice silently replaces the
-first, 12:30:45 is a number to the base of 60, 010 is eight, aliases make a small text a huge object. Every such place
-is a mistake with its line. The text is read event by event, without recursion.
+Some YAML syntax is misleading in a configuration: a key given twice silently replaces the first, 12:30:45 is a number
+to base 60, 010 is eight, and aliases expand a small text to a huge object. Each of these is reported as a mistake with
+its line. The text is read event by event, without recursion.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from cryopipe.errors import ConfigError, one_line
 
 Key = tuple[Any, ...]
 KEEP = object()
-"""Correction of a mistake whose value may stay in the corrected block."""
+"""Correction: the value stays in the corrected block."""
 DEFAULT = object()
-"""Correction of a mistake whose value gives way to the option's default."""
+"""Correction: the option's default replaces the value."""
 DROP = object()
-"""Correction of a mistake whose key is left out of the corrected block."""
+"""Correction: the key is removed from the corrected block."""
 KEEP_ONE = "keep one"
 SECOND = object()
-"""Ends the key under which the line of a key given twice is kept."""
+"""Last part of the key in `Document.lines` for the second occurrence of a key."""
 DEEPEST = 20
-"""Sections and lists within one another."""
+"""Largest number of nested sections and lists."""
 MOST_VALUES = 20_000
 LARGEST_FILE = 1_000_000
 """Bytes."""
@@ -43,12 +43,12 @@ _INFINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _RESOLVER = yaml.resolver.Resolver()
 _IMPLICIT = ("int", "float", "timestamp", "merge", "value")
 _LONGEST_INTEGER = 300
-"""Digits; longer ones are refused before anything computes with them."""
+"""Digits; conversion of longer integers would take too long."""
 
 
 @dataclass(frozen=True)
 class Move:
-    """Correction of an option that stands in the wrong place: the key to move it to."""
+    """Correction of an option in the wrong section: the key to move it to."""
 
     key: Key
 
@@ -60,9 +60,9 @@ class Mistake:
     Attributes
     ----------
     key
-        Names and indices that lead to it.
+        Names and indices of the path to it.
     problem, remedy
-        What is wrong, with the value, and what to do.
+        What is wrong, with the value, and how to fix it.
     correction
         `Move`, `KEEP`, `DROP` or `DEFAULT`.
     """
@@ -75,16 +75,16 @@ class Mistake:
 
 @dataclass
 class Document:
-    """A YAML file as it was read.
+    """Content of a YAML file.
 
     Attributes
     ----------
     content
         Dictionaries, lists and scalars.
     lines
-        The line of every key.
+        Line of every key.
     mistakes
-        What cannot be read without doubt.
+        Keys given twice and values with ambiguous syntax.
     """
 
     content: Any = None
@@ -98,7 +98,7 @@ def read_document(path: str | Path) -> Document:
     Raises
     ------
     ConfigError
-        If it is missing, no UTF-8 text, not YAML, or larger or deeper than any configuration.
+        If it is missing, not UTF-8 text, not YAML, too large or too deeply nested.
     """
     try:
         with Path(path).open("rb") as stream:
@@ -127,7 +127,7 @@ def _problem(error: yaml.YAMLError) -> str:
 
 @dataclass
 class _Open:
-    """A mapping or list that has not ended yet."""
+    """A mapping or list whose end has not been read yet."""
 
     content: Any
     key: Key
@@ -136,7 +136,7 @@ class _Open:
 
 
 class _Builder:
-    """Makes a document of the events of a parser."""
+    """Builds a document from a parser's events."""
 
     def __init__(self, path: str | Path) -> None:
         self.path, self.document, self.open = path, Document(), list[_Open]()
@@ -164,7 +164,7 @@ class _Builder:
         raise ConfigError(f"line {line}: {problem}", file=self.path, remedy=remedy)
 
     def _node(self, event: Any, line: int) -> None:
-        """Put a scalar, or a mapping or list that begins, at its place."""
+        """Add a scalar, or the beginning of a mapping or list, to the document."""
         if event.anchor:
             self._refuse(line, f"anchor &{event.anchor}", "write the value out wherever it is needed")
         if event.tag and not (isinstance(event, yaml.ScalarEvent) and event.tag == "!"):
@@ -172,7 +172,7 @@ class _Builder:
         parent = self.open[-1] if self.open else None
         if parent is not None and isinstance(parent.content, dict) and not parent.named:
             if not isinstance(event, yaml.ScalarEvent):
-                self._refuse(line, "a section or list stands where a name should", "give name: value")
+                self._refuse(line, "a section or list where a name was expected", "give name: value")
             self._name(parent, event, line)
             return
         key = self._place(parent, line)
@@ -205,7 +205,7 @@ class _Builder:
         return key
 
     def _put(self, parent: _Open | None, value: Any, key: Key) -> Any:
-        """Place a value; the second of two sections of one name goes on with the first."""
+        """Add a value and return it; a second section of the same name is merged into the first."""
         if parent is None:
             self.document.content = value
         elif isinstance(parent.content, list):
@@ -218,7 +218,7 @@ class _Builder:
         return value
 
     def _scalar(self, event: yaml.ScalarEvent, key: Key | None) -> Any:
-        """Return a scalar's value; what readers of YAML read differently is a mistake, except in names."""
+        """Return a scalar's value; ambiguous values, except in names, are recorded as mistakes."""
         text = event.value
         if not event.implicit[0]:
             return text
@@ -233,7 +233,7 @@ class _Builder:
             return float(text.replace(".", ""))
         tag = _RESOLVER.resolve(yaml.ScalarNode, text, (True, False)).rpartition(":")[2]
         if tag in _IMPLICIT and key is not None:
-            problem = f"{one_line(text[:80])} is no plain number (YAML reads it as a {_what(tag, text)})"
+            problem = f"{one_line(text[:80])} is not a plain number (YAML reads it as a {_what(tag, text)})"
             remedy = "write a decimal number, or put text between quotes"
             self.document.mistakes.append(Mistake(key, problem, remedy, DEFAULT))
         return text
@@ -243,7 +243,7 @@ def _what(tag: str, text: str) -> str:
     if tag == "timestamp":
         return "date"
     if ":" in text:
-        return "number to the base of 60"
+        return "number to base 60"
     if tag == "int" and not _INTEGER.fullmatch(text):
         return f"number, {inline_yaml(yaml.safe_load(text))}"
     return "number"

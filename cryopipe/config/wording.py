@@ -1,4 +1,4 @@
-"""Values and limits of options in words."""
+"""Text for values and limits of options."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def _short(value: Any) -> Any:
 
 
 def types_of(option: Mapping[str, Any]) -> list[str]:
-    """Return the types that an option's schema allows; none where it lists its values."""
+    """Return the types that an option's schema allows; empty for a list of choices."""
     types = option.get("type", [])
     return [types] if isinstance(types, str) else list(types)
 
 
 def describe_allowed(option: Mapping[str, Any]) -> str:
-    """Return what an option's schema allows, as in "a number from 0 to 1 or null"."""
+    """Return a description of the allowed values, such as "a number from 0 to 1 or null"."""
     if "enum" in option:
         return "one of " + ", ".join(inline_yaml(choice) for choice in option["enum"])
     if "x-form" in option:

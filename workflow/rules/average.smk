@@ -1,4 +1,4 @@
-# One job per cluster; a cluster's boxes come from the files of all tomograms.
+# Alignment and averaging, one job per cluster; a cluster's boxes are in the files of all tomograms.
 rule average_cluster:
     input:
         particles="results/clusters/particles.star",
@@ -17,7 +17,7 @@ rule average_cluster:
         "../../envs/torch.yaml"
     threads: 4
     resources:
-        # boxes are read in batches, so memory does not grow with the cluster
+        # boxes are read in batches: the memory does not depend on the size of the cluster
         mem_mb=lambda wildcards, attempt: attempt * 4000,
     params:
         **options_of("average_cluster", config),
@@ -27,7 +27,7 @@ rule average_cluster:
         "../../scripts/average_cluster.py"
 
 
-# What the averages are worth, and which clusters look the same.
+# Quality of the averages, and clusters with matching averages.
 rule triage_averages:
     input:
         averages=of_clusters("results/averages/cluster_{cluster}.mrc"),
@@ -53,12 +53,12 @@ rule triage_averages:
         **options_of("triage_averages", config),
         known_maps=file_state(config["averaging"]["known_maps"]),
     message:
-        "Judging the averages and looking for clusters that match."
+        "Assessing the averages and searching for clusters that match."
     script:
         "../../scripts/triage_averages.py"
 
 
-# The particles of all clusters in one table; whether clusters that match become one is up to the configuration.
+# Particles of all clusters in one table; matching clusters are merged if `averaging: merge` is set.
 rule merge_clusters:
     input:
         mergers="results/averages/mergers.tsv",

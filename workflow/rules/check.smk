@@ -1,4 +1,4 @@
-# Look at every tomogram before hours of computing: a bad one is named and fails alone.
+# Check of every tomogram before the long computations; only the jobs of a bad tomogram fail.
 rule check_tomogram:
     input:
         files_to_check,

@@ -1,4 +1,4 @@
-# How many clusters there are is known only afterwards: everything per cluster waits for this checkpoint.
+# A checkpoint, because the number of clusters is known only after it; the jobs per cluster follow.
 checkpoint cluster_features:
     input:
         features="results/features/features.npz",
@@ -20,6 +20,6 @@ checkpoint cluster_features:
     params:
         **options_of("cluster_features", config),
     message:
-        "Sorting all particles into clusters."
+        "Clustering all particles."
     script:
         "../../scripts/cluster_features.py"

@@ -1,5 +1,5 @@
-# What all the rules need: the completed configuration, the tomogram table, and the inputs that
-# are known only once the particles are clustered.
+# Used by all rules: the completed configuration, the tomogram table, and functions for inputs that depend on the
+# clusters.
 import csv
 import os
 import sys
@@ -22,15 +22,26 @@ from cryopipe.provenance import (
     digest,
     file_state,
     options_of,
-    time_ahead,
+    future_time,
 )
 
-cryopipe.installation.find_library_first()
+cryopipe.installation.put_checkout_first()
 CONFIG_FILES = workflow.configfiles or ["config/config.yaml"]
+OPTIONS_WITHOUT_JOBS = {
+    *("--list-rules", "--list", "-l", "--list-target-rules", "--lt", "--unlock"),
+    *("--dag", "--rulegraph", "--filegraph", "--d3dag", "--lint", "--report"),
+    *("--summary", "-S", "--detailed-summary", "-D"),
+}
+
+
+def runs_jobs():
+    """Return whether the command line starts or simulates a run, instead of printing a list or a graph."""
+    return not OPTIONS_WITHOUT_JOBS & {word.partition("=")[0] for word in sys.argv}
+
 
 try:
     completed = cryopipe.config.complete(dict(config), *CONFIG_FILES)
-    config.clear()  # else options would stand in the user's order
+    config.clear()  # so that the order of options is that of the schema
     config.update(completed)
     TOMOGRAMS = cryopipe.tomograms.read_tomogram_table(
         config["tomograms"],
@@ -39,8 +50,11 @@ try:
     )
     if workflow.is_main_process:
         cryopipe.config.check_named_files(config, TOMOGRAMS, *CONFIG_FILES)
-        logger.info(cryopipe.estimate.describe_run(config, list(TOMOGRAMS.values())))
-        # jobs that outlived their driver left results of which Snakemake does not know what they were made with
+        if runs_jobs():
+            logger.info(
+                cryopipe.estimate.describe_run(config, list(TOMOGRAMS.values()))
+            )
+        # Snakemake does not know the options of results from jobs that ended after Snakemake itself had ended
         digests = {rule: digest(options_of(rule, config)) for rule in OPTIONS}
         age_orphans(RECORDS, digests, ".snakemake/metadata")
 except CryopipeError as error:
@@ -50,7 +64,7 @@ TWINS = cryopipe.tomograms.find_twins(TOMOGRAMS)
 SIBLINGS = cryopipe.tomograms.find_siblings(TOMOGRAMS)
 
 
-# The boxes to average are those of learning, or finer ones that are cut anew about the same particles.
+# Boxes to average: those used for learning, or boxes of a smaller voxel size around the same particles.
 AVERAGED_BOXES = (
     "results/averaging_boxes/{tomogram}.h5"
     if config["averaging"]["voxel_size"]
@@ -64,25 +78,24 @@ wildcard_constraints:
 
 
 def files_to_check(wildcards):
-    """A tomogram and its mask, as far as they are there or will be made: a missing one is the check's to tell.
+    """Return a tomogram and its mask if they exist or will be made; check_tomogram reports missing files.
 
-    Paths with braces or angle brackets are left to the jobs, too: here they would be taken for wildcards or
-    path variables.
+    Paths with braces or angle brackets are left out, because Snakemake would read them as wildcards or path variables.
     """
     tomogram = TOMOGRAMS[wildcards.tomogram]
     return [
         path
         for path in (tomogram.path, tomogram.mask)
         if path and not set(path) & set("{}<>")
-        # Path.is_file fails in a directory that may not be entered
+        # unlike os.path.isfile, Path.is_file raises an error in a directory without permission
         and (is_made(path) or os.path.isfile(path))
-        # of a time ahead of the clock Snakemake would say no more than that some clock is wrong; the check names the file
-        and not time_ahead(path)
+        # Snakemake's error for modification times in the future does not name the file; check_tomogram does
+        and not future_time(path)
     ]
 
 
 def row_of_table(*columns):
-    """What a rule uses of a tomogram's row; its name and path always."""
+    """Return a function for a tomogram's name, path and the given columns, as a parameter of a rule."""
     return lambda wildcards: canonical(
         {
             name: getattr(TOMOGRAMS[wildcards.tomogram], name)
@@ -92,35 +105,35 @@ def row_of_table(*columns):
 
 
 def state_of_files(wildcards):
-    """Size and time of a tomogram and its mask: a file with an older time in its place is another one, too."""
+    """Return size and modification time of a tomogram and its mask: an older time is also a change."""
     tomogram = TOMOGRAMS[wildcards.tomogram]
     paths = [path for path in (tomogram.path, tomogram.mask) if path]
     return [file_state(path) for path in paths if not is_made(path)]
 
 
 def is_made(path):
-    """Whether the workflow itself makes a file."""
+    """Return whether the workflow itself makes a file."""
     return path.startswith("results/")
 
 
-def not_ahead(paths):
-    """Refuse files of the user's whose time of change lies in the future: jobs that read them would fail."""
+def refuse_future_times(paths):
+    """Raise an error for user's files with a modification time in the future: jobs that read them would fail."""
     for path in paths:
-        if time_ahead(path):
+        if future_time(path):
             raise WorkflowError(
-                f"{path}: its time of change, {time_ahead(path):%Y-%m-%d %H:%M:%S}, lies in the future; "
-                f"touch the file, or correct this computer's clock"
+                f"{path}: its modification time, {future_time(path):%Y-%m-%d %H:%M:%S}, is in the future; "
+                f"run touch on the file, or correct this computer's clock"
             )
     return paths
 
 
 def input_size_mb(wildcards, input):
-    """The size of a job's input in megabytes; memory is asked for in proportion."""
+    """Return the size of a job's input in megabytes, for its memory request."""
     return max(1, int(input.size_mb))
 
 
 def cluster_names(wildcards):
-    """The clusters' two-digit names, known once the particles are clustered."""
+    """Return the clusters' two-digit names, which are known after cluster_features."""
     table = checkpoints.cluster_features.get().output.clusters
     with open(table, newline="") as stream:
         numbers = [
@@ -130,23 +143,23 @@ def cluster_names(wildcards):
 
 
 def of_clusters(pattern):
-    """An input function that gives one file per cluster."""
+    """Return an input function for one file per cluster."""
     return lambda wildcards: expand(pattern, cluster=cluster_names(wildcards))
 
 
 def of_tomograms(pattern):
-    """One file per tomogram."""
+    """Return one file per tomogram."""
     return expand(pattern, tomogram=TOMOGRAMS)
 
 
 def given_weights(wildcards):
-    """The file of weights that learning starts from, where the configuration names one."""
+    """Return the file of initial weights, if the configuration names one."""
     weights = config["features"]["weights"]
-    return [] if weights in (None, "random") else not_ahead([weights])
+    return [] if weights in (None, "random") else refuse_future_times([weights])
 
 
 def files_of_export(format):
-    """The state of the user's files that one format of the export reads."""
+    """Return the state of the user's files that the export to one format reads."""
     options = options_of(f"export_{format}", config).get("export", {})
     volumes = [one.path for one in TOMOGRAMS.values() if not is_made(one.path)]
     return [
@@ -156,7 +169,7 @@ def files_of_export(format):
 
 
 def final_results(wildcards):
-    """What a whole run makes."""
+    """Return the final results of a run."""
     return [
         "results/report/report.html",
         *of_tomograms("results/reembedded/{tomogram}.mrc"),
@@ -165,23 +178,23 @@ def final_results(wildcards):
 
 
 def print_summary():
-    """Close a run with its summary and the report's place."""
+    """Print the summary of a successful run, with the path of the report."""
     summary = Path("results/report/summary.txt")
     if summary.is_file():
         print(summary.read_text(encoding="utf-8"), file=sys.stderr)
 
 
 def print_failure(log_file):
-    """Close a failed run with where to look and how to go on."""
+    """Print which log to read after a failed run, and how to resume."""
     print(
-        "Some jobs failed. Each names its log above (logs/RULE/NAME.log holds the traceback). "
+        "Some jobs failed. The messages above name their logs (the traceback is in logs/RULE/NAME.log). "
         "Fix the problem and run the same command again; completed jobs are kept.",
         file=sys.stderr,
     )
 
 
 def averaging_box_options(wildcards):
-    """How the boxes to average are cut: at their own voxel size, as wide as those for learning."""
+    """Return the options of the boxes to average: as wide as those for learning, with their own voxel size."""
     options = options_of("extract_for_averaging", config)
     learned, voxel_size = options["subtomograms"], options["averaging"]["voxel_size"]
     edge = learned["box_size"] * learned["voxel_size"] / voxel_size

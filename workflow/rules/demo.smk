@@ -1,4 +1,4 @@
-# The demo's tomograms: those whose file, in the table, is results/demo/NAME.mrc, are simulated.
+# Simulation of the demo's tomograms: those whose path in the table is results/demo/NAME.mrc.
 SIMULATED = [
     name
     for name, tomogram in TOMOGRAMS.items()
@@ -6,8 +6,8 @@ SIMULATED = [
 ]
 
 
-# The true maps of the species go to results/demo/maps; they are the same for all tomograms, so that no
-# one job owns them.
+# The true maps of the species are written to results/demo/maps. They are the same for all tomograms and therefore not
+# the output of a single job.
 rule simulate_tomogram:
     output:
         volume="results/demo/{tomogram}.mrc",

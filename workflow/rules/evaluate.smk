@@ -1,4 +1,4 @@
-# Evaluation against ground truth; these rules run only if evaluation: truth is set.
+# Scores against known truth, only if `evaluation: truth` is set.
 EVALUATION = (
     expand(
         "results/evaluation/{table}.tsv",
@@ -9,8 +9,8 @@ EVALUATION = (
 )
 
 
-# The truth of every tomogram; one file may hold all.
-TRUTH = not_ahead(
+# Truth files of the tomograms; one file may contain all tomograms.
+TRUTH = refuse_future_times(
     sorted(
         {
             (config["evaluation"]["truth"] or "").replace("{tomogram}", name)

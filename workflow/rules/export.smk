@@ -1,5 +1,5 @@
-# Particles for RELION, Warp, Dynamo and ArtiaX; every file is read back and verified. The files themselves are no outputs:
-# Snakemake would remove what the user keeps beside them.
+# Particles for RELION, Warp, Dynamo and ArtiaX; every file is read back and verified. The files are not outputs of the
+# rule, because Snakemake would remove user's files in the same folder.
 rule export:
     input:
         particles="results/clusters/particles.star",
@@ -30,7 +30,7 @@ rule export:
         "../../scripts/export.py"
 
 
-# Also removes what was exported in formats that are no longer asked for.
+# Also removes the files of formats that are no longer in the configuration.
 rule gather_exports:
     input:
         expand("results/export/{format}.tsv", format=config["export"]["formats"]),
@@ -45,6 +45,6 @@ rule gather_exports:
     params:
         others=[name for name in FORMATS if name not in config["export"]["formats"]],
     message:
-        "Gathering what was exported in one table."
+        "Gathering the exported files in one table."
     script:
         "../../scripts/gather_exports.py"

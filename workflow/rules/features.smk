@@ -1,5 +1,4 @@
-# One job learns from the boxes of all tomograms: what tells particles apart is learned from all of them.
-# In as many processes as it is given GPUs (`gpu` in the profile).
+# Feature learning: one job for the boxes of all tomograms, with one process per GPU (`gpu` in the profile).
 rule learn_features:
     input:
         boxes=of_tomograms("results/subtomograms/{tomogram}.h5"),
@@ -23,7 +22,7 @@ rule learn_features:
         weights=lambda wildcards: [
             file_state(path) for path in given_weights(wildcards)
         ],
-        # not an output: it must outlive a job that was killed
+        # not an output, because Snakemake would remove it after an interruption
         checkpoint="results/features/checkpoint.safetensors",
     message:
         "Learning features from the subtomograms of all tomograms ({config[features][learner]})."

@@ -1,4 +1,4 @@
-# Averages back at their particles' places, one job per tomogram.
+# Averages placed at the particles' positions, one job per tomogram.
 rule reembed_averages:
     input:
         check="results/check/{tomogram}.tsv",
@@ -20,13 +20,13 @@ rule reembed_averages:
     conda:
         "../../envs/torch.yaml"
     resources:
-        # density, labels and their copies on the way to disk: seven bytes per voxel of an int8 tomogram
+        # density, labels and their copies during writing: seven bytes per voxel of an int8 tomogram
         mem_mb=lambda wildcards, input, attempt: attempt
         * (2000 + 7 * input_size_mb(wildcards, input)),
     params:
         **options_of("reembed_averages", config),
         tomogram=row_of_table("voxel_size"),
     message:
-        "Putting the averages back into {wildcards.tomogram}."
+        "Placing the averages in {wildcards.tomogram}."
     script:
         "../../scripts/reembed_averages.py"

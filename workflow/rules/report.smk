@@ -1,4 +1,4 @@
-# One page that shows everything, and the lines that close a run.
+# Report page, picture of all averages, and summary of the run.
 rule report:
     input:
         check="results/check/tomograms.tsv",
@@ -18,7 +18,7 @@ rule report:
             "results/report/report.html",
             caption="../report/report.rst",
             category="Results",
-            labels={"what": "the whole picture"},
+            labels={"what": "report of the run"},
         ),
         averages=report(
             "results/report/averages.png",
@@ -41,6 +41,6 @@ rule report:
         tomograms=[canonical(vars(tomogram)) for tomogram in TOMOGRAMS.values()],
         settings=config,
     message:
-        "Drawing the report."
+        "Writing the report."
     script:
         "../../scripts/report.py"

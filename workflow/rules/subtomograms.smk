@@ -1,4 +1,4 @@
-# Boxes about the picks, rescaled and normalised, one job per tomogram.
+# Boxes around the picks, rescaled and normalised, one job per tomogram.
 rule extract_subtomograms:
     input:
         particles="results/picks/{tomogram}.star",
@@ -25,7 +25,7 @@ rule extract_subtomograms:
         "../../scripts/extract_subtomograms.py"
 
 
-# The same particles at the voxel size of the averages; only where averaging: voxel_size is set.
+# Boxes of the same particles at the voxel size of the averages, only if `averaging: voxel_size` is set.
 use rule extract_subtomograms as extract_for_averaging with:
     input:
         particles="results/subtomograms/{tomogram}.star",
