@@ -1,4 +1,4 @@
-"""The boxes of a benchmark, with their truth: made one by one, or cut from simulated tomograms."""
+"""Boxes of a benchmark with their true classes, simulated individually or cut from simulated tomograms."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from cryopipe.subtomograms import SubtomogramOptions, extract_subtomograms
 
 FloatArray = NDArray[np.float32]
 SNR = "cryopipeMeasuredSNR"
-"""Column of the truth of cut boxes: the SNR that was measured in their tomogram."""
+"""Column of the truth of cut boxes: the SNR measured in their tomogram."""
 
 
 @dataclass(frozen=True)
 class BoxSet:
-    """Boxes and what they show.
+    """Boxes and their true classes.
 
     Attributes
     ----------
     boxes
         (n, z, y, x) float32, mean 0 and standard deviation 1 each, particles bright.
     truth
-        (n,) class of each, from 0.
+        (n,) class numbers, counted from 0.
     measured_snr
-        NaN where there is no noise.
+        NaN without noise.
     """
 
     boxes: FloatArray
@@ -47,7 +47,7 @@ class BoxSet:
 def simulate_set(
     phantoms: Sequence[Phantom], options: BoxOptions, labels: torch.Tensor, device: torch.device, seed: int
 ) -> BoxSet:
-    """Make one box per label; the number of phantoms, as a label, is a box without a particle at its centre."""
+    """Simulate one box per label; the label `len(phantoms)` means a box without a central particle."""
     made = BoxSimulator(phantoms, options, device, seed).sample(labels)
     return BoxSet(made.boxes.cpu().numpy(), labels.cpu().numpy())
 
@@ -59,24 +59,24 @@ def cut_boxes(
     device: torch.device,
     seed: int = 1,
 ) -> pd.DataFrame:
-    """Simulate a plan's tomograms, cut boxes about the displaced true centres of their particles, and write them.
+    """Simulate a plan's tomograms, cut boxes around the displaced true centres of their particles, and write them.
 
     Parameters
     ----------
     plan
-        With `tomograms`; of its SNRs the first one is used.
+        With `tomograms`; the SNR of its first condition is used.
     phantoms
         The classes.
     writer
-        Open for boxes of the plan's size.
+        Open, with the plan's box size.
     device
-        Where to compute.
+        Device of the computation.
     seed
-        Of specimens, noise and displacements.
+        Random seed of specimens, noise and displacements.
 
     Returns
     -------
-    The truth: one row per box in the file's order, with name, class from 0, and the SNR measured in its tomogram.
+    The truth: one row per box in the order of the file, with name, class (from 0) and the SNR of its tomogram.
     """
     options, size = plan.tomogram_options(), writer.box_size
     reach = float(plan.boxes.get("displacement", 0.0)) / options.voxel_size
@@ -105,27 +105,31 @@ def cut_boxes(
 
 
 def read_cut_boxes(boxes_path: str, truth_path: str) -> BoxSet:
-    """Return the boxes that `cut_boxes` wrote, with the table of their truth.
+    """Read boxes written by `cut_boxes`, and the table of their truth.
 
     Raises
     ------
     FileError
-        If truth and boxes are not of the same particles.
+        If the two files contain different particles.
     """
     stack, truth = BoxStack([boxes_path]), read_table(truth_path, (PARTICLE,))
     if stack.names != truth[PARTICLE].tolist():
-        raise FileError("boxes and truth name other particles", file=boxes_path, remedy="delete both")
+        raise FileError(
+            "the particles differ from those of {truth_path}",
+            file=boxes_path,
+            remedy="delete both files and repeat the run",
+        )
     return BoxSet(stack[:], truth[CLASS].to_numpy(np.int64), float(truth[SNR].mean()))
 
 
 def measure_snr(
     phantoms: Sequence[Phantom], options: BoxOptions, device: torch.device, count: int = 64
 ) -> float:
-    """Measure the SNR of boxes as they come out: signal variance over noise variance in the particle's sphere.
+    """Measure the SNR of simulated boxes: signal variance over noise variance in the particle's bounding sphere.
 
-    Lone particles at the middle of the defocus range are imaged with and without noise. Inside the sphere a
-    noisy box is a multiple of the clean one and noise; a least-squares fit divides the two. Amplitudes are
-    averaged with their signs before they are squared, since the square of one box's has the noise in it.
+    Single particles at the middle of the defocus range are simulated with and without noise. Inside the sphere,
+    the noisy box is modelled as a multiple of the noise-free one plus noise, fitted by least squares. Signed
+    amplitudes are averaged before squaring, because the square of a single amplitude is biased by noise.
 
     Returns
     -------
@@ -143,7 +147,7 @@ def measure_snr(
 
 
 def _amplitude(simulator: BoxSimulator, noisy: SimulatedBoxes, clean: torch.Tensor, index: int) -> float:
-    """Return the signal's standard deviation over the noise's in one box."""
+    """Return the ratio of the standard deviations of signal and noise in one box."""
     box = simulator.options.box_size
     axes = [torch.arange(box, device=simulator.device) - box // 2] * 3
     grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).flip(-1) * simulator.voxel_size

@@ -1,4 +1,4 @@
-"""What a run of the workflow cost, as sections of the page on scale."""
+"""Sections of docs/scale.md: time and memory of the workflow."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-HEADING = """# How it grows
+HEADING = """# Time and memory by size of the input
 
-What the workflow costs by the size of what goes in, measured by the commands that each section names.
+Each section contains the command that measures it.
 """
 SECTIONS: Mapping[str, str] = {
     "bounds": "Memory by the size of the input",
@@ -19,14 +19,14 @@ SECTIONS: Mapping[str, str] = {
 
 
 def scale_section(name: str, tables: Mapping[str, pd.DataFrame]) -> str:
-    """Return a section of the page on scale.
+    """Return a section of docs/scale.md.
 
     Parameters
     ----------
     name
         One of `SECTIONS`.
     tables
-        By dataset, as `benchmarks.workflow_costs.measure` returns them.
+        By dataset; see `benchmarks.workflow_costs.measure`.
     """
     whole = pd.concat(tables.values(), ignore_index=True)
     hardware = ", ".join(dict.fromkeys(whole["hardware"]))
@@ -48,13 +48,13 @@ def scale_section(name: str, tables: Mapping[str, pd.DataFrame]) -> str:
 
 
 def _memory_table(tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    """One row per rule, one column per dataset: megabytes."""
+    """Return a table with one row per rule and one column per dataset, in megabytes."""
     rules = list(dict.fromkeys(rule for table in tables.values() for rule in table["rule"]))
     peaks = {
         name: dict(zip(table["rule"], table["memory_mb"], strict=True)) for name, table in tables.items()
     }
     lines = [
-        "| most memory, MB | " + " | ".join(_title(table) for table in tables.values()) + " |",
+        "| maximum memory, MB | " + " | ".join(_title(table) for table in tables.values()) + " |",
         "|---|" + "---:|" * len(tables),
     ]
     for rule in rules:
@@ -70,14 +70,14 @@ def _title(table: pd.DataFrame) -> str:
 
 
 def _whole(value: float) -> str:
-    """Return a number without decimals; nothing for one that was not measured."""
+    """Return a number without decimals; "" for NaN."""
     return f"{value:,.0f}" if math.isfinite(value) else ""
 
 
 def _cost_table(table: pd.DataFrame) -> list[str]:
-    """One row per rule: jobs, times, memory."""
+    """Return a table with one row per rule: jobs, times, memory."""
     lines = [
-        "| | jobs | wall, s | processor, s | longest job, s | most memory, MB |",
+        "| | jobs | wall, s | processor, s | longest job, s | maximum memory, MB |",
         "|---|---:|---:|---:|---:|---:|",
     ]
     for dataset, rows in table.groupby("dataset", sort=False):

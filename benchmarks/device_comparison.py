@@ -1,4 +1,4 @@
-"""Results of one device beside those of another, stage by stage, within stated tolerances."""
+"""Comparison of the results of two devices, stage by stage, with tolerances."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ VOXEL_SIZE, RESOLUTION, LARGEST_RADIUS = 13.33, 30.0, 110.0
 TILTS = (-60.0, 60.0)
 SEED = 1
 LEARNING_RATE = 1e-4
-"""So small that two trainings whose rounding differs stay together for a few steps."""
+"""Small enough that two trainings with different rounding stay similar for a few steps."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """A device and its number of threads; None leaves the number as it is."""
+    """A device and its number of threads; None keeps the present number."""
 
     device: torch.device
     threads: int | None = None
 
     @contextmanager
-    def at_work(self) -> Iterator[torch.device]:
-        """Compute with this side's threads while the block runs."""
+    def computing(self) -> Iterator[torch.device]:
+        """Use this number of threads while the block runs."""
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads or before)
         try:
@@ -57,7 +57,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Extent:
-    """How much is compared.
+    """Sizes of the compared computations.
 
     Attributes
     ----------
@@ -66,15 +66,15 @@ class Extent:
     tomogram
         Voxels x, y, z.
     copies
-        Of each class in the tomogram.
+        Particles of each class in the tomogram.
     steps
-        Of training.
+        Steps of training.
     points
-        Of mixtures.
+        Points of the mixtures.
     aligned
-        Boxes that are averaged.
+        Averaged boxes.
     averaging
-        How they are.
+        Options of averaging.
     """
 
     classes: int = 5
@@ -97,7 +97,7 @@ REHEARSAL = Extent(
 
 @dataclass(frozen=True)
 class Difference:
-    """A figure of disagreement, 0 for equal results, and the largest that passes."""
+    """A difference between results (0 if equal) and its tolerance."""
 
     quantity: str
     value: float
@@ -105,7 +105,7 @@ class Difference:
 
     @property
     def passed(self) -> bool:
-        """Whether the value is within the tolerance; not a number is not."""
+        """Whether the value is within the tolerance; False for NaN."""
         return bool(self.value <= self.tolerance)
 
 
@@ -115,20 +115,20 @@ Comparison = Callable[[Side, Side, Extent], list[Difference]]
 def compare_devices(
     first: Side, second: Side, extent: Extent, report: Callable[[pd.DataFrame], None]
 ) -> pd.DataFrame:
-    """Run every stage on both sides.
+    """Run every stage on both devices.
 
     Parameters
     ----------
     first, second
-        The reference, and what is judged by it.
+        The reference and the device compared with it.
     extent
-        How much is compared.
+        Sizes of the computations.
     report
-        Is handed the table after every stage.
+        Called with the table after every stage.
 
     Returns
     -------
-    One row per figure: stage, quantity, difference, tolerance, passed, error ("" where the stage ended well).
+    One row per quantity: stage, quantity, difference, tolerance, passed, error ("" if the stage succeeded).
     """
     rows: list[dict[str, object]] = []
     for name, stage in STAGES.items():
@@ -136,7 +136,7 @@ def compare_devices(
             for one in stage(first, second, extent):
                 rows.append({"stage": name, "quantity": one.quantity, "difference": one.value,
                              "tolerance": one.tolerance, "passed": one.passed, "error": ""})  # fmt: skip
-        except Exception as error:  # the other stages are worth running
+        except Exception as error:  # run the other stages as well
             logger.error("%s", traceback.format_exc())
             rows.append({"stage": name, "quantity": "", "difference": float("nan"), "tolerance": float("nan"),
                          "passed": False, "error": f"{type(error).__name__}: {error}"})  # fmt: skip
@@ -145,22 +145,23 @@ def compare_devices(
 
 
 def relative_difference(reference: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """Return the root mean square difference over the standard deviation of the reference."""
+    """Return the root mean square difference divided by the standard deviation of the reference."""
     return float(np.sqrt(np.mean((other - reference) ** 2)) / reference.std())
 
 
 def unmatched_fraction(first: NDArray[np.float64], second: NDArray[np.float64], radius: float) -> float:
-    """Return the larger fraction of points (n, 3) of one set without a point of the other within `radius`."""
+    """Return the larger of the two fractions of points (n, 3) without a point of the other set within `radius`."""
     if not len(first) or not len(second):
         return float(len(first) != len(second))
-    lonely = [np.mean(cKDTree(b).query(a)[0] > radius) for a, b in ((first, second), (second, first))]
-    return float(max(lonely))
+    fractions = [np.mean(cKDTree(b).query(a)[0] > radius) for a, b in ((first, second), (second, first))]
+    return float(max(fractions))
 
 
 def pose_difference(first: Rotation, second: Rotation) -> float:
-    """Return the median angle in degrees between two sets of rotations, average to particle, in their own frames.
+    """Return the median angle in degrees between two sets of rotations from average to particle, after superposition.
 
-    The rotation between the averages' frames is that pair's whose median distance to the others is least.
+    The averages are superposed by the rotation between the poses of one particle: that with the smallest median
+    angle to those of the others.
     """
     between = first.inv() * second
     matrices = between.as_matrix()
@@ -180,21 +181,21 @@ def _options(extent: Extent, snr: float = 1.0) -> BoxOptions:
 
 
 def _boxes(side: Side, extent: Extent) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return boxes with noise, made on one side, and their labels."""
+    """Simulate boxes with noise on one device; return boxes and labels."""
     labels = torch.arange(extent.classes).repeat_interleave(extent.boxes_per_class)
-    with side.at_work() as device:
+    with side.computing() as device:
         made = BoxSimulator(_phantoms(extent), _options(extent), device, SEED).sample(labels)
     return made.boxes.cpu(), labels
 
 
 def compare_simulation(first: Side, second: Side, extent: Extent) -> list[Difference]:
-    """Image the same particles in the same poses, without noise."""
+    """Simulate the same particles in the same poses without noise."""
     labels = torch.arange(extent.classes).repeat_interleave(extent.boxes_per_class)
-    with first.at_work() as device:
+    with first.computing() as device:
         poses = BoxSimulator(_phantoms(extent), _options(extent), device, SEED).sample(labels)
     made = []
     for side in (first, second):
-        with side.at_work() as device:
+        with side.computing() as device:
             simulator = BoxSimulator(_phantoms(extent), _options(extent), device, SEED)
             arguments = (poses.labels.to(device), poses.rotations.to(device), poses.shifts.to(device))
             made.append(simulator.noise_free(*arguments).cpu().numpy())
@@ -202,31 +203,31 @@ def compare_simulation(first: Side, second: Side, extent: Extent) -> list[Differ
 
 
 def compare_picking(first: Side, second: Side, extent: Extent) -> list[Difference]:
-    """Pick in one simulated tomogram, and cut boxes about the same picks."""
+    """Pick in one simulated tomogram and cut boxes around the same picks."""
     options = SimulationOptions(
         size=extent.tomogram, voxel_size=VOXEL_SIZE, resolution=RESOLUTION, copies=extent.copies,
         vesicles=0, snr=1.0,
     )  # fmt: skip
-    with first.at_work() as device:
+    with first.computing() as device:
         made = simulate_tomogram(options, SEED, "compared", device, _phantoms(extent))
     picked, cut = [], []
     for side in (first, second):
-        with side.at_work() as device:
+        with side.computing() as device:
             found = pick_particles(
                 made.volume, VOXEL_SIZE, PickOptions(diameters=(200.0,)), "dark", device=device
             )
         picked.append(found.coordinates)
     for side in (first, second):
-        with side.at_work() as device:
+        with side.computing() as device:
             parts = extract_subtomograms(
                 made.volume, picked[0], VOXEL_SIZE, SubtomogramOptions(extent.box_size, VOXEL_SIZE, "drop"),
                 "dark", np.random.default_rng(SEED), device=device,
             )  # fmt: skip
             cut.append(np.concatenate([boxes for _, boxes in parts]))
     return [
-        Difference("no pick at all", float(not len(picked[0])), 0.0),
+        Difference("no picks", float(not len(picked[0])), 0.0),
         Difference(
-            "fraction of picks without a partner within a voxel",
+            "fraction of picks without a match within one voxel",
             unmatched_fraction(picked[0], picked[1], 1.0),
             0.02,
         ),
@@ -239,7 +240,7 @@ def compare_embedding(first: Side, second: Side, extent: Extent) -> list[Differe
     boxes, _ = _boxes(first, extent)
     features = []
     for side in (first, second):
-        with side.at_work() as device:
+        with side.computing() as device:
             learner = create_learner("transfer", FeatureOptions(), device, SEED)
             features.append(learner.embed(boxes.numpy()))
     distances = 1 - np.sum(features[0] * features[1], axis=1)
@@ -257,13 +258,13 @@ def compare_training(first: Side, second: Side, extent: Extent) -> list[Differen
     stage = Stage(boxes=1, learning_rate=(1e-3, 1e-3))
     recipe = Recipe((ClassSet(VOXEL_SIZE, RESOLUTION, extent.classes, 3000, LARGEST_RADIUS),), (stage,))
     losses, gradients = [], []
-    start = PretrainingRun(recipe, [_phantoms(extent)], torch.device("cpu"), SEED)
+    initial = PretrainingRun(recipe, [_phantoms(extent)], torch.device("cpu"), SEED)
     for side in (first, second):
-        with side.at_work() as device:
+        with side.computing() as device:
             run = PretrainingRun(recipe, [_phantoms(extent)], device, SEED)
-            run.encoder.load_state_dict(start.encoder.state_dict())
+            run.encoder.load_state_dict(initial.encoder.state_dict())
             with torch.no_grad():
-                run.directions.copy_(start.directions)
+                run.directions.copy_(initial.directions)
             for group in run.optimiser.param_groups:
                 group["lr"] = LEARNING_RATE
             figures = []
@@ -284,14 +285,14 @@ def compare_training(first: Side, second: Side, extent: Extent) -> list[Differen
 
 
 def compare_mixtures(first: Side, second: Side, extent: Extent) -> list[Difference]:
-    """Find the number of clusters and the labels of the same points."""
+    """Determine the number of clusters and the labels of the same points."""
     generator = torch.Generator().manual_seed(SEED)
     centres = 4 * torch.randn(6, 8, generator=generator)
     groups = torch.randint(6, (extent.points,), generator=generator)
     points = centres[groups] + torch.randn(extent.points, 8, generator=generator)
     counts, labels, likelihoods = [], [], []
     for side in (first, second):
-        with side.at_work() as device:
+        with side.computing() as device:
             there = points.to(device)
             mixture, _ = choose_mixture(there, range(4, 9), 3, torch.Generator().manual_seed(SEED))
             counts.append(mixture.count)
@@ -306,13 +307,13 @@ def compare_mixtures(first: Side, second: Side, extent: Extent) -> list[Differen
 
 def compare_averaging(first: Side, second: Side, extent: Extent) -> list[Difference]:
     """Align and average the same boxes of one class."""
-    with first.at_work() as device:
+    with first.computing() as device:
         simulator = BoxSimulator(_phantoms(extent)[:1], _options(extent), device, SEED)
         boxes = simulator.sample(torch.zeros(extent.aligned, dtype=torch.long)).boxes.cpu().numpy()
     ranges = np.tile(np.array(TILTS), (extent.aligned, 1))
     results = []
     for side in (first, second):
-        with side.at_work() as device:
+        with side.computing() as device:
             results.append(align_cluster(boxes, ranges, VOXEL_SIZE, extent.averaging, SEED, device))
     resolutions = [1 / one.resolution_05 for one in results]  # infinite resolutions become 0
     kept = results[0].kept & results[1].kept
@@ -336,5 +337,5 @@ STAGES: dict[str, Comparison] = {
 
 
 def failures(table: pd.DataFrame) -> Sequence[str]:
-    """Return the stages with a figure that does not pass."""
+    """Return the stages with a difference that did not pass."""
     return list(dict.fromkeys(table.loc[~table["passed"].astype(bool), "stage"]))

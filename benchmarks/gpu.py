@@ -1,10 +1,10 @@
-"""A session on a machine with a GPU: every part in a process of its own, with a budget of time, and a summary.
+"""Session on a machine with a GPU: each part in its own process with a time budget, and a summary.
 
     python -m benchmarks.gpu OUT --minutes 8
     python -m benchmarks.gpu OUT --adopt      (writes OUT/throughput.md into its section of docs/throughput.md)
 
-A part that fails, or that is stopped at its time, does not stop the others; what it wrote stays. The exit status is
-that of the summary: 0 if all parts passed.
+A part that fails or exceeds its time does not stop the others; the files it has written are kept. The exit status
+is 0 if all parts passed.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from cryopipe.files.tables import read_table
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 WEIGHTS = {"comparison": 18, "throughput": 18, "encoder": 26, "larger encoder": 22, "tables": 14}
-"""Parts in order, with their weights in the time; time that a part leaves goes to those that follow."""
+"""Parts in order, with their weights in the total time; unused time is passed to the following parts."""
 GRACE = 0.15
-"""Part of its budget after which a part that does not end is killed."""
+"""A part is killed when it exceeds its budget by this fraction."""
 END = 5.0
-"""Seconds for the summary."""
+"""Seconds reserved for the summary."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a part ended: "passed", "failed" or "stopped", its seconds, and its last words."""
+    """Status of a part ("passed", "failed" or "stopped"), its seconds, and its last message."""
 
     part: str
     status: str
@@ -43,7 +43,7 @@ class Outcome:
 
 
 def run_session(arguments: argparse.Namespace) -> list[Outcome]:
-    """Run the parts one after another and write the summary after each."""
+    """Run the parts in order and write the summary after each."""
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
@@ -60,7 +60,7 @@ def run_session(arguments: argparse.Namespace) -> list[Outcome]:
 
 
 def _run_part(arguments: argparse.Namespace, name: str, budget: float, limit: float) -> Outcome:
-    """Run one part in a process of its own that is killed at `limit` seconds."""
+    """Run one part in its own process, which is killed after `limit` seconds."""
     command = [sys.executable, "-m", "benchmarks.gpu", str(arguments.out), "--part", name]
     command += ["--seconds", f"{budget:.1f}", "--device", arguments.device]
     command += ["--rehearse"] if arguments.rehearse else []
@@ -73,7 +73,7 @@ def _run_part(arguments: argparse.Namespace, name: str, budget: float, limit: fl
                 command, stdout=log, stderr=log, cwd=CHECKOUT, timeout=max(limit, 1.0), check=False
             )
         except subprocess.TimeoutExpired:
-            return Outcome(name, "stopped", time.monotonic() - started, "at the end of its time")
+            return Outcome(name, "stopped", time.monotonic() - started, "time limit reached")
     seconds = time.monotonic() - started
     if ended.returncode == 0:
         return Outcome(name, "passed", seconds)
@@ -82,7 +82,7 @@ def _run_part(arguments: argparse.Namespace, name: str, budget: float, limit: fl
 
 
 def summary(out: Path, outcomes: Sequence[Outcome], device: str) -> str:
-    """Return the summary of what is in `out`, in Markdown."""
+    """Return the summary of the results in `out` in Markdown."""
     lines = [
         "# A session on a GPU",
         "",
@@ -126,7 +126,7 @@ def _table(path: Path) -> pd.DataFrame | None:
 
 
 def adopt(out: Path, page: Path) -> None:
-    """Write a session's throughput into its section of the page."""
+    """Write the throughput of a session into its section of the page."""
     from benchmarks.pages import update_page
     from benchmarks.throughput import PAGE_HEADING
 
@@ -136,16 +136,18 @@ def adopt(out: Path, page: Path) -> None:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run a session, or one part of it; return the exit status."""
+    """Run a session or one part of it; return the exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("out", type=Path, help="folder for what comes back")
-    parser.add_argument("--minutes", type=float, default=8.0, help="for the whole session")
+    parser.add_argument("out", type=Path, help="folder for the results")
+    parser.add_argument("--minutes", type=float, default=8.0, help="time limit of the whole session")
     parser.add_argument("--device", default="cuda", help="cuda, or cpu for a rehearsal")
-    parser.add_argument("--rehearse", action="store_true", help="everything small")
+    parser.add_argument("--rehearse", action="store_true", help="use small inputs")
     parser.add_argument("--parts", nargs="+", choices=WEIGHTS, help="only these parts")
-    parser.add_argument("--adopt", action="store_true", help="write the throughput into docs/throughput.md")
+    parser.add_argument(
+        "--adopt", action="store_true", help="write the throughput in OUT into docs/throughput.md"
+    )
     parser.add_argument("--part", choices=WEIGHTS, help=argparse.SUPPRESS)
     parser.add_argument("--seconds", type=float, help=argparse.SUPPRESS)
     arguments = parser.parse_args(words)
@@ -161,7 +163,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _work(arguments: argparse.Namespace) -> int:
-    """Do one part in this process."""
+    """Run one part in this process."""
     started = time.monotonic()
     from benchmarks.gpu_parts import PARTS, Session
     from cryopipe.job import report, start_logging

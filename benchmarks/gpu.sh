@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Everything that wants a GPU, within MINUTES (8): compares its results with the processor's, measures throughput,
-# trains the encoder and a larger one, runs tables; what is done at any moment lies in OUT.
+# All measurements on a GPU, within MINUTES (8): comparison with the processor, throughput, training of the encoder
+# and of a larger one, tables. Results are written to OUT as they become available.
 #   benchmarks/gpu.sh OUT [MINUTES] [options of python -m benchmarks.gpu]
-# WHEELS names a folder of wheels for what this Python lacks (benchmarks/gpu_wheels.sh fills it); torch must be there.
+# WHEELS: folder of wheels for packages missing in this Python (see benchmarks/gpu_wheels.sh); torch must be installed.
 set -euo pipefail
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 python=${PYTHON:-python3}

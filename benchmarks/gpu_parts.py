@@ -1,4 +1,4 @@
-"""The parts of a session on a GPU: comparison, throughput, training, tables. Each writes what is done at once."""
+"""Parts of a session on a GPU: comparison, throughput, training, tables. Each writes its results immediately."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-import yaml
 
 from benchmarks import throughput
 from benchmarks.device_comparison import FULL, REHEARSAL, Side, compare_devices, failures
 from benchmarks.hardware import describe_hardware
 from benchmarks.leaderboard import benchmark_phantoms, run_benchmark
-from benchmarks.plan import BenchmarkPlan, plan_from_mapping
+from benchmarks.plan import BenchmarkPlan, read_plan
+from benchmarks.plan_files import read_yaml
 from cryopipe.errors import DataError
 from cryopipe.features.learners.transfer import save_encoder
 from cryopipe.features.networks.yopo import Yopo
@@ -31,33 +31,33 @@ logger = logging.getLogger(__name__)
 FOLDER = Path(__file__).parent
 CPU = torch.device("cpu")
 SAVED_SECONDS = 20.0
-"""Time between two writings of an encoder in training."""
+"""Interval at which an encoder in training is written."""
 SPARE = 0.9
-"""Part of the time that a training is planned to fill."""
+"""Fraction of the available time planned for a training."""
 PACE_STEPS = 24
 TABLES = (
     ("disca_table1_60", "transfer"), ("practical_table1", "transfer"), ("cssl_table1", "transfer"),
     ("moebel_shrec", "transfer"), ("disca_table1_60", "disca"), ("practical_table1", "disca"),
 )  # fmt: skip
-"""Plans and learners, in the order in which they run."""
+"""Plans and learners in order of execution."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """What the parts of a session have in common.
+    """Settings of a session, common to its parts.
 
     Attributes
     ----------
     out
-        The folder for what comes back.
+        Folder for the results.
     device
-        What is tried; cpu in a rehearsal.
+        Device under test; cpu in a rehearsal.
     deadline
-        Of the part, by `time.monotonic`.
+        End of the part's time, in seconds of `time.monotonic`.
     rehearsal
-        Whether everything is small.
+        Whether to use small inputs.
     seed
-        Of boxes and weights.
+        Random seed of boxes and weights.
     """
 
     out: Path
@@ -68,17 +68,17 @@ class Session:
 
     @property
     def left(self) -> float:
-        """Seconds until the deadline."""
+        """Seconds left until the deadline."""
         return self.deadline - time.monotonic()
 
 
 def compare(session: Session) -> None:
-    """Compare the device's results with the processor's; in a rehearsal, two threads with one.
+    """Compare results of the device with those of the processor; in a rehearsal, two threads with one.
 
     Raises
     ------
     DataError
-        If a figure is beyond its tolerance.
+        If a difference exceeds its tolerance.
     """
     reference = Side(CPU, 1) if session.device == CPU else Side(CPU)
     other = Side(session.device, 2 if session.device == CPU else None)
@@ -87,14 +87,14 @@ def compare(session: Session) -> None:
     table = compare_devices(reference, other, extent, lambda rows: write_table(path, rows))
     if failed := failures(table):
         raise DataError(
-            f"beyond tolerance or failed: {', '.join(failed)}",
+            f"tolerance exceeded or stage failed: {', '.join(failed)}",
             file=path,
-            remedy="see the rows that did not pass",
+            remedy="see the rows with passed = False",
         )
 
 
 def measure(session: Session) -> None:
-    """Measure how fast the learners train and embed, network by network, compiled ones at the end."""
+    """Measure the speed of training and embedding for each network, compiled networks last."""
     device = session.device
     cases = throughput.cases(device)
     if session.rehearsal:
@@ -102,7 +102,7 @@ def measure(session: Session) -> None:
     peak = throughput.peak_tflops(device, 16_384 if device.type == "cuda" else 512)
     points = 300 if session.rehearsal else throughput.POINTS
     mixture = throughput.mixture_seconds(device, points)
-    kind = "bfloat16" if has_fast_bfloat16(device) else "single precision"
+    number_format = "bfloat16" if has_fast_bfloat16(device) else "single precision"
     tables: list[pd.DataFrame] = []
     for compile_too in (False, True) if device.type == "cuda" else (False,):
         for case in cases:
@@ -112,24 +112,23 @@ def measure(session: Session) -> None:
             tables = [*tables[:-1], table] if compile_too and len(cases) == 1 else [*tables, table]
             rows = pd.concat(tables, ignore_index=True).drop_duplicates(["network", "work"], keep="last")
             hardware = describe_hardware(device)
-            section = throughput.throughput_section(rows, peak, mixture, hardware, kind, points)
+            section = throughput.throughput_section(rows, peak, mixture, hardware, number_format, points)
             write_text(session.out / "throughput.md", section)
 
 
 def train(session: Session, recipe_name: str, file: str) -> None:
-    """Train an encoder by a recipe that is shortened to what the time allows, and write it as it goes on.
+    """Train an encoder by a recipe shortened to the available time, and write it at intervals.
 
     Parameters
     ----------
     session
-        Until its deadline.
+        Its deadline ends the training.
     recipe_name
-        Of a file in benchmarks/recipes.
+        Name of a file in benchmarks/recipes.
     file
         Name of the weights in the session's folder.
     """
-    text = (FOLDER / "recipes" / f"{recipe_name}.yaml").read_text(encoding="utf-8")
-    recipe = recipe_from_mapping(yaml.safe_load(text))
+    recipe = recipe_from_mapping(read_yaml(FOLDER / "recipes" / f"{recipe_name}.yaml"))
     if session.rehearsal:
         recipe = rehearsed(recipe)
     class_sets = [class_set_phantoms(classes) for classes in recipe.classes]
@@ -157,14 +156,14 @@ def train(session: Session, recipe_name: str, file: str) -> None:
 
 
 def rehearsed(recipe: Recipe) -> Recipe:
-    """Return a recipe of few, small classes and steps, with the networks and stages of the whole one."""
+    """Return a recipe with few small classes and few steps, for rehearsals."""
     classes = tuple(replace(one, count=2, largest_radius=60.0, templates=()) for one in recipe.classes[:1])
     stages = tuple(replace(one, boxes=64, batch_size=8, conditions=1) for one in recipe.stages)
     return replace(recipe, classes=classes, stages=stages, widths=tuple(w // 4 for w in recipe.widths))
 
 
 def shortened(recipe: Recipe, fraction: float) -> Recipe:
-    """Return the recipe with every stage shortened to a fraction of its boxes, no less than one batch."""
+    """Return the recipe with a fraction of the boxes in every stage, at least one batch."""
     return replace(
         recipe,
         stages=tuple(
@@ -174,7 +173,7 @@ def shortened(recipe: Recipe, fraction: float) -> Recipe:
 
 
 def _fraction(session: Session, recipe: Recipe, make: Callable[[Recipe], PretrainingRun]) -> float:
-    """Return the part of a recipe that the time allows, by the pace of a few steps of its first and last stage."""
+    """Return the fraction of a recipe that fits into the available time, from timing a few steps of each stage."""
     seconds = 0.0
     stages = recipe.stages
     for stage in stages:
@@ -189,11 +188,11 @@ def _fraction(session: Session, recipe: Recipe, make: Callable[[Recipe], Pretrai
         started = time.monotonic()
         run.train(may_continue=tick)
         setup, spent = ticks[0] - started, time.monotonic() - ticks[0]
-        # the first batches wait for more of the simulator than later ones: the second half is the pace
+        # the first steps are slower, because the simulator has to fill its buffers: time the second half
         half = ticks[len(ticks) // 2]
         pace = (time.monotonic() - half) / (len(ticks) - len(ticks) // 2)
         logger.info(
-            "%d steps in %.1f s, %.4f s a step at the end, %.1f s of setup", count, spent, pace, setup
+            "%d steps in %.1f s, %.4f s per step at the end, %.1f s of setup", count, spent, pace, setup
         )
         seconds += stage.steps * pace
         if session.left < 0:
@@ -210,13 +209,12 @@ def _write_history(path: Path, encoder: str, history: list[dict[str, float]]) ->
 
 
 def run_tables(session: Session) -> None:
-    """Run tables, cheapest first, with the shipped encoder and those that were trained here, while there is time."""
+    """Run tables, fastest first, with the shipped encoder and those trained in this session, until the deadline."""
     encoders: dict[str, str | None] = {"shipped": None}
     encoders |= {path.stem: str(path) for path in sorted(session.out.glob("encoder*.safetensors"))}
     rows: list[pd.DataFrame] = []
     for plan_name, learner in TABLES[:1] if session.rehearsal else TABLES:
-        text = (FOLDER / "plans" / f"{plan_name}.yaml").read_text(encoding="utf-8")
-        plan = plan_from_mapping(plan_name, yaml.safe_load(text))
+        plan = read_plan(FOLDER / "plans" / f"{plan_name}.yaml")
         if session.rehearsal:
             plan = _rehearsed_plan(plan)
         phantoms = benchmark_phantoms(plan, None)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Fills a folder with the wheels that benchmarks/gpu.sh needs on a machine without network: benchmarks/gpu_wheels.sh DIR
-# VERSION (3.12) is the Python of that machine.
+# Downloads the wheels that benchmarks/gpu.sh needs on a machine without network: benchmarks/gpu_wheels.sh DIR
+# VERSION (3.12): Python version of that machine.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 "${PYTHON:-python3}" -m pip download --only-binary=:all: --implementation cp --python-version "${VERSION:-3.12}" \

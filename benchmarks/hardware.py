@@ -1,4 +1,4 @@
-"""What a measurement ran on, and how much memory it took."""
+"""Hardware description and peak memory of a measurement."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from cryopipe.usage import peak_memory_bytes
 
 @dataclass
 class Peak:
-    """Largest memory, gigabytes, that a piece of work held; of the GPU where it ran on one."""
+    """Peak memory in gigabytes; of the GPU for work on a GPU."""
 
     gigabytes: float = float("nan")
 
 
 @contextmanager
 def peak_memory(device: torch.device) -> Iterator[Peak]:
-    """Measure the largest memory that the process (or the GPU) holds while the block runs."""
+    """Measure the peak memory of the process (or of the GPU) while the block runs."""
     peak = Peak()
     on_gpu = device.type == "cuda"
     if on_gpu:
@@ -35,14 +35,14 @@ def peak_memory(device: torch.device) -> Iterator[Peak]:
 
 
 def _reset_peak() -> None:
-    """Let Linux count the peak from now on; where that is refused, the peak is the process's whole life's."""
+    """Reset the kernel's peak counter; without permission, the peak is that of the whole process."""
     switch = Path("/proc/self/clear_refs")
     if os.access(switch, os.W_OK):
         switch.write_text("5")
 
 
 def describe_hardware(device: torch.device) -> str:
-    """Return the processor (with the number of cores that may be used) or the GPU, in words."""
+    """Return the name of the GPU, or of the processor with the number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{_processor()}, {torch.get_num_threads()} threads"

@@ -1,4 +1,4 @@
-"""Learners side by side on the same simulated boxes."""
+"""Comparison of learners on the same simulated boxes."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from cryopipe.simulation.maps import read_named_maps
 from cryopipe.simulation.phantoms import Phantom, stock_phantoms
 
 logger = logging.getLogger(__name__)
-TEST_SHARE = 0.2
-"""Share of the boxes that a linear probe never sees."""
+TEST_FRACTION = 0.2
+"""Fraction of the boxes on which a linear probe is tested."""
 
 
 @dataclass(frozen=True)
@@ -39,17 +39,17 @@ class Leaderboard:
     Attributes
     ----------
     runs
-        One row per condition, learner and seed: scores, clusters (found), seconds, memory_gb.
+        One row per condition, learner and seed: scores, number of clusters found, seconds, memory_gb.
     classes
         Names of the classes, in the simulator's order.
     measured_snr
-        By name of the condition; NaN where there is no noise.
+        By name of the condition; NaN without noise.
     size
-        Name of the plan's size that ran.
+        Name of the plan's size.
     maps
-        Whether the classes were maps, not phantoms.
+        Whether the classes are density maps instead of phantoms.
     boxes
-        Number of boxes, and voxels along an edge.
+        Number of boxes, and their edge in voxels.
     """
 
     runs: pd.DataFrame
@@ -61,7 +61,7 @@ class Leaderboard:
 
 
 def benchmark_phantoms(plan: BenchmarkPlan, templates: str | os.PathLike[str] | None) -> list[Phantom]:
-    """Return the benchmark's classes: maps of a directory that stand in, or procedural phantoms.
+    """Return the classes of a benchmark: density maps of a directory, or procedural phantoms.
 
     Raises
     ------
@@ -87,24 +87,24 @@ def run_benchmark(
     cut: BoxSet | None = None,
     encoder: str | None = None,
 ) -> Leaderboard:
-    """Run every learner on the same boxes, for every SNR and seed.
+    """Run every learner on the same boxes, for each SNR and seed.
 
     Parameters
     ----------
     plan, size_name
-        What to run and how much of it.
+        The plan and the name of one of its sizes.
     learners
-        Names in the plan's table of learners, or the pipeline's own names.
+        Names of the plan's learners, or of cryopipe's.
     phantoms
         The classes.
     device
-        Where to compute.
+        Device of the computation.
     maps
-        Whether the classes are maps and need the larger boxes.
+        Whether the classes are density maps, which need the larger boxes.
     cut
-        Boxes that were cut from simulated tomograms: the same ones for every seed.
+        Boxes cut from simulated tomograms; the same for every seed.
     encoder
-        A file of weights in place of the shipped encoder's.
+        File of weights to use in place of the shipped encoder.
     """
     size = plan.sizes[size_name]
     wanted = plan.conditions_at(size)
@@ -131,7 +131,7 @@ def run_benchmark(
 def create_learner_of(
     plan: BenchmarkPlan, size: Size, name: str, device: torch.device, seed: int, encoder: str | None = None
 ) -> Learner:
-    """Return the learner that a plan calls `name`."""
+    """Return the learner named `name` in a plan."""
     options = plan.feature_options(name, size, encoder)
     return create_learner(options.learner, options, device, seed)
 
@@ -139,7 +139,7 @@ def create_learner_of(
 def _run_learner(
     plan: BenchmarkPlan, name: str, learner: Learner, chosen: BoxSet, conditions: Sequence[Condition]
 ) -> list[dict[str, Any]]:
-    """Fit one learner once and score it under every condition that shares these boxes."""
+    """Fit one learner and score it under every condition that uses these boxes."""
     started = time.monotonic()
     with peak_memory(learner.device) as peak:
         learner.fit(chosen.boxes)
@@ -164,13 +164,13 @@ def _score(
     clusters: tuple[int, int],
     seed: int,
 ) -> dict[str, float]:
-    """Score clusters of the features, or a linear probe where the condition names a share of labels."""
+    """Score clusters of the features, or a linear probe if the condition has a fraction of labels."""
     empty = dict.fromkeys(
         ("homogeneity", "completeness", "v_measure", "rand_index", "clusters"), float("nan")
     )
     if condition.labels is not None:
         return {"accuracy": linear_probe(features, truth, condition.labels, seed), **empty}
-    # The tables know no noise class: every particle has to be in a cluster.
+    # The published tables have no unassigned particles: assign every particle to a cluster.
     considered = clusters if condition.clusters is None else condition.clusters
     options = ClusteringOptions(clusters=considered, minimum_posterior=0.0, outlier_probability=0.0)
     found = find_clusters(features, options, seed)
@@ -185,8 +185,8 @@ def _score(
     }
 
 
-def linear_probe(features: FloatArray, truth: NDArray[np.int64], share: float, seed: int) -> float:
-    """Return how often a logistic regression on the features is right on boxes that it has not seen.
+def linear_probe(features: FloatArray, truth: NDArray[np.int64], fraction: float, seed: int) -> float:
+    """Return the accuracy of a logistic regression on the features, on boxes held out from its training.
 
     Parameters
     ----------
@@ -194,18 +194,18 @@ def linear_probe(features: FloatArray, truth: NDArray[np.int64], share: float, s
         (n, d).
     truth
         (n,) class numbers.
-    share
-        Part of the training boxes whose labels it learns from, 0 to 1; the same part of every class.
+    fraction
+        Fraction of the training boxes whose labels are used, 0 to 1; the same in every class.
     seed
-        Of the division into training and test.
+        Random seed of the division into training and test boxes.
     """
     rng = np.random.default_rng(seed)
     training, test = [], []
     for number in np.unique(truth):
         members = rng.permutation(np.flatnonzero(truth == number))
-        held_out = max(1, round(TEST_SHARE * len(members)))
+        held_out = max(1, round(TEST_FRACTION * len(members)))
         test.append(members[:held_out])
-        training.append(members[held_out : held_out + max(1, round(share * (len(members) - held_out)))])
+        training.append(members[held_out : held_out + max(1, round(fraction * (len(members) - held_out)))])
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     chosen, unseen = np.concatenate(training), np.concatenate(test)
     return float(probe.fit(features[chosen], truth[chosen]).score(features[unseen], truth[unseen]))

@@ -1,6 +1,6 @@
-"""Datasets of any size in no time: tomograms of pasted particles, and huge ones that are mostly holes.
+"""Synthetic datasets of any size: tomograms with pasted particles, and large sparse tomograms.
 
-Neither stands for a real tomogram; both cost a run of the workflow what real ones of their size cost.
+They do not resemble real tomograms, but take the workflow as much time and memory as real ones of their size.
 """
 
 from __future__ import annotations
@@ -29,38 +29,38 @@ RESOLUTION = 30.0
 PER_TOMOGRAM = 1000
 """Particles."""
 SPACING = 20
-"""Voxels between neighbouring sites of the lattice that particles stand on."""
+"""Voxels between neighbouring sites of the particle lattice."""
 JITTER = 2
-"""Voxels that a particle may stand beside its site, along every axis."""
+"""Maximum displacement of a particle from its site, voxels along each axis."""
 LAYERS = 6
 """Sites along z."""
-KINDS = 4
+SPECIES = 4
 LARGEST_RADIUS = 120.0
-"""Angstrom; of the particles that are pasted."""
+"""Angstrom; of the pasted particles."""
 TILT_RANGE = (-60.0, 60.0)
 NOISE = 3.0
-"""Standard deviation of the noise over that of the particles."""
+"""Standard deviation of the noise, relative to that of the particles."""
 _LEVELS = 20.0
 _PATCH = (64, 256)
-"""Voxels along z and y of what a volume of holes does hold, from its middle on; along x it holds all."""
+"""Size along z and y of the stored slab of a sparse volume, in voxels; along x it has the full size."""
 
 
 class PastedTomograms:
-    """Tomograms of particles that stand on a jittered lattice in noise, with the missing wedge of a tilt series.
+    """Tomograms of particles on a jittered lattice in noise, with the missing wedge of a tilt series.
 
     Parameters
     ----------
     seed
-        Same seed and number, same tomogram.
+        The same seed and number give the same tomogram.
     """
 
     def __init__(self, seed: int = 1) -> None:
         self._seed = seed
-        phantoms = stock_phantoms(KINDS, VOXEL_SIZE, RESOLUTION, 1, LARGEST_RADIUS)
+        phantoms = stock_phantoms(SPECIES, VOXEL_SIZE, RESOLUTION, 1, LARGEST_RADIUS)
         self._renderer = ParticleRenderer(phantoms)
 
     def volume(self, particles: int, number: int) -> NDArray[np.int8]:
-        """Return tomogram `number` with so many particles: (z, y, x), particles dark, as bytes."""
+        """Return tomogram `number` with `particles` particles: int8 array (z, y, x), particles dark."""
         generator = torch.Generator().manual_seed(1000 * self._seed + number)
         edge = math.ceil(math.sqrt(particles / LAYERS))
         sites = torch.cartesian_prod(torch.arange(LAYERS), torch.arange(edge), torch.arange(edge))
@@ -70,7 +70,7 @@ class PastedTomograms:
         margin = JITTER + max(0, patch - SPACING)
         scene = torch.zeros(1, *(SPACING * count + 2 * margin for count in (LAYERS, edge, edge)))
         patches = self._renderer.render(
-            torch.randint(KINDS, (particles,), generator=generator),
+            torch.randint(SPECIES, (particles,), generator=generator),
             random_matrices(particles, generator),
             torch.zeros(particles, 3),
         )
@@ -83,10 +83,12 @@ class PastedTomograms:
         return levels.clamp(-127, 127).round().to(torch.int8).numpy()
 
 
-def write_hollow_volume(path: Path, shape_zyx: tuple[int, int, int], dtype: DTypeLike, seed: int = 1) -> None:
-    """Write an MRC file of any size that takes little room on disk: a slab of noise and balls amid holes.
+def write_sparse_tomogram(
+    path: Path, shape_zyx: tuple[int, int, int], dtype: DTypeLike, seed: int = 1
+) -> None:
+    """Write a sparse MRC file of any size: a slab of noise with balls, the rest not stored.
 
-    File systems store no holes; whoever reads them gets zeros, at the cost of reading voxels.
+    Parts that are not stored take no disk space and read as zeros, in the same time as stored voxels.
 
     Parameters
     ----------
@@ -97,7 +99,7 @@ def write_hollow_volume(path: Path, shape_zyx: tuple[int, int, int], dtype: DTyp
     dtype
         int8, int16 or float32.
     seed
-        Of the noise.
+        Random seed of the noise.
     """
     kind = np.dtype(dtype)
     slab = _slab_of_balls(shape_zyx, np.random.default_rng(seed))
@@ -107,7 +109,7 @@ def write_hollow_volume(path: Path, shape_zyx: tuple[int, int, int], dtype: DTyp
 
 
 def _slab_of_balls(shape_zyx: tuple[int, int, int], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Return the part of the volume that is not a hole: dark balls in noise."""
+    """Return the stored part of the volume: dark balls in noise."""
     depth, height = (min(size, most) for size, most in zip(shape_zyx, _PATCH, strict=False))
     slab = rng.normal(0, _LEVELS, (depth, height, shape_zyx[2])).astype(np.float32)
     middle, radius = depth // 2, 9
@@ -122,9 +124,9 @@ def _slab_of_balls(shape_zyx: tuple[int, int, int], rng: np.random.Generator) ->
 
 
 def _rows(slab: NDArray[Any], shape_zyx: tuple[int, int, int]) -> Iterator[tuple[int, int, NDArray[Any]]]:
-    """Yield what the volume holds: a thread of noise and, in the middle, the slab."""
+    """Yield the stored parts of the volume: one line of noise per section and, in the middle, the slab."""
     planes, height, _ = shape_zyx
-    # Without the thread most planes would hold one value, which the check refuses.
+    # Without these lines most sections would be constant, which the check rejects.
     count = math.ceil(height / planes)
     for z in range(planes):
         yield z, min(z * count, height - count) if count > 1 else z * height // planes, slab[0, :count]
@@ -135,18 +137,18 @@ def _rows(slab: NDArray[Any], shape_zyx: tuple[int, int, int]) -> Iterator[tuple
 
 @dataclass(frozen=True)
 class MadeDataset:
-    """A dataset in a folder of its own, ready for the workflow.
+    """A dataset in its own folder, ready for the workflow.
 
     Attributes
     ----------
     name
         particles_N, voxels_XxYxZ_TYPE or tomograms_N.
     folder
-        Holds config/ and tomograms/.
+        Contains config/ and tomograms/.
     tomograms
-        How many there are.
+        Number of tomograms.
     megavoxels
-        Of all tomograms together.
+        Sum over all tomograms.
     """
 
     name: str
@@ -156,7 +158,7 @@ class MadeDataset:
 
     @property
     def empty(self) -> bool:
-        """Whether the tomograms are files without content, which can be planned with but not worked on."""
+        """Whether the tomograms are empty files, which allow planning but no processing."""
         return self.name.startswith("tomograms_")
 
 
@@ -166,10 +168,10 @@ def make_dataset(name: str, folder: Path) -> MadeDataset:
     Parameters
     ----------
     name
-        particles_N: N particles, a thousand to a tomogram. voxels_XxYxZ_TYPE: one tomogram that is mostly holes.
-        tomograms_N: N files without content.
+        particles_N: N particles, 1000 per tomogram. voxels_XxYxZ_TYPE: one sparse tomogram. tomograms_N: N empty
+        files.
     folder
-        Where to; made if need be.
+        Target folder; created if it does not exist.
     """
     kind, *words = name.split("_")
     places = folder / "tomograms"
@@ -187,14 +189,14 @@ def make_dataset(name: str, folder: Path) -> MadeDataset:
     elif kind == "voxels":
         x, y, z = (int(size) for size in words[0].split("x"))
         tomograms, voxels = 1, x * y * z
-        write_hollow_volume(places / f"{_tomogram(0)}.mrc", (z, y, x), words[1])
+        write_sparse_tomogram(places / f"{_tomogram(0)}.mrc", (z, y, x), words[1])
         # The averages are not the point here.
         averaging = {"starts": 1, "start_iterations": 2, "refinement_iterations": 1}
     else:
         tomograms, voxels = int(words[0]), 0
         for number in range(tomograms):
             (places / f"{_tomogram(number)}.mrc").touch()
-    _write_setting(folder, tomograms, averaging)
+    _write_configuration(folder, tomograms, averaging)
     return MadeDataset(name, folder, tomograms, voxels / 1e6)
 
 
@@ -202,13 +204,13 @@ def _tomogram(number: int) -> str:
     return f"tomogram_{number + 1:04d}"
 
 
-def _write_setting(folder: Path, tomograms: int, averaging: Mapping[str, object]) -> None:
+def _write_configuration(folder: Path, tomograms: int, averaging: Mapping[str, object]) -> None:
     rows = [f"{_tomogram(number)}\ttomograms/{_tomogram(number)}.mrc" for number in range(tomograms)]
-    setting = {
+    configuration = {
         "tomograms": "config/tomograms.tsv",
         "pick": {"diameters": [200], "max_particles": PER_TOMOGRAM},
         "averaging": averaging,
         "evaluation": {"truth": None},
     }
     write_text(folder / "config" / "tomograms.tsv", "\n".join(["tomogram\tpath", *rows, ""]))
-    write_text(folder / "config" / "config.yaml", yaml.safe_dump(setting, sort_keys=False))
+    write_text(folder / "config" / "config.yaml", yaml.safe_dump(configuration, sort_keys=False))

@@ -1,4 +1,4 @@
-"""A picture of how the memory of jobs grows with their input."""
+"""Plot of the memory of jobs by the size of their input."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SMALLEST_GAP = 18
 
 @dataclass(frozen=True)
 class Panel:
-    """One plot with logarithmic axes: its title, that of its x axis, and points (x, y) by the name of their line."""
+    """One plot with logarithmic axes: title, title of the x axis, and points (x, y) by line name."""
 
     title: str
     x_title: str
@@ -27,12 +27,12 @@ class Panel:
 
 
 def memory_picture(tables: Mapping[str, pd.DataFrame]) -> Image.Image:
-    """Draw the most memory that a job of every rule took, by voxels of a tomogram and by number of particles.
+    """Plot the maximum memory of each rule's jobs by voxels of a tomogram and by number of particles.
 
     Parameters
     ----------
     tables
-        By dataset (particles_N and voxels_XxYxZ_TYPE), as `benchmarks.workflow_costs.measure` returns them.
+        By dataset (particles_N and voxels_XxYxZ_TYPE), see `benchmarks.workflow_costs.measure`.
     """
     by_voxels: dict[str, list[tuple[float, float]]] = {}
     by_particles: dict[str, list[tuple[float, float]]] = {}
@@ -92,7 +92,7 @@ def _draw_lines(
     lines: Mapping[str, Sequence[tuple[float, float]]],
     font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
 ) -> None:
-    """Draw lines given in pixels, and their names at their right ends, moved apart where they would overlap."""
+    """Draw lines (in pixels) with their names at the right ends, shifted down to avoid overlap."""
     lowest = 0.0
     for number, (name, line) in enumerate(sorted(lines.items(), key=lambda item: item[1][-1][1]), 1):
         colour = cluster_colour(number)
@@ -106,6 +106,6 @@ def _draw_lines(
 
 
 def _decades(values: Sequence[float]) -> tuple[int, int]:
-    """Return the powers of ten that enclose the values, at least one apart."""
+    """Return the exponents of the powers of ten below and above the values; they differ by at least 1."""
     low = math.floor(math.log10(min(values)))
     return low, max(low + 1, math.ceil(math.log10(max(values))))

@@ -1,4 +1,4 @@
-"""Options of the developers' targets. Light: the Snakefile imports this module in every job."""
+"""Options of the targets for developers. No arrays: the Snakefile imports this module in every job."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ class BenchmarkOptions:
     Attributes
     ----------
     device
-        Where to compute: auto, cpu or cuda.
+        Device: auto, cpu or cuda.
     seed
-        Of the encoder's training.
+        Random seed of the encoder's training.
     size
-        Which of a benchmark's two sizes runs: reduced, full, or auto, which takes the full one on a GPU.
+        Size of a benchmark: reduced, full, or auto (full on a GPU, otherwise reduced).
     learners
-        Learners to compare; none for the benchmark's own.
+        Learners to compare; empty for those of the benchmark's plan.
     templates
-        Directory of density maps (MRC) that stand in for the papers' structures; None for procedural phantoms.
+        Directory of density maps (MRC) of the papers' structures; None for procedural phantoms.
     encoder
-        Weights to compare in place of the shipped transfer encoder's.
+        Weights to use in place of the shipped transfer encoder.
     """
 
     device: str = "auto"
@@ -43,12 +43,12 @@ class BenchmarkOptions:
 
 
 def options_from_config(config: Mapping[str, Any], checkout: Path) -> BenchmarkOptions:
-    """Return the options that a configuration holds, with relative paths taken from the checkout.
+    """Return the options of a configuration, with relative paths joined to the checkout.
 
     Raises
     ------
     ConfigError
-        If an option is unknown, or a value is not among those that can be chosen.
+        If an option is unknown or its value is not one of the choices.
     """
     options = section_of(BenchmarkOptions, "benchmarks/config.yaml", config)
     for name, value, known in (("size", options.size, SIZES), ("device", options.device, DEVICES)):

@@ -1,4 +1,4 @@
-"""Pages of the documentation whose sections commands write, each its own, between marks."""
+"""Documentation pages with generated sections between markers."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Mapping
 
 
 def update_page(page: str, sections: Mapping[str, str], heading: str) -> str:
-    """Return the page with some sections written anew; other sections, and what follows the last one, stay.
+    """Return the page with some sections replaced; other sections and the text after the last one are kept.
 
     Parameters
     ----------
     page
-        The page as it stands; "" for a new one.
+        The present text of the page; "" for a new one.
     sections
-        Markdown by name of the section; they stand in the order of their names.
+        Markdown by section name; sections are sorted by name.
     heading
-        What stands above the sections.
+        Text above the sections.
     """
     kept = dict(re.findall(r"<!-- begin (\w+) -->\n(.*?)<!-- end \1 -->", page, flags=re.DOTALL))
     kept.update({name: text.rstrip("\n") + "\n" for name, text in sections.items()})
@@ -27,5 +27,5 @@ def update_page(page: str, sections: Mapping[str, str], heading: str) -> str:
 
 
 def heading_of(page: str) -> str:
-    """Return what stands above a page's first section."""
+    """Return the text above the first generated section."""
     return page.partition("<!-- begin ")[0]

@@ -1,12 +1,14 @@
-"""What a benchmark is: classes, boxes, conditions, learners, and the published figures."""
+"""Plan of a benchmark: classes, boxes, conditions, learners and published figures."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from benchmarks.plan_files import read_yaml
 from cryopipe.config import section_of
 from cryopipe.errors import ConfigError
 from cryopipe.features import LEARNERS
@@ -16,25 +18,25 @@ from cryopipe.simulation.options import SimulationOptions
 
 SIZES = ("reduced", "full")
 FIGURES = ("accuracy", "homogeneity", "completeness", "v_measure", "rand_index")
-"""Scores, 0 to 1, that a published figure may state."""
+"""Scores (0 to 1) that a published row may contain."""
 
 
 @dataclass(frozen=True)
 class Classes:
-    """The particles to be told apart.
+    """The particle classes of a benchmark.
 
     Attributes
     ----------
     count
         Number of classes with a particle.
     templates
-        Names of the maps that stand in for them where a directory of maps is given.
+        Names of the density maps that represent them if a directory of maps is given.
     first_seed
-        Where in the series of procedural phantoms they begin otherwise.
+        Seed of the first procedural phantom, used without maps.
     largest_radius
-        Angstrom; larger phantoms are passed over.
+        Angstrom; larger phantoms are skipped.
     empty
-        Whether boxes without a particle at their centre are one more class.
+        Whether boxes without a central particle form an additional class.
     """
 
     count: int
@@ -46,18 +48,18 @@ class Classes:
 
 @dataclass(frozen=True)
 class Condition:
-    """One column of a table.
+    """One condition of a published table.
 
     Attributes
     ----------
     name
-        As the table has it.
+        As in the table.
     snr
-        See `BoxOptions`; of tomograms see `SimulationOptions`.
+        See `BoxOptions`; for tomograms see `SimulationOptions`.
     labels
-        Share of the labels that a linear probe learns from; None scores clusters instead.
+        Fraction of the labels used to train a linear probe; None scores clusters instead.
     clusters
-        (lowest, highest) number of clusters that are considered at the end; None for the plan's.
+        (lowest, highest) number of clusters considered when scoring; None for the plan's.
     """
 
     name: str
@@ -68,7 +70,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Size:
-    """How much is computed.
+    """Amount of computation.
 
     Attributes
     ----------
@@ -77,13 +79,13 @@ class Size:
     box_size
         Voxels.
     seeds
-        One run each; the table gives mean and standard deviation.
+        One run per seed; the table contains mean and standard deviation.
     template_box_size
-        Voxels, where maps stand in that are larger than the phantoms; None for `box_size`.
+        Voxels, used with density maps, which are larger than the phantoms; None for `box_size`.
     learners
-        Options of single learners at this size.
+        Options of individual learners at this size.
     conditions
-        Names of the conditions that run at this size; none for all.
+        Names of the conditions that run at this size; empty for all.
     """
 
     boxes_per_class: int
@@ -96,23 +98,23 @@ class Size:
 
 @dataclass(frozen=True)
 class BenchmarkPlan:
-    """A published table as something that can be run.
+    """A published table as a benchmark that can be run.
 
     Attributes
     ----------
     name, title, source, note
-        What it is called and where its figures come from.
+        Name, title, origin of the published figures, and remarks.
     classes, boxes, conditions, sizes
-        What is simulated; `boxes` are the options of the simulator and the maps' voxel size and resolution.
+        The simulation; `boxes` contains the simulator's options and the voxel size and resolution of the maps.
     clusters
-        (lowest, highest) number of clusters to consider.
+        (lowest, highest) number of clusters considered.
     learners
-        Options of each learner by its name in the table.
+        Options of each learner by name.
     published
-        Rows with method, condition, and figures.
+        Rows with method, condition and figures.
     tomograms
-        Where boxes are cut from simulated tomograms: their `number`, and options of `SimulationOptions` that
-        `boxes` does not give.
+        If boxes are cut from simulated tomograms: their `number`, and options of `SimulationOptions` that are
+        not in `boxes`.
     """
 
     name: str
@@ -130,11 +132,11 @@ class BenchmarkPlan:
 
     @property
     def tomogram_count(self) -> int:
-        """Number of tomograms that boxes are cut from."""
+        """Number of tomograms from which boxes are cut."""
         return int((self.tomograms or {}).get("number", 0))
 
     def tomogram_options(self) -> SimulationOptions:
-        """Return the simulator's options for the tomograms that boxes are cut from, bar the species."""
+        """Return the simulation options of the tomograms from which boxes are cut, without the species."""
         shared = {
             name: value for name, value in self.boxes.items() if name not in ("defocus", "displacement")
         }
@@ -143,15 +145,15 @@ class BenchmarkPlan:
         return section_of(SimulationOptions, "tomograms", options)
 
     def size_name(self, asked: str, device: str) -> str:
-        """Return which size runs: the one that is asked for, or for "auto" the full one on a GPU ("cuda")."""
+        """Return the requested size; "auto" selects full on a GPU ("cuda"), otherwise reduced."""
         return asked if asked != "auto" else "full" if device == "cuda" else "reduced"
 
     def conditions_at(self, size: Size) -> list[Condition]:
-        """Return the conditions that run at a size."""
+        """Return the conditions of a size."""
         return [one for one in self.conditions if not size.conditions or one.name in size.conditions]
 
     def box_options(self, size: Size, snr: float, maps: bool) -> BoxOptions:
-        """Return the simulator's options for boxes of one SNR."""
+        """Return the simulation options of boxes of one SNR."""
         options = {
             name: value for name, value in self.boxes.items() if name not in ("voxel_size", "resolution")
         }
@@ -162,34 +164,39 @@ class BenchmarkPlan:
         return section_of(BoxOptions, "boxes", {**options, "box_size": box_size, "snr": (snr, snr)})
 
     def feature_options(self, learner: str, size: Size, encoder: str | None = None) -> FeatureOptions:
-        """Return a learner's options: the defaults, then the plan's, then those of the size.
+        """Return a learner's options: the defaults, updated by the plan's, then by those of the size.
 
-        With `encoder`, a file of weights, learners that would take the shipped encoder take that one.
+        `encoder`, a file of weights, replaces the shipped encoder.
 
         Raises
         ------
         ConfigError
-            If neither the plan nor the pipeline knows the learner.
+            If the learner is neither in the plan nor in cryopipe.
         """
         if learner not in self.learners and learner not in LEARNERS:
             known = sorted({*self.learners, *LEARNERS})
-            raise ConfigError(f"learner {learner!r} is unknown", remedy=f"choose among {', '.join(known)}")
+            raise ConfigError(f"learner {learner!r} is unknown", remedy=f"choose one of {', '.join(known)}")
         options = {"learner": learner, "clusters": self.clusters, **self.learners.get(learner, {})}
         options = {**options, **size.learners.get(learner, {})}
         if options.get("weights") is None and options.get("network", "encoder") == "encoder":
             options["weights"] = encoder
-        # a plan writes the options of all learners and those of one beside each other
+        # A plan lists the common options of learners and those of DISCA on one level.
         own = {name: options.pop(name) for name in list(options) if name in vars(DiscaOptions())}
         return section_of(FeatureOptions, f"learner {learner}", {**options, "disca": own})
 
 
+def read_plan(path: Path) -> BenchmarkPlan:
+    """Return the plan of a benchmark's YAML file; see `plan_from_mapping`."""
+    return plan_from_mapping(path.stem, read_yaml(path))
+
+
 def plan_from_mapping(name: str, content: Mapping[str, Any]) -> BenchmarkPlan:
-    """Return the plan that a benchmark's YAML file describes.
+    """Return the plan described by the content of a benchmark's YAML file.
 
     Raises
     ------
     ConfigError
-        If a key is missing or unknown, or a published figure stands for nothing that is run.
+        If a key is missing or unknown, or a published figure belongs to no condition of the plan.
     """
     plan = section_of(BenchmarkPlan, f"benchmark {name}", {**content, "name": name})
     classes = section_of(Classes, f"{name}: classes", plan.classes)
@@ -210,12 +217,14 @@ def plan_from_mapping(name: str, content: Mapping[str, Any]) -> BenchmarkPlan:
 
 
 def _check(plan: BenchmarkPlan) -> None:
-    """Find what no type can: names that point nowhere, options that nothing knows."""
+    """Raise `ConfigError` for names that are not defined and options that do not exist."""
     problems = []
     if set(plan.sizes) != set(SIZES):
         problems.append(f"sizes are {', '.join(plan.sizes)}; give {' and '.join(SIZES)}")
     if len(plan.classes.templates) != plan.classes.count:
-        problems.append(f"{len(plan.classes.templates)} templates for {plan.classes.count} classes")
+        problems.append(
+            f"{len(plan.classes.templates)} templates for {plan.classes.count} classes; give one for each"
+        )
     known = {condition.name for condition in plan.conditions}
     for row in plan.published:
         if row.get("condition") not in known:
@@ -242,9 +251,9 @@ def _check(plan: BenchmarkPlan) -> None:
     ]
     if plan.tomograms is not None:
         if plan.tomogram_count < 1:
-            problems.append("tomograms lack a number; give 1 or more")
+            problems.append("tomograms.number is missing; give 1 or more")
         if plan.classes.empty or len({condition.snr for condition in plan.conditions}) > 1:
-            problems.append("boxes from tomograms have one SNR and no empty class")
+            problems.append("boxes cut from tomograms need one SNR in all conditions and classes.empty false")
     if problems:
         raise ConfigError(f"benchmark {plan.name}: " + " | ".join(problems), remedy="correct its YAML file")
     if plan.tomograms is not None:

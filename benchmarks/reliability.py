@@ -1,4 +1,4 @@
-"""What posteriors and the noise class are worth, on boxes whose truth is known."""
+"""Accuracy of posteriors and of unassigned particles on simulated boxes."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from cryopipe.simulation.phantoms import Phantom, stock_phantoms
 
 logger = logging.getLogger(__name__)
 EDGES = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
-"""Borders of the bins of posteriors."""
+"""Edges of the posterior bins."""
 THRESHOLD = 0.9
 ESTIMATED, GIVEN = "estimated", "given"
 
 
 @dataclass(frozen=True)
 class PosteriorOptions:
-    """On what posteriors and the noise class are measured.
+    """Simulated boxes for measuring posteriors and unassigned particles.
 
     Attributes
     ----------
     classes, first_seed, largest_radius
-        The procedural phantoms: their number, where their series begins, and angstrom.
+        The procedural phantoms: number, seed of the first one, and largest radius in angstrom.
     voxel_size, resolution, displacement
         Angstrom.
     box_size
         Voxels.
     snrs
-        One set each, see `BoxOptions`.
+        One set of boxes per SNR; see `BoxOptions`.
     boxes_per_class, empty_boxes
-        Boxes of every class, and boxes without a particle.
+        Number of boxes per class, and of boxes without a particle.
     seeds
-        Of boxes and clustering.
+        Random seeds of boxes and clustering.
     """
 
     classes: int = 5
@@ -58,7 +58,7 @@ class PosteriorOptions:
     seeds: Sequence[int] = (1, 2, 3)
 
     def phantoms(self) -> list[Phantom]:
-        """Return the classes."""
+        """Return the phantoms of the classes."""
         return stock_phantoms(
             self.classes, self.voxel_size, self.resolution, self.first_seed, self.largest_radius
         )
@@ -69,42 +69,41 @@ SIZES = {"reduced": PosteriorOptions(), "full": PosteriorOptions(boxes_per_class
 
 @dataclass(frozen=True)
 class PosteriorRuns:
-    """Figures per set of boxes.
+    """Results per set of boxes.
 
     Attributes
     ----------
-    noise
-        One row per set and seed: snr, contents, seed, clusters, empty_in_noise, empty_apart, empty_astray,
-        particles_in_noise, particles_lost; see `noise_rates`.
+    assignment
+        One row per set and seed: snr, contents, seed, and the rates of `assignment_rates`.
     reliability
-        One row per set, seed, and bin: snr, number ("given" or "estimated"), seed, calibrated, low, high,
+        One row per set, seed and bin: snr, number ("given" or "estimated"), seed, calibrated, low, high,
         count, right, posterior (mean).
     """
 
-    noise: pd.DataFrame
+    assignment: pd.DataFrame
     reliability: pd.DataFrame
 
 
 def measure_posteriors(
     options: PosteriorOptions, learner: Learner, device: torch.device, clustering: ClusteringOptions
 ) -> PosteriorRuns:
-    """Cluster simulated boxes with and without particles, and compare with the truth.
+    """Cluster simulated boxes with and without particles and compare with the truth.
 
     Parameters
     ----------
     options
-        The boxes.
+        Simulation of the boxes.
     learner
-        Fitted, or one that needs no fit.
+        Fitted, or in no need of fitting.
     device
-        Where to compute.
+        Device of the computation.
     clustering
-        As in a run; where the number of clusters is given, it replaces the range.
+        As in a run; a given number of clusters replaces the range.
     """
     phantoms = options.phantoms()
     particles = torch.arange(options.classes).repeat_interleave(options.boxes_per_class)
     empty = torch.full((options.empty_boxes,), options.classes)
-    noise, reliability = [], []
+    assignment, reliability = [], []
     for snr in options.snrs:
         imaging = BoxOptions(
             box_size=options.box_size, snr=(snr, snr), displacement=options.displacement, crowding=0.0
@@ -114,62 +113,63 @@ def measure_posteriors(
             features, without = learner.embed(made.boxes), made.truth == options.classes
             contents = {
                 "particles and empty boxes": np.ones_like(without),
-                "particles alone": ~without,
-                "empty boxes alone": without,
+                "particles only": ~without,
+                "empty boxes only": without,
             }
             for name, chosen in contents.items():
                 found = find_clusters(features[chosen], clustering, seed)
-                rates = noise_rates(without[chosen], found.labels)
-                noise.append({"snr": snr, "contents": name, "seed": seed, **rates})
+                rates = assignment_rates(without[chosen], found.labels)
+                assignment.append({"snr": snr, "contents": name, "seed": seed, **rates})
                 logger.info("SNR %g, seed %d, %s: %s", snr, seed, name, rates)
             for number, count in ((ESTIMATED, None), (GIVEN, options.classes)):
                 reliability += _reliability(
                     features[~without], made.truth[~without], clustering, count, seed,
                     {"snr": snr, "number": number, "seed": seed},
                 )  # fmt: skip
-    return PosteriorRuns(pd.DataFrame(noise), pd.DataFrame(reliability))
+    return PosteriorRuns(pd.DataFrame(assignment), pd.DataFrame(reliability))
 
 
-def noise_rates(empty: ArrayLike, labels: ArrayLike) -> dict[str, float]:
-    """Return where boxes without a particle went, and how many particles are lost to the noise class.
+def assignment_rates(empty: ArrayLike, labels: ArrayLike) -> dict[str, float]:
+    """Return how empty boxes and particles are divided between clusters and unassigned particles.
 
     Parameters
     ----------
     empty
         (n,) True for boxes without a particle.
     labels
-        (n,) cluster numbers, `NOISE_CLASS` for noise.
+        (n,) cluster numbers, `NOISE_CLASS` for unassigned particles.
 
     Returns
     -------
     clusters
         Number of clusters.
-    empty_in_noise, empty_apart, empty_astray
-        Shares of the empty boxes: in the noise class; in clusters that hold mostly empty boxes; and in clusters
-        of particles. NaN without empty boxes.
-    particles_in_noise, particles_lost
-        Shares of the particles: in the noise class, and in clusters that hold mostly empty boxes. NaN without
-        particles.
+    empty_unassigned, empty_in_own_clusters, empty_among_particles
+        Fractions of the empty boxes: unassigned; in clusters of mostly empty boxes; in clusters of particles.
+        NaN without empty boxes.
+    particles_unassigned, particles_among_empty
+        Fractions of the particles: unassigned; in clusters of mostly empty boxes. NaN without particles.
     """
     empty, labels = np.asarray(empty, bool), np.asarray(labels, int)
-    noise = labels == NOISE_CLASS
-    apart = np.zeros(len(labels), bool)
-    for number in np.unique(labels[~noise]):
+    unassigned = labels == NOISE_CLASS
+    mostly_empty = np.zeros(len(labels), bool)
+    for number in np.unique(labels[~unassigned]):
         members = labels == number
-        apart |= members & bool(np.mean(empty[members]) > 0.5)
+        mostly_empty |= members & bool(np.mean(empty[members]) > 0.5)
     nan = float("nan")
     return {
-        "clusters": float(len(np.unique(labels[~noise]))),
-        "empty_in_noise": float(np.mean(noise[empty])) if empty.any() else nan,
-        "empty_apart": float(np.mean(apart[empty])) if empty.any() else nan,
-        "empty_astray": float(np.mean(~noise[empty] & ~apart[empty])) if empty.any() else nan,
-        "particles_in_noise": float(np.mean(noise[~empty])) if not empty.all() else nan,
-        "particles_lost": float(np.mean(apart[~empty])) if not empty.all() else nan,
+        "clusters": float(len(np.unique(labels[~unassigned]))),
+        "empty_unassigned": float(np.mean(unassigned[empty])) if empty.any() else nan,
+        "empty_in_own_clusters": float(np.mean(mostly_empty[empty])) if empty.any() else nan,
+        "empty_among_particles": float(np.mean(~unassigned[empty] & ~mostly_empty[empty]))
+        if empty.any()
+        else nan,
+        "particles_unassigned": float(np.mean(unassigned[~empty])) if not empty.all() else nan,
+        "particles_among_empty": float(np.mean(mostly_empty[~empty])) if not empty.all() else nan,
     }
 
 
 def is_right(truth: ArrayLike, labels: ArrayLike) -> NDArray[np.bool_]:
-    """Say which particles (n,) are of the class that most members of their cluster have."""
+    """Return whether each particle (n,) belongs to the majority class of its cluster."""
     truth, labels = np.asarray(truth, int), np.asarray(labels, int)
     right = np.zeros(len(truth), bool)
     for number in np.unique(labels):
@@ -179,7 +179,7 @@ def is_right(truth: ArrayLike, labels: ArrayLike) -> NDArray[np.bool_]:
 
 
 def reliability_bins(posteriors: ArrayLike, right: ArrayLike) -> pd.DataFrame:
-    """Return one row per bin that holds a particle: low, high, count, right (share), posterior (mean)."""
+    """Return one row per non-empty bin: low, high, count, right (fraction), posterior (mean)."""
     values, correct = np.asarray(posteriors, float), np.asarray(right, bool)
     bins = np.clip(np.searchsorted(EDGES, values, side="right") - 1, 0, len(EDGES) - 2)
     rows = [
@@ -196,12 +196,12 @@ def reliability_bins(posteriors: ArrayLike, right: ArrayLike) -> pd.DataFrame:
 
 
 def calibration_error(bins: pd.DataFrame) -> float:
-    """Return the expected calibration error: the bins' gaps between posterior and share right, weighted by count."""
+    """Return the expected calibration error: mean difference of posterior and right fraction, weighted by count."""
     return float(np.average((bins["right"] - bins["posterior"]).abs(), weights=bins["count"]))
 
 
 def precision(bins: pd.DataFrame, threshold: float = THRESHOLD) -> float:
-    """Return the share that is right of the particles with posteriors from `threshold` on, a bin's border; or NaN."""
+    """Return the right fraction of particles with posteriors of at least `threshold` (a bin edge); NaN for none."""
     chosen = bins[bins["low"] >= threshold]
     return float(np.average(chosen["right"], weights=chosen["count"])) if len(chosen) else float("nan")
 
@@ -214,7 +214,7 @@ def _reliability(
     seed: int,
     names: dict[str, object],
 ) -> list[dict[str, object]]:
-    """Return the bins of one set of particles, before and after calibration."""
+    """Return the bins of one set of particles before and after calibration."""
     considered = clustering.clusters if count is None else (count, count)
     options = replace(clustering, clusters=considered, minimum_posterior=0.0, outlier_probability=0.0)
     found = find_clusters(features, options, seed)

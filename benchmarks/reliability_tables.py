@@ -1,4 +1,4 @@
-"""The measurement of posteriors and noise class as a section of the benchmarks' page."""
+"""Section of docs/benchmarks.md on unassigned particles and posteriors."""
 
 from __future__ import annotations
 
@@ -16,39 +16,40 @@ from benchmarks.reliability import (
 
 RATES = {
     "clusters": "clusters",
-    "empty_in_noise": "empty: in noise",
-    "empty_apart": "empty: in clusters of their own",
-    "empty_astray": "empty: among particles",
-    "particles_in_noise": "particles: in noise",
-    "particles_lost": "particles: in clusters of empty boxes",
+    "empty_unassigned": "empty: unassigned",
+    "empty_in_own_clusters": "empty: in own clusters",
+    "empty_among_particles": "empty: in clusters of particles",
+    "particles_unassigned": "particles: unassigned",
+    "particles_among_empty": "particles: in clusters of empty boxes",
 }
 
 
 def posterior_section(options: PosteriorOptions, runs: PosteriorRuns, size: str, hardware: str) -> str:
-    """Return the section in Markdown; `size` and `hardware` in words."""
+    """Return the section in Markdown; `size` and `hardware` are descriptions."""
     boxes = options.classes * options.boxes_per_class
     lines = [
-        "## Noise class and posteriors",
+        "## Unassigned particles and posteriors",
         "",
         f"`snakemake -s benchmarks/Snakefile --cores all benchmark_noise_and_posteriors`, size **{size}**: {boxes} boxes of {options.classes} "
-        f"procedural phantoms (from seed {options.first_seed}) and {options.empty_boxes} boxes of noise without a "
+        f"procedural phantoms (from seed {options.first_seed}) and {options.empty_boxes} boxes without a "
         f"particle, {options.box_size}³ voxels of {options.voxel_size:g} Å, centres displaced by up to "
         f"{options.displacement:g} Å; features of the transfer encoder; clustering as in a run, with its default "
         f"options; seeds {', '.join(map(str, options.seeds))}; on {hardware}.",
         "",
-        "Where boxes without a particle go, and what it costs in particles. They are alike and form clusters of their "
-        "own, whose averages show nothing; the noise class takes what fits no cluster.",
+        "Assignment of boxes without a particle (empty boxes), and the particles lost by it. Empty boxes are similar to "
+        "each other and form clusters of their own, whose averages contain no structure; boxes that fit no cluster are "
+        "unassigned (class 0).",
         "",
-        *noise_table(runs.noise),
+        *assignment_table(runs.assignment),
         "",
-        "What a posterior means: share of the particles whose class is the one that prevails in their cluster, by "
-        "posterior, before and after calibration by the agreement of half-sets (which knows no truth). All seeds "
-        "together, particles alone, none left out. Where two classes lie in one cluster, no posterior can tell.",
+        'Accuracy by posterior: fraction of particles ("right") whose class is the majority class of their cluster, '
+        "before and after calibration by the agreement of half-sets (which does not use the truth). All seeds pooled; "
+        "particles only; all particles assigned. Posteriors cannot show that a cluster contains two classes.",
         "",
         *reliability_table(runs.reliability),
         "",
-        f"Expected calibration error, and the share that is right of the particles with posteriors from {THRESHOLD:g} "
-        "on; mean ± standard deviation over the seeds.",
+        f"Expected calibration error, and the right fraction of the particles with posteriors of at least "
+        f"{THRESHOLD:g}; mean ± standard deviation over the seeds.",
         "",
         *summary_table(runs.reliability),
         "",
@@ -56,17 +57,17 @@ def posterior_section(options: PosteriorOptions, runs: PosteriorRuns, size: str,
     return "\n".join(lines)
 
 
-def noise_table(noise: pd.DataFrame) -> list[str]:
-    """Return the rates of the noise class, mean and deviation over the seeds, as lines of Markdown."""
+def assignment_table(rates: pd.DataFrame) -> list[str]:
+    """Return the rates, mean ± standard deviation over the seeds, as lines of Markdown."""
     lines = _head(["SNR", "boxes", *RATES.values()], 2)
-    for (snr, contents), group in noise.groupby(["snr", "contents"], sort=False):
-        cells = [_spread(group[name], ".1f" if name == "clusters" else ".3f") for name in RATES]
+    for (snr, contents), group in rates.groupby(["snr", "contents"], sort=False):
+        cells = [_mean_and_deviation(group[name], ".1f" if name == "clusters" else ".3f") for name in RATES]
         lines.append(_row([f"{snr:g}", str(contents), *cells]))
     return lines
 
 
 def reliability_table(bins: pd.DataFrame) -> list[str]:
-    """Return count and share right of every bin before and after calibration, as lines of Markdown."""
+    """Return count and right fraction of every bin before and after calibration, as lines of Markdown."""
     columns = ["SNR", "K", "posterior", "before: particles", "right", "after: particles", "right"]
     lines = _head(columns, 3)
     for (snr, number), group in bins.groupby(["snr", "number"], sort=False):
@@ -75,8 +76,8 @@ def reliability_table(bins: pd.DataFrame) -> list[str]:
             for calibrated in (False, True):
                 chosen = part[part["calibrated"] == calibrated]
                 count = int(chosen["count"].sum())
-                share = (chosen["right"] * chosen["count"]).sum() / count if count else math.nan
-                cells += [str(count), "" if math.isnan(share) else f"{share:.3f}"]
+                fraction = (chosen["right"] * chosen["count"]).sum() / count if count else math.nan
+                cells += [str(count), "" if math.isnan(fraction) else f"{fraction:.3f}"]
             lines.append(_row(cells))
     return lines
 
@@ -88,8 +89,8 @@ def summary_table(bins: pd.DataFrame) -> list[str]:
         "K",
         "posteriors",
         "calibration error",
-        f"right from {THRESHOLD:g} on",
-        "share of particles",
+        f"right, posterior >= {THRESHOLD:g}",
+        "fraction of particles",
     ]
     lines = _head(columns, 3)
     for (snr, number, calibrated), group in bins.groupby(["snr", "number", "calibrated"], sort=False):
@@ -101,9 +102,9 @@ def summary_table(bins: pd.DataFrame) -> list[str]:
                     f"{snr:g}",
                     str(number),
                     "after" if calibrated else "before",
-                    _spread(pd.Series([calibration_error(part) for part in parts])),
-                    _spread(pd.Series([precision(part) for part in parts])),
-                    _spread(pd.Series(kept)),
+                    _mean_and_deviation(pd.Series([calibration_error(part) for part in parts])),
+                    _mean_and_deviation(pd.Series([precision(part) for part in parts])),
+                    _mean_and_deviation(pd.Series(kept)),
                 ]
             )
         )
@@ -118,7 +119,7 @@ def _row(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _spread(values: pd.Series, form: str = ".3f") -> str:
+def _mean_and_deviation(values: pd.Series, form: str = ".3f") -> str:
     if values.isna().all():
         return ""
     deviation = values.std()

@@ -1,4 +1,4 @@
-"""A benchmark's results beside the published figures, as tables that people read."""
+"""Sections of docs/benchmarks.md: results of a benchmark next to the published figures."""
 
 from __future__ import annotations
 
@@ -26,38 +26,40 @@ HEADER = (
     "condition", "method", "accuracy", "homogeneity", "completeness", "V", "ARI", "clusters", "seconds",
     "memory, GB",
 )  # fmt: skip
-MARK = "mark"
-"""Method of a row that no paper published: figures to reach."""
+TARGET = "target"
+"""Method of a row with target figures that are not from a paper."""
 FORMS = {"clusters": ".1f", "seconds": ",.0f", "memory_gb": ".2f"}
 PAGE_HEADING = """# Benchmarks
 
-The published tables as targets: `snakemake -s benchmarks/Snakefile --cores all benchmark_NAME` runs one and writes its section of this
-page; `snakemake -s benchmarks/Snakefile --cores all full_benchmarks` trains the encoder anew and runs all of them at full size, which
-wants a GPU. How the number of clusters is estimated says [the page on clustering](clustering.md). Rows marked
-*published* are the papers' figures, on the papers' own structures; the others are cryopipe's, mean ± standard
-deviation over the seeds, on the classes that each section names. Those are stand-ins, and the papers do not
-define their SNR: the rows show the order of magnitude, not who is ahead by a hundredth. What is simulated, and
-what is not, says [the page on simulation](simulation.md).
+Each published table is a target of `benchmarks/Snakefile`. `snakemake -s benchmarks/Snakefile --cores all benchmark_NAME`
+runs one and writes its section of this page. `snakemake -s benchmarks/Snakefile --cores all full_benchmarks` trains a new
+encoder and runs all of them at full size; this requires a GPU.
 
-The transfer encoder that ships was trained on procedural phantoms alone: on none of the maps, and on none of the phantoms
-in these tables but those of the SHREC-like one. Its recipe was not chosen by any figure on this page;
-[its card](../resources/transfer_encoder.md) tells what was in view.
+Rows marked *published* are figures from the papers, measured on the papers' structures. The other rows are cryopipe's
+(mean ± standard deviation over the seeds), measured on the classes listed in each section. These classes replace the
+papers' structures, and the papers do not define their SNR: compare orders of magnitude, not hundredths.
+[Simulation](simulation.md) describes what is simulated and what is not; [clustering](clustering.md) describes how the
+number of clusters is estimated.
+
+The shipped transfer encoder was trained on procedural phantoms only: on none of the maps, and of the phantoms in these
+tables only on those of the SHREC-like table. Its recipe was not chosen by any figure on this page;
+[its description](../resources/transfer_encoder.md) states what was evaluated during its development.
 """
 
 
 def summary_table(plan: BenchmarkPlan, runs: pd.DataFrame) -> pd.DataFrame:
-    """Return mean and standard deviation over the seeds, published rows first within each condition.
+    """Return mean and standard deviation over the seeds, with the published rows of each condition first.
 
     Parameters
     ----------
     plan
-        Gives the conditions' order and the published figures.
+        Provides the order of the conditions and the published figures.
     runs
-        As `Leaderboard.runs`.
+        See `Leaderboard.runs`.
 
     Returns
     -------
-    Columns condition, method, published (True or False), and for every score its mean and, with `_sd`, its
+    Columns condition, method, published (True or False), and for every score its mean and, with suffix `_sd`, its
     standard deviation (NaN for published figures and single seeds).
     """
     rows: list[dict[str, Any]] = []
@@ -77,22 +79,22 @@ def summary_table(plan: BenchmarkPlan, runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def benchmark_section(plan: BenchmarkPlan, board: Leaderboard, hardware: str) -> str:
-    """Return a benchmark's section of the page, in Markdown.
+    """Return a benchmark's section of docs/benchmarks.md in Markdown.
 
     Parameters
     ----------
     plan
-        What ran.
+        The plan that was run.
     board
         Its results.
     hardware
-        What it ran on, in words.
+        Description of the hardware.
     """
     size = plan.sizes[board.size]
     count, edge = board.boxes
     low, high = plan.clusters
     estimated = "given" if low == high else f"estimated from {low} to {high}"
-    classes = "maps that stand in for the paper's structures" if board.maps else "procedural phantoms"
+    classes = "maps that replace the paper's structures" if board.maps else "procedural phantoms"
     lines = [
         f"## {plan.title}",
         "",
@@ -119,7 +121,7 @@ def _templates(board: Leaderboard) -> str:
 
 
 def _imaging(plan: BenchmarkPlan, size: Size) -> list[str]:
-    """Return the lines that say how the boxes came about."""
+    """Return the lines that describe the simulation of the boxes."""
     options = plan.box_options(size, plan.conditions[0].snr, maps=False)
     low, high = options.tilt_range
     defocus = " to ".join(dict.fromkeys(f"{value:g}" for value in options.defocus))
@@ -148,7 +150,7 @@ def _markdown(table: pd.DataFrame) -> list[str]:
     for row in table.to_dict("records"):
         method = str(row["method"])
         if row["published"]:
-            method = f"*{method}*" if method == MARK else f"*{method}, published*"
+            method = f"*{method}*" if method == TARGET else f"*{method}, published*"
         cells = [_cell(row[score], row[f"{score}_sd"], FORMS.get(score, ".3f")) for score in SCORES]
         lines.append("| " + " | ".join([row["condition"], method, *cells]) + " |")
     return lines
@@ -162,7 +164,7 @@ def _cell(mean: float, deviation: float, form: str) -> str:
 
 def _snrs(measured: Mapping[str, float]) -> str:
     finite = [f"{value:.2g} ({name})" for name, value in measured.items() if math.isfinite(value)]
-    return ", ".join(dict.fromkeys(finite)) if finite else "there is no noise"
+    return ", ".join(dict.fromkeys(finite)) if finite else "no noise"
 
 
 def _options(plan: BenchmarkPlan, size: Size, learner: str) -> str:

@@ -1,4 +1,4 @@
-"""How fast learners train and embed here, beside what the hardware could do at most."""
+"""Speed of training and embedding, compared with the peak speed of the hardware."""
 
 from __future__ import annotations
 
@@ -29,42 +29,41 @@ BATCH_SIZE = 64
 CLUSTERS = 10
 _DIFFERENT_BOXES = 256
 POINTS = 200_000
-"""Of the mixture that is timed."""
+"""Number of points of the timed mixture."""
 PUBLISHED_BOXES, PUBLISHED_ITERATIONS = 198_715, 20
-"""The run that DISCA's authors report: under a day."""
+"""The run reported by DISCA's authors: under a day."""
 BACKWARD = 2
-"""A backward pass costs twice a forward pass: one product for the inputs' gradient and one for the weights'."""
+"""Cost of a backward pass in forward passes: one product each for the gradients of inputs and weights."""
 PAGE_HEADING = """# Throughput
 
-`snakemake -s benchmarks/Snakefile --cores all --force benchmark_throughput` measures how fast the learners are on the machine at hand,
-and writes its section of this page: one for processors, one for GPUs.
+`snakemake -s benchmarks/Snakefile --cores all --force benchmark_throughput` measures the speed of the learners on the
+present machine and writes its section of this page: one section for processors, one for GPUs.
 
-On a machine with a GPU, `benchmarks/gpu.sh OUT` measures this within eight minutes, compares results with the
-processor's, trains encoders and runs tables; `python -m benchmarks.gpu OUT --adopt` then writes the section here.
+On a machine with a GPU, `benchmarks/gpu.sh OUT` measures this within eight minutes, compares results with those of the
+processor, trains encoders and runs tables; `python -m benchmarks.gpu OUT --adopt` then writes the section here.
 
-*Boxes/s* is what a user gets: training draws a rotation for every box, turns it, and takes a step of the published
-optimiser on batches of 64 (16 for the published network on a processor); embedding is the forward pass. Boxes are
-24³ voxels and lie in memory. *Of peak* is the arithmetic of the network (convolutions and matrix products, counted by
-torch; three times the forward pass for training) per second, over that of one large matrix product in the same
-number format, measured in the same run. *Published run* is the time that 198,715 boxes and 20 iterations would take on
-one such device, mixtures left out.
+- *Boxes/s*: training rotates every box at random and takes a step of the published optimiser on batches of 64 (16 for the
+  published network on a processor); embedding is the forward pass. Boxes have 24³ voxels and are in memory.
+- *Of peak*: operations of the network per second (convolutions and matrix products, counted by torch; training is three
+  times the forward pass), divided by those of one large matrix product in the same number format and run.
+- *Published run*: estimated time for 198,715 boxes and 20 iterations on one such device, without the mixtures.
 """
 
 
 @dataclass(frozen=True)
 class Case:
-    """A network and how many boxes to time it on.
+    """A network to time and the number of boxes.
 
     Attributes
     ----------
     name
-        For the table.
+        Name in the table.
     build
-        Makes the network.
+        Creates the network.
     noise
-        Whether training passes through DISCA's noise layer.
+        Whether training uses DISCA's noise layer.
     boxes, batch_size
-        Of training; embedding takes twice as many boxes.
+        Of training; embedding uses twice as many boxes.
     """
 
     name: str
@@ -75,7 +74,7 @@ class Case:
 
 
 def cases(device: torch.device) -> list[Case]:
-    """Return what is measured on `device`: seconds each on two cores, and on one large GPU."""
+    """Return the networks to time on `device`; each takes seconds, on two cores or on one large GPU."""
     reduced, large = DiscaOptions(), device.type == "cuda"
     return [
         Case("encoder", TransferEncoder, False, 65_536 if large else 1024, BATCH_SIZE),
@@ -96,15 +95,15 @@ def measure_throughput(device: torch.device, chosen: list[Case], compile_too: bo
     Parameters
     ----------
     device
-        Where to compute.
+        Device of the computation.
     chosen
         See `cases`.
     compile_too
-        Whether to time training with the compiled network as well.
+        Whether to time training of the compiled network as well.
 
     Returns
     -------
-    A row per network and kind of work: network, work, boxes_per_second, gflop_per_box, tflop_per_second.
+    One row per network and work (training, embedding): network, work, boxes_per_second, gflop_per_box, tflop_per_second.
     """
     rows = []
     for case in chosen:
@@ -130,7 +129,7 @@ def measure_throughput(device: torch.device, chosen: list[Case], compile_too: bo
 
 
 def forward_flop(network: nn.Module, device: torch.device) -> float:
-    """Return the floating-point operations of one box's forward pass, a multiplication and an addition as two."""
+    """Return the floating-point operations of one box's forward pass; multiply-add counts as two."""
     network.eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(torch.zeros(1, 1, *(BOX_SIZE,) * 3, device=device))
@@ -138,19 +137,19 @@ def forward_flop(network: nn.Module, device: torch.device) -> float:
 
 
 def peak_tflops(device: torch.device, size: int, repeats: int = 5) -> float:
-    """Return the rate of a product of two (size, size) matrices in the learners' number format, 10^12 per second.
+    """Return the speed of a product of two (size, size) matrices in the learners' number format, TFLOP/s.
 
-    The fastest of `repeats`.
+    It is the fastest of `repeats`.
     """
-    kind = torch.bfloat16 if has_fast_bfloat16(device) else torch.float32
+    dtype = torch.bfloat16 if has_fast_bfloat16(device) else torch.float32
     generator = torch.Generator(device).manual_seed(0)
-    a, b = (torch.randn(size, size, generator=generator, device=device).to(kind) for _ in range(2))
+    a, b = (torch.randn(size, size, generator=generator, device=device).to(dtype) for _ in range(2))
     a @ b
     return 2 * size**3 / min(_seconds(device, lambda: a @ b) for _ in range(repeats)) / 1e12
 
 
 def mixture_seconds(device: torch.device, points: int = POINTS, dimensions: int = 16) -> float:
-    """Return how long it takes to fit 2..20 Gaussians to `points` points of 12 groups and choose among the fits."""
+    """Return the seconds needed to fit 2 to 20 Gaussians to `points` points of 12 groups and select one fit."""
     generator = torch.Generator().manual_seed(0)
     centres = 3 * torch.randn(12, dimensions, generator=generator)
     groups = torch.randint(12, (points,), generator=generator)
@@ -161,20 +160,20 @@ def mixture_seconds(device: torch.device, points: int = POINTS, dimensions: int 
 def throughput_section(
     table: pd.DataFrame, peak: float, mixture: float, hardware: str, number_format: str, points: int = POINTS
 ) -> str:
-    """Return the section of the page for one device, in Markdown.
+    """Return the section of docs/throughput.md for one device in Markdown.
 
     Parameters
     ----------
     table
-        As from `measure_throughput`.
+        See `measure_throughput`.
     peak
-        As from `peak_tflops`.
+        See `peak_tflops`.
     mixture
-        As from `mixture_seconds`.
+        See `mixture_seconds`.
     hardware, number_format
-        In words.
+        Descriptions.
     points
-        Number of points of that mixture.
+        Number of points of the mixture.
     """
     lines = [
         f"## {hardware}",
@@ -254,7 +253,7 @@ def _resident(count: int, device: torch.device) -> BoxSource:
 
 
 def _seconds(device: torch.device, work: Callable[[], object]) -> float:
-    """Return how long `work` takes, all that it starts on a GPU included."""
+    """Return the seconds that `work` takes, including its work on a GPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     started = time.perf_counter()

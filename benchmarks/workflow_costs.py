@@ -1,4 +1,4 @@
-"""What a run of the workflow cost: time and memory of every rule, beside the size of what went in."""
+"""Time and memory of every rule in a run of the workflow, with the size of the input."""
 
 from __future__ import annotations
 
@@ -22,25 +22,24 @@ _BEFORE = (
     "results/subtomograms/{}.h5",
     "results/subtomograms/{}.star",
 )
-"""What is there of every tomogram when the number of clusters becomes known."""
+"""Files of one tomogram that exist when the number of clusters is known."""
 CLUSTERS = 5
 
 
 def measure(dataset: MadeDataset, command: Sequence[str]) -> pd.DataFrame:
-    """Run a dataset through the workflow, or plan it where its tomograms are empty.
+    """Run the workflow on a dataset, or only plan it if its tomograms are empty.
 
     Parameters
     ----------
     dataset
-        As `make_dataset` made it.
+        See `make_dataset`.
     command
-        The workflow's engine with its Snakefile.
+        The command that runs the workflow, with its Snakefile.
 
     Returns
     -------
-    One row per rule (or step of planning) in the order in which they ran: dataset, tomograms, megavoxels, particles,
-    rule, jobs, wall_seconds and cpu_seconds of all jobs together, longest_seconds, memory_mb of the job that took
-    most, hardware.
+    One row per rule (or step of planning) in order of execution: dataset, tomograms, megavoxels, particles, rule,
+    jobs, wall_seconds and cpu_seconds (sums over jobs), longest_seconds, memory_mb (maximum over jobs), hardware.
 
     Raises
     ------
@@ -64,24 +63,24 @@ def measure(dataset: MadeDataset, command: Sequence[str]) -> pd.DataFrame:
 
 
 def _plans(dataset: MadeDataset, command: list[str]) -> list[dict[str, object]]:
-    """Time the planning before and after the number of clusters is known, and a single job's share of it."""
+    """Measure the time of planning before and after the number of clusters is known, and for a single job."""
     dry = [*command, "--dry-run", "--quiet", "all"]
     rows = [_timed("plan up to the clusters", dataset, dry)]
-    _pretend(dataset)
+    _create_empty_results(dataset)
     rows.append(_timed("plan from the clusters on", dataset, dry))
     one = [*dry, "--force", "--allowed-rules", "check_tomogram", "--", "results/check/tomogram_0001.tsv"]
     return [*rows, _timed("what every job on a cluster begins with", dataset, one)]
 
 
-def _pretend(dataset: MadeDataset) -> None:
-    """Put files without content where results would be, up to the clusters."""
+def _create_empty_results(dataset: MadeDataset) -> None:
+    """Create empty result files of all stages up to clustering."""
     names = [path.stem for path in sorted((dataset.folder / "tomograms").glob("*.mrc"))]
-    waves = [[pattern.format(name) for name in names] for pattern in _BEFORE]
-    waves += [["results/check/tomograms.tsv"]]
-    waves += [[f"results/features/{name}" for name in ("model.safetensors", "features.npz", "history.tsv")]]
-    waves += [[f"results/clusters/{name}" for name in ("particles.star", "selection.tsv", "clusters.tsv")]]
-    for wave in waves:
-        for name in wave:
+    stages = [[pattern.format(name) for name in names] for pattern in _BEFORE]
+    stages += [["results/check/tomograms.tsv"]]
+    stages += [[f"results/features/{name}" for name in ("model.safetensors", "features.npz", "history.tsv")]]
+    stages += [[f"results/clusters/{name}" for name in ("particles.star", "selection.tsv", "clusters.tsv")]]
+    for files in stages:
+        for name in files:
             path = dataset.folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
@@ -108,4 +107,4 @@ def _call(dataset: MadeDataset, command: Sequence[str]) -> None:
     with log.open("a", encoding="utf-8") as stream:
         ended = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, check=False)
     if ended.returncode:
-        raise DataError(f"the run of {dataset.name} failed", file=log, remedy="see its end")
+        raise DataError(f"the run of {dataset.name} failed", file=log, remedy="read the end of this log")

@@ -13,7 +13,7 @@ import pytest
 from scipy import ndimage
 
 from benchmarks.cost_tables import HEADING, scale_section
-from benchmarks.made_datasets import PastedTomograms, make_dataset, write_hollow_volume
+from benchmarks.made_datasets import PastedTomograms, make_dataset, write_sparse_tomogram
 from benchmarks.memory_picture import memory_picture
 from benchmarks.pages import heading_of, update_page
 from cryopipe.check import check_tomogram
@@ -59,7 +59,7 @@ def pick_and_cut(path: Path) -> tuple[int, int, float]:
 @pytest.mark.parametrize("kind", ["int8", "int16", "float32"])
 def test_a_volume_of_holes_passes_the_check_and_takes_no_room(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "large.mrc"
-    write_hollow_volume(path, (160, 500, 400), kind)
+    write_sparse_tomogram(path, (160, 500, 400), kind)
     header = read_header(path)
     assert header.shape_zyx == (160, 500, 400)
     assert header.dtype == np.dtype(kind)
@@ -147,7 +147,7 @@ def test_sections_of_the_page_are_renewed_one_by_one() -> None:
     both = update_page(page + "\nWritten by hand.\n", {"bounds": scale_section("bounds", tables)}, HEADING)
     assert both.index("begin bounds") < both.index("begin scale")
     assert "| pick_particles | 500 | 500 | 500 | 500 |" in both
-    assert "| most memory, MB | 990 particles | 3,900 particles | 256x256x128 int8 |" in both
+    assert "| maximum memory, MB | 990 particles | 3,900 particles | 256x256x128 int8 |" in both
     assert both.endswith("Written by hand.\n")
     assert update_page(both, {"bounds": scale_section("bounds", tables)}, heading_of(both)) == both
 
@@ -179,7 +179,7 @@ def test_picking_and_cutting_stay_flat_in_the_tomogram_s_size(tmp_path: Path, ki
     memory = []
     for shape_zyx in ((250, 750, 500), (500, 1500, 1000)):
         path = tmp_path / "large.mrc"
-        write_hollow_volume(path, shape_zyx, kind)
+        write_sparse_tomogram(path, shape_zyx, kind)
         picks, boxes, most = pick_and_cut(path)
         assert 100 < picks == boxes
         memory.append(most)

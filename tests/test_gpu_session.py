@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from scipy.spatial.transform import Rotation
 
 from benchmarks import device_comparison, gpu
@@ -26,6 +25,7 @@ from benchmarks.device_comparison import (
     unmatched_fraction,
 )
 from benchmarks.gpu_parts import CPU, shortened
+from benchmarks.plan_files import read_yaml
 from cryopipe.config import CHECKOUT
 from cryopipe.pretraining.recipe import recipe_from_mapping
 
@@ -68,8 +68,7 @@ def test_a_stage_that_fails_does_not_stop_the_others(monkeypatch: pytest.MonkeyP
 
 
 def test_a_recipe_is_shortened_by_stage_and_keeps_its_course() -> None:
-    text = (CHECKOUT / "benchmarks" / "recipes" / "transfer_encoder.yaml").read_text(encoding="utf-8")
-    whole = recipe_from_mapping(yaml.safe_load(text))
+    whole = recipe_from_mapping(read_yaml(CHECKOUT / "benchmarks" / "recipes" / "transfer_encoder.yaml"))
     short = shortened(whole, 0.01)
     assert [stage.boxes for stage in short.stages] == [768, 6000, 3000]
     assert short.stages[-1].rate(short.stages[-1].steps - 1) < 1e-4
@@ -79,7 +78,7 @@ def test_a_recipe_is_shortened_by_stage_and_keeps_its_course() -> None:
 def test_the_larger_recipe_differs_in_its_widths_alone() -> None:
     folder = CHECKOUT / "benchmarks" / "recipes"
     present, large = (
-        recipe_from_mapping(yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8")))
+        recipe_from_mapping(read_yaml(folder / f"{name}.yaml"))
         for name in ("transfer_encoder", "large_encoder")
     )
     assert (present.classes, present.stages) == (large.classes, large.stages)

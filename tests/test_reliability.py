@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from benchmarks.reliability import (
     EDGES,
     PosteriorOptions,
+    assignment_rates,
     calibration_error,
     is_right,
     measure_posteriors,
-    noise_rates,
     precision,
     reliability_bins,
 )
@@ -42,18 +42,18 @@ def test_rates_say_where_empty_boxes_go() -> None:
     empty = [True] * 5 + [False] * 5
     #         noise, own cluster 2 (with one particle), astray in 1 | particles
     labels = [0, 2, 2, 2, 1, 1, 1, 0, 2, 1]
-    assert noise_rates(empty, labels) == {
+    assert assignment_rates(empty, labels) == {
         "clusters": 2,
-        "empty_in_noise": 0.2,
-        "empty_apart": pytest.approx(0.6),
-        "empty_astray": 0.2,
-        "particles_in_noise": 0.2,
-        "particles_lost": 0.2,
+        "empty_unassigned": 0.2,
+        "empty_in_own_clusters": pytest.approx(0.6),
+        "empty_among_particles": 0.2,
+        "particles_unassigned": 0.2,
+        "particles_among_empty": 0.2,
     }
-    alone = noise_rates([True, True], [0, 1])
-    assert alone["empty_in_noise"] == 0.5
-    assert math.isnan(alone["particles_in_noise"])
-    assert math.isnan(noise_rates([False], [1])["empty_in_noise"])
+    alone = assignment_rates([True, True], [0, 1])
+    assert alone["empty_unassigned"] == 0.5
+    assert math.isnan(alone["particles_unassigned"])
+    assert math.isnan(assignment_rates([False], [1])["empty_unassigned"])
 
 
 def test_right_is_the_class_that_prevails() -> None:
@@ -85,19 +85,19 @@ def test_a_small_measurement_and_its_section() -> None:
     )  # fmt: skip
     learner = Shells(FeatureOptions(), CPU, 1)
     runs = measure_posteriors(options, learner, CPU, ClusteringOptions(clusters=(3, 3), starts=3))
-    assert len(runs.noise) == 3 * 2
-    mixed = runs.noise[runs.noise["contents"] == "particles and empty boxes"]
-    shares = mixed[["empty_in_noise", "empty_apart", "empty_astray"]].sum(axis=1)
+    assert len(runs.assignment) == 3 * 2
+    mixed = runs.assignment[runs.assignment["contents"] == "particles and empty boxes"]
+    shares = mixed[["empty_unassigned", "empty_in_own_clusters", "empty_among_particles"]].sum(axis=1)
     np.testing.assert_allclose(shares, 1)
     # noise looks like no particle at this SNR
-    assert (mixed["empty_astray"] < 0.2).all()
+    assert (mixed["empty_among_particles"] < 0.2).all()
     totals = runs.reliability.groupby(["number", "seed", "calibrated"])["count"].sum()
     assert (totals == 80).all()
     assert len(totals) == 2 * 2 * 2
     section = posterior_section(options, runs, "tiny", "one processor")
     assert "size **tiny**: 80 boxes of 2 procedural phantoms" in section
     assert section.count("\n| 2 | given | after |") == 1
-    assert section.count("| 2 | empty boxes alone |") == 1
+    assert section.count("| 2 | empty boxes only |") == 1
 
 
 def test_bins_of_all_seeds_are_pooled() -> None:

@@ -1,5 +1,5 @@
-# Trains encoders on simulated boxes: `pretrain` the one that ships, as resources/transfer_encoder.md describes. Compare the result with resources/transfer_encoder.safetensors before it
-# takes its place.
+# Training of encoders on simulated boxes; `pretrain` trains the shipped one (see resources/transfer_encoder.md).
+# Compare the result with resources/transfer_encoder.safetensors before replacing it.
 RECIPES = {
     path.stem: path for path in sorted((CHECKOUT / "benchmarks/recipes").glob("*.yaml"))
 }
@@ -26,7 +26,7 @@ rule train_encoder:
         device=OPTIONS.device,
         seed=OPTIONS.seed,
         templates=OPTIONS.templates,
-        # not an output: it must outlive a job that was killed
+        # not an output, so that it is kept if the job is killed
         checkpoint="encoders/{recipe}/checkpoint.safetensors",
     message:
         "Training the encoder {wildcards.recipe} on simulated particles."

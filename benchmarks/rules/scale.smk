@@ -1,4 +1,4 @@
-# What jobs cost by the size of their input: made-up datasets go through the users' workflow, in a folder each.
+# Time and memory by size of the input: synthetic datasets are run through the workflow, each in its own folder.
 MEASURED = {
     "bounds": [
         *expand("particles_{count}", count=[1000, 4000, 16000]),
@@ -23,7 +23,7 @@ rule measure_costs:
         "../../envs/torch.yaml"
     threads: 1000  # as many as --cores grants
     params:
-        # the pace is that of the default, 100/1s, whose timers would keep the driver busy after hundreds of jobs
+        # same rate as the default 100/1s, whose timers load the driver after hundreds of jobs
         snakemake=[
             sys.executable,
             "-m",
@@ -33,7 +33,7 @@ rule measure_costs:
         ],
         snakefile=str(CHECKOUT / "Snakefile"),
     message:
-        "Running the dataset {wildcards.dataset} through the workflow."
+        "Running the workflow on the dataset {wildcards.dataset}."
     script:
         "../scripts/measure_costs.py"
 
@@ -54,6 +54,6 @@ for name, datasets in MEASURED.items():
             page=str(CHECKOUT / "docs/scale.md"),
             picture=str(CHECKOUT / "docs/images/scale.png"),
         message:
-            "Writing what jobs cost into docs/scale.md."
+            "Writing time and memory of the jobs into docs/scale.md."
         script:
             "../scripts/scale_page.py"

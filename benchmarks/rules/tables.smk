@@ -1,4 +1,4 @@
-# The papers' tables as targets: benchmark_NAME; full_benchmarks is all of them, at full size.
+# Published tables: benchmark_NAME runs one of them, full_benchmarks all of them at full size.
 from benchmarks.plan_files import boxes_of, find_benchmarks, weights_of
 
 BENCHMARKS = find_benchmarks(CHECKOUT / "benchmarks/plans")
@@ -11,7 +11,7 @@ wildcard_constraints:
     benchmark="|".join(BENCHMARKS),
 
 
-# Kept, so that other weights and learners meet the same boxes at once.
+# Kept, so that runs with other weights and learners use the same boxes.
 rule cut_benchmark_boxes:
     input:
         plan=lambda wildcards: BENCHMARKS[wildcards.benchmark],
@@ -65,7 +65,7 @@ rule run_benchmark:
         "../scripts/run_benchmark.py"
 
 
-# The same at full size, with the encoder that `pretrain` makes here and now.
+# The same at full size, with the encoder trained by `pretrain`.
 use rule run_benchmark as run_full_benchmark with:
     input:
         plan=lambda wildcards: BENCHMARKS[wildcards.benchmark],
@@ -106,7 +106,7 @@ rule measure_posteriors:
         size=OPTIONS.size,
         device=OPTIONS.device,
     message:
-        "Measuring the noise class and what posteriors are worth, on simulated truth."
+        "Measuring unassigned particles and the accuracy of posteriors on simulated boxes."
     script:
         "../scripts/measure_posteriors.py"
 

@@ -1,4 +1,4 @@
-# How fast the learners are on this machine, measured anew with --force
+# Speed of the learners on this machine; --force measures again
 rule benchmark_throughput:
     log:
         "logs/benchmark_throughput.log",
@@ -13,6 +13,6 @@ rule benchmark_throughput:
         device=OPTIONS.device,
         page=str(CHECKOUT / "docs/throughput.md"),
     message:
-        "Measuring how fast the learners train and embed; docs/throughput.md has the table."
+        "Measuring the speed of training and embedding for docs/throughput.md."
     script:
         "../scripts/measure_throughput.py"

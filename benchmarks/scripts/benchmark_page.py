@@ -1,4 +1,4 @@
-"""Write benchmarks' results into their sections of docs/benchmarks.md."""
+"""Write the results of benchmarks into their sections of docs/benchmarks.md."""
 
 import logging
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Make a dataset, run it through the workflow in a folder of its own, and note what every rule cost."""
+"""Make a dataset, run the workflow on it in its own folder, and record time and memory of every rule."""
 
 import shutil
 from pathlib import Path

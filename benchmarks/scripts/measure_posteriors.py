@@ -1,4 +1,4 @@
-"""Measure what posteriors and the noise class are worth, on simulated boxes."""
+"""Measure the accuracy of posteriors and of unassigned particles on simulated boxes."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ def main(job: Any) -> None:
     size = automatic if job.params.size == "auto" else job.params.size
     learner = create_learner("transfer", FeatureOptions(weights=job.input.encoder), device, seed=1)
     runs = measure_posteriors(SIZES[size], learner, device, ClusteringOptions())
-    write_table(job.output.runs, pd.concat([runs.noise, runs.reliability], ignore_index=True))
+    write_table(job.output.runs, pd.concat([runs.assignment, runs.reliability], ignore_index=True))
     write_text(job.output.page, posterior_section(SIZES[size], runs, size, describe_hardware(device)))
 
 

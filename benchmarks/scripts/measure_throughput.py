@@ -1,4 +1,4 @@
-"""Measure how fast the learners are here, and write it into its section of docs/throughput.md."""
+"""Measure the speed of the learners and write the section of docs/throughput.md."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +21,8 @@ def main(job: Any) -> None:
     table = throughput.measure_throughput(device, throughput.cases(device), compile_too=on_gpu)
     peak = throughput.peak_tflops(device, 16_384 if on_gpu else 4096)
     mixture = throughput.mixture_seconds(device)
-    kind = "bfloat16" if has_fast_bfloat16(device) else "single precision"
-    section = throughput.throughput_section(table, peak, mixture, describe_hardware(device), kind)
+    number_format = "bfloat16" if has_fast_bfloat16(device) else "single precision"
+    section = throughput.throughput_section(table, peak, mixture, describe_hardware(device), number_format)
     old = page.read_text(encoding="utf-8") if page.is_file() else ""
     write_text(page, update_page(old, {device.type: section}, throughput.PAGE_HEADING))
 

@@ -1,14 +1,12 @@
-"""Run one benchmark: all learners on the same simulated boxes, beside the published figures."""
+"""Run one benchmark: all learners on the same simulated boxes, compared with the published figures."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from benchmarks.box_sets import read_cut_boxes
 from benchmarks.hardware import describe_hardware
 from benchmarks.leaderboard import benchmark_phantoms, run_benchmark
-from benchmarks.plan import plan_from_mapping
+from benchmarks.plan import read_plan
 from benchmarks.result_tables import benchmark_section
 from cryopipe.files.atomic import write_text
 from cryopipe.files.tables import write_table
@@ -20,8 +18,7 @@ if TYPE_CHECKING:
 
 
 def main(job: Any) -> None:
-    path, options = Path(job.input.plan), job.params.options
-    plan = plan_from_mapping(path.stem, yaml.safe_load(path.read_text(encoding="utf-8")))
+    plan, options = read_plan(Path(job.input.plan)), job.params.options
     device = choose_device(job.params.device)
     size_name = plan.size_name(options["size"], device.type)
     phantoms = benchmark_phantoms(plan, options["templates"])

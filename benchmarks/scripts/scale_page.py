@@ -1,4 +1,4 @@
-"""Write what jobs cost into docs/scale.md, with a picture of their memory."""
+"""Write time and memory of the jobs into docs/scale.md, with a plot of the memory."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

@@ -1,11 +1,11 @@
-"""Train a transfer encoder on simulated boxes, as a recipe says."""
+"""Train a transfer encoder on simulated boxes by a recipe."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import yaml
 
+from benchmarks.plan_files import read_yaml
 from cryopipe.features.learners.transfer import save_encoder
 from cryopipe.files.tables import write_table
 from cryopipe.job import run
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def main(job: Any) -> None:
     params = job.params
-    recipe = recipe_from_mapping(yaml.safe_load(Path(job.input.recipe).read_text(encoding="utf-8")))
+    recipe = recipe_from_mapping(read_yaml(Path(job.input.recipe)))
     templates = None if params.templates is None else Path(params.templates)
     class_sets = [class_set_phantoms(classes, templates) for classes in recipe.classes]
     device = choose_device(params.device)
