@@ -147,7 +147,7 @@ def test_unknown_learners_are_refused_and_any_learner_of_the_pipeline_is_known()
     assert [one.name for one in tiny.conditions_at(tiny.sizes["full"])] == ["clusters"]
     assert tiny.feature_options("transfer", tiny.sizes["reduced"]).learner == "transfer"
     with pytest.raises(
-        ConfigError, match=r"learner 'diska' is unknown; choose among disca, .*small, .*transfer"
+        ConfigError, match=r"learner 'diska' is unknown; choose one of disca, .*small, .*transfer"
     ):
         tiny.feature_options("diska", tiny.sizes["reduced"])
 
@@ -237,9 +237,12 @@ def test_an_encoder_of_ones_own_replaces_the_shipped_one_and_no_other() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"tomograms": {"size": [64, 64, 32]}}, "tomograms lack a number; give 1 or more"),
+        ({"tomograms": {"size": [64, 64, 32]}}, r"tomograms\.number is missing; give 1 or more"),
         ({"tomograms": {"number": 1, "voxels": 3}}, "tomograms: unknown 'voxels'"),
-        ({"conditions": [{"name": "K given", "snr": 1}, {"name": "linear probe", "snr": 2}]}, "have one SNR"),
+        (
+            {"conditions": [{"name": "K given", "snr": 1}, {"name": "linear probe", "snr": 2}]},
+            "boxes cut from tomograms need one SNR in all conditions and classes.empty false",
+        ),
     ],
 )
 def test_mistakes_about_tomograms_are_named(changes: dict[str, Any], message: str) -> None:
