@@ -173,6 +173,8 @@ def final_results(wildcards):
     return [
         "results/report/report.html",
         *of_tomograms("results/reembedded/{tomogram}.mrc"),
+        # each by name: one that is missing is made, though the summary is there
+        *expand("results/export/{format}.tsv", format=config["export"]["formats"]),
         "results/export/summary.tsv",
     ]
 
