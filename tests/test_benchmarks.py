@@ -259,7 +259,7 @@ def test_the_measured_snr_is_the_one_that_was_asked_for() -> None:
 
 def test_templates_stand_in_by_name(tmp_path: Path) -> None:
     plan = tiny_plan()
-    with pytest.raises(SimulationError, match=r"lacks a\.mrc, b\.mrc; add these maps or leave"):
+    with pytest.raises(SimulationError, match=r"lacks a\.mrc, b\.mrc; add these maps, or leave"):
         benchmark_phantoms(plan, tmp_path)
     for name, radius in (("a", 3), ("b", 5)):
         grid = np.indices((24, 24, 24)) - 12

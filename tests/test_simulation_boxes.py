@@ -169,7 +169,8 @@ def test_neighbours_leave_the_particle_alone(classes: list[Phantom]) -> None:
 def test_a_crowd_that_does_not_pack_is_refused() -> None:
     ring = [phantom(AssemblySpec("shell", "O", 1.0e6, 8), VOXEL_SIZE, RESOLUTION)]
     with pytest.raises(
-        SimulationError, match=r"crowding of 0\.35 does not fit: these species pack to 0\.[0-9]+; lower"
+        SimulationError,
+        match=r"crowding of 0\.35 cannot be reached: these species fill at most 0\.[0-9]+; lower",
     ):
         BoxSimulator(ring, BoxOptions(crowding=0.35), neighbours=ring)
 
@@ -192,20 +193,27 @@ def test_same_seed_same_boxes_another_seed_others(classes: list[Phantom]) -> Non
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"snr": (0.0, 0.1)}, "SNR 0 to 0.1; give lowest and highest above 0; inf for no noise"),
-        ({"box_size": 31}, "box size of 31 voxels; give an even number from 8 on"),
+        (
+            {"snr": (0.0, 0.1)},
+            "SNR range 0 to 0.1 is not positive and ascending; set the lowest and the highest SNR, above 0; inf for no noise",
+        ),
+        ({"box_size": 31}, "box size of 31 voxels is odd or too small; use an even number, at least 8"),
         (
             {"tilt_range": (0.0, 0.0)},
-            "tilt range 0 to 0 degrees; give two angles, -90 <= lowest < highest <= 90",
+            "tilt range 0 to 0 degrees is empty or exceeds -90 to 90 degrees; set two angles with -90 <= lowest < "
+            "highest <= 90",
         ),
         (
             {"tilt_step": 0.0},
-            "tilt step of 0 degrees in a range of 120; give a step above 0 and at most the range",
+            "tilt step of 0 degrees does not fit a tilt range of 120 degrees; set a step above 0 and at most the range",
         ),
-        ({"crowding": 0.8}, "crowding of 0.8 does not fit; give a volume fraction from 0 to 0.35"),
-        ({"voltage": 0.0}, "voltage of 0 kV; give e.g. 300"),
-        ({"structural_noise": 2.0}, "structural noise of 2; give a fraction of the variance, 0 to 1"),
-        ({"defocus": (5.0, 3.0)}, "defocus 5 to 3; give lowest and highest"),
+        ({"crowding": 0.8}, "crowding of 0.8 is out of range; set a volume fraction from 0 to 0.35"),
+        ({"voltage": 0.0}, "voltage of 0 kV is not a positive number; set for example 300"),
+        (
+            {"structural_noise": 2.0},
+            "structural noise of 2 is out of range; set a fraction of the variance, 0 to 1",
+        ),
+        ({"defocus": (5.0, 3.0)}, "defocus range 5 to 3 is descending; set the lowest value first"),
     ],
 )
 def test_impossible_boxes_are_refused(

@@ -132,17 +132,30 @@ def test_pasting_adds_copies_where_they_belong() -> None:
     [
         (
             lambda: phantom(1, 20.0, 30.0),
-            "voxels of 20 angstrom are too coarse for a band limit of 30 angstrom; use voxels of at most 15 "
-            "angstrom, or a band limit of 40 angstrom or more",
+            "a voxel size of 20 angstrom is too large for a resolution of 30 angstrom; use a voxel size of at most 15 "
+            "angstrom, or a resolution of at least 40 angstrom",
         ),
-        (lambda: phantom(1, 0.0, 30.0), "voxel size of 0 angstrom; give a positive length"),
+        (
+            lambda: phantom(1, 0.0, 30.0),
+            "voxel size of 0 angstrom is not a positive number; set a positive length",
+        ),
         (
             lambda: AssemblySpec("globular", "C1", 1e3, 0),
-            "mass of 1 kDa; give 100 kDa to 5,000 kDa for an assembly",
+            "an assembly cannot have a mass of 1 kDa; use 100 to 5,000 kDa",
         ),
-        (lambda: AssemblySpec("globular", "I", 1e6, 0), "symmetry 'I'; use C1 to C7, D2 to D7, T or O"),
-        (lambda: AssemblySpec("barrel", "T", 1e6, 0), "barrel of symmetry T; use C3 to C7 or D3 to D7"),
-        (lambda: ParticleRenderer([]), "no species to simulate; name at least one"),
+        (
+            lambda: AssemblySpec("globular", "I", 1e6, 0),
+            "an assembly cannot have symmetry 'I'; use C1 to C7, D2 to D7, T or O",
+        ),
+        (
+            lambda: AssemblySpec("barrel", "T", 1e6, 0),
+            "a barrel cannot have symmetry T; use C3 to C7 or D3 to D7",
+        ),
+        (
+            lambda: AssemblySpec("ring", "C5", 1e6, 0),
+            "unknown architecture 'ring' of an assembly; use globular, barrel, shell",
+        ),
+        (lambda: ParticleRenderer([]), "no species to simulate; give at least one"),
     ],
 )
 def test_impossible_bodies_are_refused(call: Callable[[], object], message: str) -> None:

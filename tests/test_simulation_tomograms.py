@@ -301,30 +301,33 @@ def test_rotations_in_the_truth_are_uniform_in_hand() -> None:
     [
         (
             {"voxel_size": 20.0},
-            "voxels of 20 angstrom are too coarse for a band limit of 30 angstrom; use voxels of at most 15 "
-            "angstrom, or a band limit of 40 angstrom or more",
+            "a voxel size of 20 angstrom is too large for a resolution of 30 angstrom; use a voxel size of at most 15 "
+            "angstrom, or a resolution of at least 40 angstrom",
         ),
-        ({"species": ()}, "no species to simulate; name some in `species` or a directory in `maps`"),
+        ({"species": ()}, "no species to simulate; list species in `species`, or set a directory in `maps`"),
         (
             {"species": ("unicorn",)},
-            "unknown species 'unicorn'; use ribosome_like, proteasome_like, ferritin_like or phantom_N with a number N",
+            "unknown species 'unicorn'; use ribosome_like, proteasome_like, ferritin_like, or phantom_N with a number N",
         ),
         (
             {"species": ("phantom_3", "phantom_3")},
-            "a species is named twice in phantom_3, phantom_3; remove one",
+            "species phantom_3 is named twice; remove or rename one of the two",
         ),
         (
             {"copies": 500, "species": ("ribosome_like",)},
-            "ribosome_like of radius 131 angstrom does not fit: room was found for 47 of 500 copies in "
+            "ribosome_like, of radius 131 angstrom: only 47 of 500 copies fit into "
             "96 x 80 x 40 voxels; lower `copies` or `concentration`, or raise `size`",
         ),
         (
             {"crowding": 0.5},
-            "crowding of 0.5 does not fit: the slab is full at 0.306; lower `crowding`, or make room with fewer "
-            "membranes and empty regions",
+            "crowding of 0.5 cannot be reached: the tomogram is full at 0.306; lower `crowding`, `vesicles`, `sheets` or "
+            "`empty_fraction`",
         ),
-        ({"vesicles": 40}, "40 vesicles and 0 sheets do not fit; ask for fewer, or a larger `size`"),
-        ({"gold": 5000}, "5000 gold beads do not fit; ask for fewer, or a larger `size`"),
+        (
+            {"vesicles": 40},
+            "40 vesicles and 0 sheets do not fit into the tomogram; lower `vesicles` or `sheets`, or raise `size`",
+        ),
+        ({"gold": 5000}, "5000 gold beads do not fit into the tomogram; lower `gold`, or raise `size`"),
     ],
 )
 def test_impossible_scenes_are_refused(change: dict[str, object], message: str) -> None:
@@ -335,7 +338,7 @@ def test_impossible_scenes_are_refused(change: dict[str, object], message: str) 
 
 def test_a_directory_without_maps_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        SimulationError, match=r"no \.mrc or \.map file here; name a directory of density maps"
+        SimulationError, match=r"contains no \.mrc or \.map file; give a directory of density maps"
     ):
         read_maps(tmp_path, 13.33, 30.0)
 

@@ -1,4 +1,4 @@
-"""Simulated macromolecules, scenes, tilt series and boxes, all with known truth."""
+"""Simulation of macromolecules, scenes, tilt series and boxes with known truth."""
 
 from cryopipe.simulation.assemblies import AssemblySpec
 from cryopipe.simulation.box_options import BoxOptions

@@ -1,4 +1,4 @@
-"""The options of boxes made on the fly."""
+"""Options of simulated boxes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from cryopipe.errors import SimulationError
 
 @dataclass(frozen=True)
 class BoxOptions:
-    """How boxes are made.
+    """Options of simulated boxes.
 
     Attributes
     ----------
     box_size
-        Voxels, even. The voxel size is the phantoms'.
+        Voxels, even. The voxel size is that of the phantoms.
     snr
         (lowest, highest), drawn per box, uniform on a logarithmic scale: variance of the noise-free
         reconstructed box over variance of the noise, both inside the particle's bounding sphere.
-        Infinity makes boxes without noise.
+        Infinity gives boxes without noise.
     tilt_range, tilt_step
         Degrees.
     defocus
@@ -29,13 +29,13 @@ class BoxOptions:
     displacement
         Angstrom; centres are displaced uniformly within a ball of this radius.
     crowding
-        Volume fraction of protein around the particle; 0 leaves it alone.
+        Volume fraction of protein around the particle; 0 for an isolated particle.
     structural_noise
-        Fraction of the noise variance that lies in the specimen (ice, small molecules), imaged with it.
+        Fraction of the noise variance that is density in the specimen (ice, small molecules) and is imaged with it.
     thickness
-        Angstrom, of the specimen; grain (structural noise) along its whole depth is seen at once.
+        Angstrom; thickness of the specimen, whose whole depth contributes structural noise.
     transfers
-        How many steps a range of defocus is divided into.
+        Number of defocus values sampled from a range of defocus.
     """
 
     box_size: int = 32
@@ -55,29 +55,35 @@ class BoxOptions:
     def __post_init__(self) -> None:
         if self.box_size < 8 or self.box_size % 2:
             raise SimulationError(
-                f"box size of {self.box_size} voxels", remedy="give an even number from 8 on"
+                f"box size of {self.box_size} voxels is odd or too small",
+                remedy="use an even number, at least 8",
             )
         if not 0 < self.snr[0] <= self.snr[1]:
             raise SimulationError(
-                f"SNR {self.snr[0]:g} to {self.snr[1]:g}",
-                remedy="give lowest and highest above 0; inf for no noise",
+                f"SNR range {self.snr[0]:g} to {self.snr[1]:g} is not positive and ascending",
+                remedy="set the lowest and the highest SNR, above 0; inf for no noise",
             )
         if not 0 <= self.crowding <= 0.35:
             raise SimulationError(
-                f"crowding of {self.crowding:g} does not fit", remedy="give a volume fraction from 0 to 0.35"
+                f"crowding of {self.crowding:g} is out of range",
+                remedy="set a volume fraction from 0 to 0.35",
             )
         if not 0 <= self.structural_noise <= 1:
             raise SimulationError(
-                f"structural noise of {self.structural_noise:g}",
-                remedy="give a fraction of the variance, 0 to 1",
+                f"structural noise of {self.structural_noise:g} is out of range",
+                remedy="set a fraction of the variance, 0 to 1",
             )
         if not 0 < self.thickness < math.inf:
             raise SimulationError(
-                f"thickness of {self.thickness:g}", remedy="give angstrom above 0, e.g. 1000"
+                f"thickness of {self.thickness:g} angstrom is out of range",
+                remedy="set a thickness above 0, for example 1000",
             )
         if not 0 <= self.displacement < math.inf:
-            raise SimulationError(f"displacement of {self.displacement:g}", remedy="give 0 angstrom or more")
+            raise SimulationError(
+                f"displacement of {self.displacement:g} angstrom is out of range", remedy="set 0 or more"
+            )
         if not self.defocus[0] <= self.defocus[1]:
             raise SimulationError(
-                f"defocus {self.defocus[0]:g} to {self.defocus[1]:g}", remedy="give lowest and highest"
+                f"defocus range {self.defocus[0]:g} to {self.defocus[1]:g} is descending",
+                remedy="set the lowest value first",
             )

@@ -1,4 +1,4 @@
-"""Subtomograms made on the fly: what boxes cut from a simulated tomogram look like, without the tomogram."""
+"""Direct simulation of labelled subtomograms, equivalent to boxes cut from simulated tomograms."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _REFERENCE_CLASSES = 50
 
 
 class SimulatedBoxes(NamedTuple):
-    """Boxes and their truth, all on the simulator's device.
+    """Boxes and their truth, on the simulator's device.
 
     Attributes
     ----------
     boxes
         (n, z, y, x) float32, mean 0 and standard deviation 1 each, particles bright.
     labels
-        (n,) index of the class; the number of classes for boxes without a particle at their centre.
+        (n,) index of the class, or the number of classes for boxes without a particle at their centre.
     rotations
         (n, 3, 3) active rotation matrices, reference to particle, on xyz column vectors
         (`scipy.spatial.transform.Rotation.from_matrix` reads them).
     shifts
-        (n, 3) angstrom x, y, z: the particle's centre lies at voxel box_size // 2 plus this.
+        (n, 3) x, y, z shifts of the particle's centre from voxel box_size // 2, angstrom.
     """
 
     boxes: Tensor
@@ -46,27 +46,27 @@ class SimulatedBoxes(NamedTuple):
 
 
 class BoxSimulator:
-    """Make labelled subtomograms, as many as wanted.
+    """Simulator of labelled subtomograms.
 
-    A particle is turned (uniform on SO(3)) and displaced, neighbours are put around it, and the scene,
-    half as large again as the box, passes through the tilt series' transfer: wedge, tilt increment, ramp
-    and CTF. Noise passes through the noise's transfer. The box is cut from the middle, so that streaks of
-    what lies outside enter it, as in a tomogram.
+    A particle is rotated (uniform on SO(3)) and displaced, neighbours are placed around it, and the scene,
+    1.5 times as large as the box, is filtered by the transfer function of the tilt series: wedge, tilt increment,
+    ramp and CTF. Noise is filtered by its own transfer function. The box is cut from the middle, so that it
+    contains streaks of the density outside it, as in a tomogram.
 
     Parameters
     ----------
     classes
-        Phantoms at one voxel size.
+        Phantoms, all at one voxel size.
     options
-        How the boxes are made.
+        Options of the boxes.
     device
-        Where to compute.
+        Device of the simulation.
     seed
-        Same seed and same calls, same boxes.
+        The same seed and the same calls give the same boxes.
     neighbours
-        Species that crowd the particle; by default the classes themselves and as many small unknown proteins.
+        Species around the particle; by default the classes and an equal number of small unknown proteins.
     renderer
-        Of the same classes on the same device, to share its memory among several simulators.
+        Renderer of the same classes on the same device, to share its memory between simulators.
 
     Raises
     ------
@@ -104,18 +104,26 @@ class BoxSimulator:
         self._reference_variance = self._measure_reference()
 
     def reseed(self, seed: int) -> None:
-        """Let the next boxes follow from `seed` alone, whatever was made before."""
+        """Reset the random generator, so that the next boxes depend only on `seed`."""
         self._generator.manual_seed(seed)
 
     def sample(self, labels: int | Sequence[int] | Tensor) -> SimulatedBoxes:
-        """Make boxes.
+        """Simulate boxes.
 
         Parameters
         ----------
         labels
-            How many boxes of classes drawn uniformly, or (n,) the class of each box. The number of classes
-            itself, as a label, asks for a box without a particle at its centre: noise, and neighbours if
-            there is crowding.
+            Number of boxes, of classes drawn uniformly, or (n,) class of each box. A label equal to the number of
+            classes gives a box without a particle at its centre: noise, and neighbours if there is crowding.
+
+        Returns
+        -------
+        n boxes and their truth.
+
+        Raises
+        ------
+        SimulationError
+            If a label is out of range.
         """
         if isinstance(labels, int):
             wanted = torch.randint(
@@ -124,7 +132,10 @@ class BoxSimulator:
         else:
             wanted = torch.as_tensor(labels, dtype=torch.long, device=self.device)
         if len(wanted) and not 0 <= int(wanted.min()) <= int(wanted.max()) <= len(self.classes):
-            raise SimulationError("a label beyond the classes", remedy=f"use 0 to {len(self.classes)}")
+            raise SimulationError(
+                f"labels {int(wanted.min())} to {int(wanted.max())} are out of range",
+                remedy=f"use 0 to {len(self.classes)}",
+            )
         batch = 4096 if self.device.type == "cuda" else 64
         batch = max(1, min(batch, int(4e9 / (40 * self.context_size**3))))
         parts = [self._sample_batch(part) for part in wanted.split(batch)]
@@ -133,9 +144,9 @@ class BoxSimulator:
     def noise_free(
         self, labels: Tensor, rotations: Tensor, shifts: Tensor, transfers: Tensor | None = None
     ) -> Tensor:
-        """Return reconstructed boxes (n, z, y, x) without noise and normalisation; arguments as the results of `sample`.
+        """Return reconstructed boxes (n, z, y, x) without noise and normalisation, from the truth that `sample` returns.
 
-        `transfers` (n,) names each box's step of defocus, the first by default.
+        `transfers` (n,) is the index of each box's defocus, 0 by default.
         """
         if transfers is None:
             transfers = torch.zeros(len(labels), dtype=torch.long, device=self.device)
@@ -168,15 +179,15 @@ class BoxSimulator:
             variance = self._signal_variance(boxes, labels, shifts)
             boxes = boxes + self.noise(len(labels), transfers) * (variance / snr).sqrt()[:, None, None, None]
         boxes = boxes - boxes.mean(dim=_AXES, keepdim=True)
-        # An empty box without noise is all zero and stays so.
+        # An empty box without noise is 0 everywhere and must not be divided by 0.
         deviation = boxes.std(dim=_AXES, keepdim=True, correction=0).clamp(min=1e-12)
         return SimulatedBoxes(boxes / deviation, labels, rotations, shifts)
 
     def _scene(self, labels: Tensor, rotations: Tensor, shifts: Tensor) -> Tensor:
-        """Return the specimen (n, z, y, x) around each particle, as large as the context."""
+        """Return the specimen (n, z, y, x) around each particle, of the context's size."""
         patch = self._renderer.patch_size
-        # The central patch may stick out of a small box's context; the canvas gives it room.
-        margin = max(0, (patch - self.context_size) // 2 + self._room())
+        # The central patch may be larger than the context of a small box; the canvas contains all of it.
+        margin = max(0, (patch - self.context_size) // 2 + self._largest_shift_voxels())
         edge = self.context_size + 2 * margin
         canvas = torch.zeros(len(labels), edge, edge, edge, device=self.device)
         shifts_voxels = shifts / self.voxel_size
@@ -188,14 +199,14 @@ class BoxSimulator:
         inside = slice(margin, margin + self.context_size)
         scenes = canvas[:, inside, inside, inside]
         if self._crowd is not None:
-            self._crowd.surround(scenes)
+            self._crowd.add_neighbours(scenes)
         return scenes
 
-    def _room(self) -> int:
+    def _largest_shift_voxels(self) -> int:
         return math.ceil(self.options.displacement / self.voxel_size) + 1
 
     def _imaged(self, volumes: Tensor, gain: Tensor) -> Tensor:
-        """Filter volumes of the context's size and cut the box from their middle."""
+        """Filter volumes of the context's size and cut the boxes from their middle."""
         transform = torch.fft.rfftn(volumes, dim=_AXES) * gain
         filtered = torch.fft.irfftn(transform, s=volumes.shape[-3:], dim=_AXES)
         start = self.context_size // 2 - self.options.box_size // 2
@@ -203,7 +214,7 @@ class BoxSimulator:
         return filtered[:, window, window, window]
 
     def _signal_variance(self, boxes: Tensor, labels: Tensor, shifts: Tensor) -> Tensor:
-        """Return (n,) variance inside each particle's bounding sphere; a typical one for empty boxes."""
+        """Return (n,) variance inside each particle's bounding sphere; the reference variance for empty boxes."""
         n = self.options.box_size
         axis = torch.arange(n, device=self.device, dtype=torch.float32) - n // 2
         x, y, z = (shifts / self.voxel_size).unbind(dim=1)
@@ -222,7 +233,7 @@ class BoxSimulator:
         return torch.where(empty, torch.full_like(variance, self._reference_variance), variance)
 
     def _transfers(self) -> tuple[Tensor, Tensor]:
-        """Return (t, z, y, x // 2 + 1) gains of signal and of noise for every step of defocus."""
+        """Return (t, z, y, x // 2 + 1) gains of signal and of noise for every defocus."""
         options = self.options
         angles = tilt_angles(options.tilt_range, options.tilt_step)
         steps = 1 if options.defocus[0] == options.defocus[1] else max(2, options.transfers)
@@ -239,7 +250,7 @@ class BoxSimulator:
         return torch.stack(signal), torch.stack(noise)
 
     def _measure_reference(self) -> float:
-        """Return the median signal variance of lone particles over classes and orientations."""
+        """Return the median signal variance of isolated particles over classes and orientations."""
         self._reference_variance = 0.0
         generator = torch.Generator(self.device).manual_seed(0)
         step = math.ceil(len(self.classes) / _REFERENCE_CLASSES)
@@ -265,11 +276,11 @@ def random_in_ball(count: int, generator: torch.Generator) -> Tensor:
 
 def _check_fit(classes: Sequence[Phantom], options: BoxOptions, voxel_size: float) -> None:
     for one in classes:
-        room = options.box_size * voxel_size / 2
-        if one.radius + options.displacement > room:
+        half = options.box_size * voxel_size / 2
+        if one.radius + options.displacement > half:
             raise SimulationError(
-                f"{one.name} of radius {one.radius:.0f} angstrom, displaced by up to {options.displacement:g}, does "
-                f"not fit into a box of {options.box_size} voxels of {voxel_size:g} angstrom",
+                f"{one.name}, of radius {one.radius:.0f} angstrom and displaced by up to {options.displacement:g} "
+                f"angstrom, does not fit into a box of {options.box_size} voxels of {voxel_size:g} angstrom",
                 remedy=f"use boxes of at least {2 * math.ceil((one.radius + options.displacement) / voxel_size)} "
                 "voxels, or smaller particles",
             )

@@ -1,10 +1,10 @@
-"""What a tilt series and its weighted back-projection do to the spectrum of a box.
+"""Transfer functions of a tilt series and its weighted back-projection for the spectrum of a box.
 
 The reconstruction of a point is the sum over tilts of a line along the beam, filtered across it by the
-ramp and the contrast transfer function. Seen through a window of N voxels, a line is a central slice of
-Fourier space of thickness 1/N (a sinc profile). The signal passes through the sum of the slices'
-amplitudes; shot noise, independent from tilt to tilt, through the root of the sum of their squares, with
-a profile that has no tails: what leaks out of a slice leaks when the box is cut.
+ramp and the contrast transfer function. In a window of N voxels, the transform of a line is a central slice of
+thickness 1/N (a sinc profile). The gain of the signal is the sum of the slices' amplitudes. The gain of shot
+noise, which is independent between tilts, is the root of the sum of their squares, with a profile without tails,
+because the leakage out of a slice is caused by cutting the box, which follows.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class BoxTransfer:
     signal
         Amplitude gain of the specimen's density, real and signed.
     shot_noise
-        Amplitude gain of white noise, as shot noise comes out; its mean power over the full spectrum is 1.
+        Amplitude gain of white noise that gives reconstructed shot noise; its mean power over the full spectrum is 1.
     structural_noise
-        The same for noise that lies in the specimen and is imaged with it.
+        The same for noise in the specimen that is imaged with it.
     """
 
     signal: Tensor
@@ -68,11 +68,11 @@ def box_transfer(
     angles
         Tilts in degrees.
     optics
-        The microscope; the same defocus for every tilt and depth.
+        Parameters of the microscope; the same defocus for every tilt and depth.
     thickness
-        Angstrom, of the specimen.
+        Thickness of the specimen, angstrom.
     device
-        Where the result lies.
+        Device of the result.
     """
     full = torch.fft.fftfreq(box_size, device=device)
     half = torch.fft.rfftfreq(box_size, device=device)
@@ -89,8 +89,8 @@ def box_transfer(
     shot = torch.zeros_like(kz)
     for ramp, along, _, _ in _slices(kz, kx, angles, box_size):
         shot += ramp.square() * (1 - along.abs() * box_size).clamp(min=0)
-    # Grain lies in the whole depth of the specimen: its slices are thinner than a box resolves, so that the
-    # power is averaged over the cell that each coefficient stands for.
+    # Structural noise fills the whole depth of the specimen. Its slices are thinner than the sampling of a box, so
+    # the power is averaged over the cell of each coefficient.
 
     def through_the_slab(along: Tensor, tilt: float) -> Tensor:
         path = thickness / voxel_size / max(math.cos(tilt), 0.05)
@@ -110,11 +110,14 @@ def box_transfer(
 def _slices(
     kz: Tensor, kx: Tensor, angles: NDArray[np.float64], box_size: int
 ) -> Iterator[tuple[Tensor, Tensor, Tensor, float]]:
-    """Yield the ramp, the distances from the slice and from the axis within it (cycles per voxel), and the tilt (radian)."""
+    """Yield for each tilt the ramp, the distances from the slice and, within it, from the axis, and the angle.
+
+    Distances are in cycles per voxel, the angle in radian.
+    """
     for angle in np.radians(angles).tolist():
         across = kx * math.cos(angle) + kz * math.sin(angle)
         along = kz * math.cos(angle) - kx * math.sin(angle)
-        # A coefficient stands for a cell of width 1 / box_size, over which the ramp does not average to 0.
+        # A coefficient represents a cell of width 1 / box_size, over which the mean of the ramp is not 0.
         yield across.abs().clamp(min=0.25 / box_size) * (across.abs() <= 0.5), along, across, angle
 
 
@@ -123,9 +126,9 @@ def _normalised(gain: Tensor, box_size: int) -> Tensor:
 
 
 def mean_power(gain: Tensor, box_size: int) -> Tensor:
-    """Return the mean squared gain over the full spectrum, from (..., z, y, x // 2 + 1); the DC term counts 0.
+    """Return the mean squared gain over the full spectrum, from (..., z, y, x // 2 + 1), without the DC term.
 
-    It is the variance that white noise of variance 1 has after the gain.
+    It is the variance of filtered white noise of variance 1.
     """
     multiplicity = torch.full((gain.shape[-1],), 2.0, device=gain.device)
     multiplicity[0] = 1.0

@@ -1,4 +1,4 @@
-"""Density maps from files as species: any size, units and voxel size."""
+"""Species from density maps of any size, units and voxel size."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from cryopipe.volume.fourier import fourier_rescale, frequency_grid
 
 SUFFIXES = (".mrc", ".map")
 _SURFACE = 0.15
-"""The bounding sphere holds all voxels above this fraction of protein density."""
+"""The bounding sphere contains all voxels above this fraction of the density of protein."""
 
 
 def read_maps(directory: str | Path, voxel_size: float, resolution: float) -> list[Phantom]:
-    """Read every MRC map of a directory as a species named like its file.
+    """Read every MRC map of a directory as a species named after its file.
 
     Parameters
     ----------
     directory
-        Holds .mrc or .map files; read in the order of their names.
+        Directory of .mrc or .map files, read in the order of their names.
     voxel_size, resolution
-        Angstrom, of the phantoms.
+        Voxel size and resolution of the phantoms, angstrom.
 
     Raises
     ------
     SimulationError
-        If there is none.
+        If the directory contains no map.
     """
     folder = Path(directory)
     files = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
     if not files:
         raise SimulationError(
-            "no .mrc or .map file here", file=folder, remedy="name a directory of density maps"
+            "contains no .mrc or .map file", file=folder, remedy="give a directory of density maps"
         )
     return [read_map(path, voxel_size, resolution) for path in files]
 
@@ -55,7 +55,7 @@ def read_named_maps(
     Raises
     ------
     SimulationError
-        If some are missing.
+        If maps are missing.
     """
     paths = [Path(directory) / f"{name}.mrc" for name in names]
     missing = [path.name for path in paths if not path.is_file()]
@@ -63,7 +63,7 @@ def read_named_maps(
         raise SimulationError(
             f"lacks {', '.join(missing)}",
             file=directory,
-            remedy="add these maps or leave `templates` blank for procedural phantoms",
+            remedy="add these maps, or leave `templates` blank to use procedural phantoms",
         )
     return [read_map(path, voxel_size, resolution) for path in paths]
 
@@ -71,19 +71,21 @@ def read_named_maps(
 def read_map(path: str | Path, voxel_size: float, resolution: float) -> Phantom:
     """Read one density map as a species.
 
-    Units are unknown, so the map is scaled to protein: its background, the mode of the values, becomes 0;
-    Otsu's threshold divides body from background; the density sums up to the body's volume, and the mass is that volume
-    at 0.81 Da per cubic angstrom. The centre of mass comes to lie in the middle.
+    The units of the map are unknown, so it is scaled to the density of protein: the background, the mode of the
+    values, becomes 0; Otsu's threshold separates body and background; the sum of the density becomes the volume of
+    the body, and the mass is that volume times 0.81 Da per cubic angstrom. The centre of mass is moved to the middle.
 
     Raises
     ------
     DataError
-        If the header has no voxel size, or the map holds no body.
+        If the header has no voxel size, or the map is constant or not finite.
     """
     header = read_header(path)
     if header.voxel_size is None:
         raise DataError(
-            "the map's header has no voxel size", file=path, remedy="set it in the header, in angstrom"
+            "has no voxel size in its header",
+            file=path,
+            remedy="set the voxel size in the header, in angstrom",
         )
     source = np.array(open_volume(path), dtype=np.float32)
     return phantom_from_density(source, header.voxel_size, voxel_size, resolution, Path(path).stem)
@@ -95,7 +97,9 @@ def phantom_from_density(
     """Centre, scale, resample and band-limit a density (z, y, x) in any units; see `read_map`."""
     check_sampling(voxel_size, resolution)
     if not np.isfinite(density).all() or float(np.ptp(density)) == 0:
-        raise DataError(f"map {name} is constant or holds values that are not numbers", remedy="leave it out")
+        raise DataError(
+            f"map {name} is constant or contains NaN or infinite values", remedy="replace or remove the map"
+        )
     body, volume = _scaled_to_protein(density, density_voxel_size)
     grid = np.argwhere(body > 0)
     weight = body[body > 0]
@@ -103,7 +107,7 @@ def phantom_from_density(
     reach = np.linalg.norm(grid[weight > _SURFACE] - centre, axis=1).max() * density_voxel_size
     radius = float(reach) + density_voxel_size / 2
     size = box_size_for(radius, voxel_size, resolution)
-    # Wider than the result: resampling fills what lies beyond the source with the source's mean.
+    # Wider than the result, because resampling fills voxels beyond the source with the mean of the source.
     centred = _centred(body, centre, 2 * math.ceil(size * voxel_size / density_voxel_size / 2) + 4)
     volume_fine = torch.as_tensor(centred, dtype=torch.float32)
     resampled = fourier_rescale(
@@ -115,9 +119,9 @@ def phantom_from_density(
 
 
 def _scaled_to_protein(density: NDArray[np.float32], voxel_size: float) -> tuple[NDArray[np.float64], float]:
-    """Return the density, 0 outside and about 1 inside, and the body's volume in cubic angstrom."""
+    """Return the density, 0 outside and about 1 inside the body, and the volume of the body, cubic angstrom."""
     counts, edges = np.histogram(density, bins=256)
-    # Most of a map's box is solvent or, after masking, exactly one value.
+    # Most voxels of a map are solvent or, after masking, have a single value.
     mode = float(edges[counts.argmax()] + edges[counts.argmax() + 1]) / 2
     contrast = density.astype(np.float64) - mode
     threshold = float(threshold_otsu(contrast))

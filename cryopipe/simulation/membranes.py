@@ -1,4 +1,4 @@
-"""What is in a cell besides protein: lipid bilayers and gold beads."""
+"""Densities of lipid bilayers and gold beads."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _LEAFLET_OFFSET = 18.0
 _LEAFLET_WIDTH = 7.0
 """Angstrom; standard deviation of a leaflet's dense layer."""
 _LEAFLET_DENSITY = 1.3
-"""Peak density of phosphate and head groups against ice, where solid protein is 1."""
+"""Peak density of head groups relative to ice, in units of the density of solid protein."""
 _GOLD_RADIUS = 50.0
 _GOLD_DENSITY = 12.0
 _CLEARANCE = 35.0
-"""Angstrom from a bilayer's middle within which no particle's body may lie."""
+"""Angstrom; distance from a bilayer's middle within which no particle is placed."""
 _TRIALS = 60
 
 
 def bilayer_profile(distance: FloatArray, resolution: float) -> FloatArray:
     """Return the density at a distance (angstrom) from a bilayer's middle, blurred to `resolution`.
 
-    Two dense layers of head groups with the tails between them, near the density of ice. The blur is
-    a Gaussian that has fallen to 0.03 at the band limit.
+    The profile is two dense layers of head groups; the tails between them have about the density of ice. The blur
+    is a Gaussian with a gain of 0.03 at the band limit.
     """
     blur = math.sqrt(2 * math.log(1 / 0.03)) / (2 * math.pi) * resolution
     width = math.hypot(_LEAFLET_WIDTH, blur)
@@ -45,14 +45,14 @@ def add_membranes(
     resolution: float,
     rng: np.random.Generator,
 ) -> NDArray[np.bool_]:
-    """Add membranes to a slab (z, y, x), in place, none through another.
+    """Add membranes that do not intersect to a slab (z, y, x), in place.
 
     Parameters
     ----------
     density
         The slab.
     vesicles, sheets
-        How many of each.
+        Number of vesicles and of sheets.
     voxel_size, resolution
         Angstrom.
     rng
@@ -60,12 +60,12 @@ def add_membranes(
 
     Returns
     -------
-    (z, y, x) the voxels of membranes, in which no particle may lie.
+    (z, y, x) whether each voxel is reserved for membranes.
 
     Raises
     ------
     SimulationError
-        If they do not fit.
+        If the membranes do not fit.
     """
     surface = np.zeros(density.shape, dtype=bool)
     shapes = [_sheet] * sheets + [_vesicle] * vesicles
@@ -79,8 +79,8 @@ def add_membranes(
                 break
         else:
             raise SimulationError(
-                f"{vesicles} vesicles and {sheets} sheets do not fit",
-                remedy="ask for fewer, or a larger `size`",
+                f"{vesicles} vesicles and {sheets} sheets do not fit into the tomogram",
+                remedy="lower `vesicles` or `sheets`, or raise `size`",
             )
     return surface
 
@@ -88,7 +88,7 @@ def add_membranes(
 def _vesicle(
     shape: tuple[int, ...], voxel_size: float, rng: np.random.Generator
 ) -> tuple[tuple[slice, ...], FloatArray]:
-    """Return a window of the slab and the distance (angstrom) from a slightly deformed sphere that the slab may cut."""
+    """Return a window of the slab and the distance (angstrom) from a random ellipsoid, which may be cut by the faces."""
     size = np.array(shape)
     largest = max(300.0, 0.28 * float(size[1:].min()) * voxel_size)
     semi_axes = rng.uniform(250.0, largest) * rng.uniform(0.9, 1.1, 3) / voxel_size
@@ -104,13 +104,13 @@ def _vesicle(
 def _sheet(
     shape: tuple[int, ...], voxel_size: float, rng: np.random.Generator
 ) -> tuple[tuple[slice, ...], FloatArray]:
-    """Return the whole slab as window and the distance (angstrom) from a gently undulating, steep membrane."""
+    """Return the whole slab as window and the distance (angstrom) from a steep, slightly undulating membrane."""
     window = tuple(slice(0, n) for n in shape)
     z, y, x = (g.astype(np.float64) for g in np.ogrid[window])
     centre = rng.uniform(0.2, 0.8, 3) * np.array(shape)
-    turn, lean = rng.uniform(0, 2 * np.pi), rng.uniform(-0.5, 0.5)
-    along = (y - centre[1]) * math.cos(turn) - (x - centre[2]) * math.sin(turn)
-    across = (x - centre[2]) * math.cos(turn) + (y - centre[1]) * math.sin(turn)
+    azimuth, lean = rng.uniform(0, 2 * np.pi), rng.uniform(-0.5, 0.5)
+    along = (y - centre[1]) * math.cos(azimuth) - (x - centre[2]) * math.sin(azimuth)
+    across = (x - centre[2]) * math.cos(azimuth) + (y - centre[1]) * math.sin(azimuth)
     across = across + (z - centre[0]) * math.tan(lean)
     length, height = rng.uniform(600, 1500) / voxel_size, rng.uniform(10, 40) / voxel_size
     wave = height * np.sin(2 * np.pi * (along / length + rng.uniform()))
@@ -118,7 +118,7 @@ def _sheet(
 
 
 def gold_bead(voxel_size: float, resolution: float) -> NDArray[np.float32]:
-    """Return the density (z, y, x) of a bead of 10 nm about voxel n // 2, its edge blurred to `resolution`."""
+    """Return the density (z, y, x) of a bead of 10 nm centred at voxel n // 2, its edge blurred to `resolution`."""
     half = math.ceil((_GOLD_RADIUS + resolution) / voxel_size)
     axis = np.arange(-half, half + 1) * voxel_size
     radius = np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2)

@@ -1,4 +1,4 @@
-"""Crowding: other particles around the one in a box's middle."""
+"""Neighbouring particles around the particle in the middle of a box."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from cryopipe.simulation.rendering import ParticleRenderer
 from cryopipe.volume.geometry import random_rotations
 
 _OUTLINE = 0.3
-"""A neighbour goes where the central particle's density exceeds this and the neighbour's exceeds `_TRACE`."""
+"""A neighbour is removed if a voxel has a particle density above this and a neighbour density above `_TRACE`."""
 _TRACE = 0.05
 _BATCH = 128
 _BULK = 0.6
-"""Share of the protein that is drawn from all species alike; the smallest fill the gaps up to the rest."""
+"""Fraction of the protein drawn uniformly from all species; the smallest species fill the gaps."""
 
 
 class Crowd:
-    """A densely packed volume from which surroundings are cut.
+    """Densely packed volume from which the neighbours of particles are cut.
 
-    Neighbours are packed once, by their true shapes. Each box gets a random window in a random one of
-    the 24 orientations of a cube, from which whole neighbours that touch the box's own particle are
-    taken out: far cheaper than packing anew for each box, and as dense as a scene.
+    Particles are packed once, by their shapes. The neighbours in a box are a random window in one of the 24
+    orientations of a cube, without the particles that touch the central one. This is much faster than packing
+    every box, and as dense as a scene.
 
     Parameters
     ----------
     species
-        What the neighbours are.
+        Species of the neighbours.
     context_size
-        Voxels; edge of the windows.
+        Edge of the windows, voxels.
     crowding
-        Volume fraction of protein to reach.
+        Volume fraction of protein.
     generator
-        Source of randomness; its device is where to compute.
+        Random generator; its device is used.
 
     Raises
     ------
@@ -56,9 +56,9 @@ class Crowd:
         self._generator = generator
         self._renderer = ParticleRenderer(species, generator.device)
         self._species = list(species)
-        # Bodies lie inside the volume, so that its rim is emptier than the rest and is cut off at the end.
-        self._rim = self._renderer.patch_size // 4
-        edge = context_size + min(context_size, 64) + 2 * self._rim
+        # Particles are entirely inside the volume, so its margin is less dense and is removed at the end.
+        self._margin = self._renderer.patch_size // 4
+        edge = context_size + min(context_size, 64) + 2 * self._margin
         seed = int(torch.randint(2**31, (1,), generator=generator, device=generator.device))
         self._rng = np.random.default_rng(seed)
         self._packer = Packer(np.zeros((edge,) * 3, dtype=bool), self._rng)
@@ -67,23 +67,23 @@ class Crowd:
         self._strongest = np.full((edge,) * 3, _TRACE, dtype=np.float32)
         self._count = 0
         self._pack(crowding)
-        inside = (slice(self._rim, edge - self._rim),) * 3
+        inside = (slice(self._margin, edge - self._margin),) * 3
         self._crowd = torch.as_tensor(self._density[inside].copy(), device=generator.device)
         self._owners = torch.as_tensor(self._owner[inside].astype(np.int64), device=generator.device)
         self.protein_fraction = float(self._crowd.mean())
 
-    def surround(self, scenes: Tensor) -> None:
-        """Add neighbours, in place, to scenes (n, z, y, x) that hold the central particle alone, or nothing."""
-        room = self._crowd.shape[0] - self._context_size + 1
+    def add_neighbours(self, scenes: Tensor) -> None:
+        """Add neighbours, in place, to scenes (n, z, y, x) that contain the central particle or nothing."""
+        positions = self._crowd.shape[0] - self._context_size + 1
         draws = torch.randint(
-            room, (len(scenes), 3), generator=self._generator, device=self._generator.device
+            positions, (len(scenes), 3), generator=self._generator, device=self._generator.device
         )
-        turns = torch.randint(
+        orientations = torch.randint(
             len(_CUBE_ROTATIONS), (len(scenes),), generator=self._generator, device=self._generator.device
         )
-        for scene, corner, turn in zip(scenes, draws.tolist(), turns.tolist(), strict=True):
+        for scene, corner, orientation in zip(scenes, draws.tolist(), orientations.tolist(), strict=True):
             window = tuple(slice(start, start + self._context_size) for start in corner)
-            order, flips = _CUBE_ROTATIONS[turn]
+            order, flips = _CUBE_ROTATIONS[orientation]
             owners = self._owners[window].permute(order).flip(flips)
             removed = torch.zeros(self._count + 1, dtype=torch.bool, device=scene.device)
             removed[owners[scene > _OUTLINE]] = True
@@ -91,11 +91,11 @@ class Crowd:
             scene += self._crowd[window].permute(order).flip(flips) * ~removed[owners]
 
     def _pack(self, crowding: float) -> None:
-        """Place species drawn alike, the largest first, then the smallest ones until the fraction is reached."""
+        """Place particles drawn uniformly from the species, largest first, then the smallest species."""
         volumes = (
             np.array([one.mass / PROTEIN_DENSITY for one in self._species]) / self._renderer.voxel_size**3
         )
-        inner = (self._density.shape[0] - 2 * self._rim) ** 3
+        inner = (self._density.shape[0] - 2 * self._margin) ** 3
         wanted = crowding * inner
         drawn = self._rng.integers(
             len(volumes), size=max(8, int(2 * crowding * self._density.size / volumes.mean()))
@@ -107,28 +107,30 @@ class Crowd:
             more = self._place(self._rng.choice(small, _BATCH), volumes, wanted - filled)
             if more == 0:
                 raise SimulationError(
-                    f"crowding of {crowding:g} does not fit: these species pack to {filled / inner:.3f}",
+                    f"crowding of {crowding:g} cannot be reached: these species fill at most {filled / inner:.3f}",
                     remedy="lower `crowding` or add smaller neighbours",
                 )
             filled += more
 
-    def _place(self, kinds: NDArray[np.int64], volumes: NDArray[np.float64], wanted: float) -> float:
-        """Put particles of the given kinds where there is room, until `wanted` voxels inside the rim are filled; return how many."""
+    def _place(self, species: NDArray[np.int64], volumes: NDArray[np.float64], wanted: float) -> float:
+        """Place particles of the species until `wanted` voxels inside the margin are filled; return the number filled."""
         filled = 0.0
         device = self._generator.device
-        for start in range(0, len(kinds), _BATCH):
-            batch = kinds[start : start + _BATCH]
+        for start in range(0, len(species), _BATCH):
+            batch = species[start : start + _BATCH]
             matrices = torch.as_tensor(
                 random_rotations(len(batch), self._rng).as_matrix(), dtype=torch.float32
             )
             shifts = torch.as_tensor(self._rng.uniform(-0.5, 0.5, (len(batch), 3)), dtype=torch.float32)
             patches = self._renderer.render(torch.as_tensor(batch), matrices.to(device), shifts.to(device))
-            for kind, patch in zip(batch, patches.cpu().numpy(), strict=True):
+            for index, patch in zip(batch, patches.cpu().numpy(), strict=True):
                 centre = self._packer.place(body_of(patch))
                 if centre is not None and filled < wanted:
                     self._draw(patch, centre)
-                    within = ((centre >= self._rim) & (centre < self._density.shape[0] - self._rim)).all()
-                    filled += float(volumes[kind]) * bool(within)
+                    within = (
+                        (centre >= self._margin) & (centre < self._density.shape[0] - self._margin)
+                    ).all()
+                    filled += float(volumes[index]) * bool(within)
         return filled
 
     def _draw(self, patch: NDArray[np.float32], centre: NDArray[np.int64]) -> None:
@@ -144,7 +146,7 @@ class Crowd:
 
 
 def _cube_rotations() -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Return the 24 rotations of a cube as orders of axes and axes to flip; mirror images are left out."""
+    """Return the 24 rotations of a cube as permutations of axes and axes to flip; mirror images are excluded."""
     found = []
     for order in itertools.permutations(range(3)):
         parity = round(float(np.linalg.det(np.eye(3)[list(order)])))

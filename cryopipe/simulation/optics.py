@@ -1,4 +1,4 @@
-"""The microscope: tilt angles, electron wavelength and the contrast transfer function."""
+"""Tilt angles, electron wavelength and contrast transfer function."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cryopipe.errors import SimulationError
 
 @dataclass(frozen=True)
 class Optics:
-    """What shapes the contrast of one image.
+    """Parameters of the contrast transfer function.
 
     Attributes
     ----------
@@ -36,14 +36,19 @@ class Optics:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.voltage) and self.voltage > 0):
-            raise SimulationError(f"voltage of {self.voltage:g} kV", remedy="give e.g. 300")
+            raise SimulationError(
+                f"voltage of {self.voltage:g} kV is not a positive number", remedy="set for example 300"
+            )
         if not 0 <= self.amplitude_contrast <= 1:
             raise SimulationError(
-                f"amplitude contrast of {self.amplitude_contrast:g}", remedy="give a fraction, e.g. 0.07"
+                f"amplitude contrast of {self.amplitude_contrast:g} is not between 0 and 1",
+                remedy="set a fraction, for example 0.07",
             )
         if not (math.isfinite(self.defocus) and math.isfinite(self.spherical_aberration)):
             raise SimulationError(
-                "defocus or spherical aberration is not a number", remedy="give e.g. 5 and 2.7"
+                f"defocus of {self.defocus:g} micrometre or spherical aberration of {self.spherical_aberration:g} mm "
+                "is not finite",
+                remedy="set for example 5 and 2.7",
             )
 
 
@@ -54,19 +59,19 @@ def electron_wavelength(voltage: float) -> float:
 
 
 def contrast_transfer(frequency: Tensor, optics: Optics) -> Tensor:
-    """Return the contrast transfer function, in RELION's sign: positive near the origin at underfocus.
+    """Return the contrast transfer function with RELION's sign: positive near the origin at underfocus.
 
     Parameters
     ----------
     frequency
         1/angstrom, any shape.
     optics
-        The microscope.
+        Parameters of the microscope.
 
     Notes
     -----
     CTF(k) = sin(pi w dz k^2 - pi/2 Cs w^3 k^4 + asin(Q)) with the wavelength w, defocus dz, spherical
-    aberration Cs and amplitude contrast Q. With it, protein is bright; raw images have the other sign.
+    aberration Cs and amplitude contrast Q. Protein is bright with this sign; raw images have the opposite sign.
     """
     wavelength = electron_wavelength(optics.voltage)
     defocus, aberration = 1e4 * optics.defocus, 1e7 * optics.spherical_aberration
@@ -82,17 +87,18 @@ def tilt_angles(tilt_range: tuple[float, float], tilt_step: float) -> NDArray[np
     Raises
     ------
     SimulationError
-        If the range is empty or leaves -90 to 90 degrees, or the step does not fit into it.
+        If the range is empty or exceeds -90 to 90 degrees, or the step is not above 0 and at most the range.
     """
     low, high = tilt_range
     if not -90 <= low < high <= 90:
         raise SimulationError(
-            f"tilt range {low:g} to {high:g} degrees", remedy="give two angles, -90 <= lowest < highest <= 90"
+            f"tilt range {low:g} to {high:g} degrees is empty or exceeds -90 to 90 degrees",
+            remedy="set two angles with -90 <= lowest < highest <= 90",
         )
     if not 0 < tilt_step <= high - low:
         raise SimulationError(
-            f"tilt step of {tilt_step:g} degrees in a range of {high - low:g}",
-            remedy="give a step above 0 and at most the range",
+            f"tilt step of {tilt_step:g} degrees does not fit a tilt range of {high - low:g} degrees",
+            remedy="set a step above 0 and at most the range",
         )
     steps = round((high - low) / tilt_step)
     return np.linspace(low, high, steps + 1)

@@ -1,4 +1,4 @@
-"""A simulated tomogram as files."""
+"""Writing of simulated tomograms and their truth."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ def write_tomogram(
     labels: str | Path,
     maps: str | Path,
 ) -> None:
-    """Write a tomogram with all that is known about it.
+    """Write a simulated tomogram and its truth.
 
     Parameters
     ----------
     simulated
-        The tomogram.
+        Tomogram and truth.
     volume, labels
         MRC files of the tomogram and of its label volume.
     truth
         STAR file of the particles.
     maps
-        Directory of the true maps, one MRC file per species and named as it. Tomograms of the same
-        species write the same bytes there.
+        Directory of the true maps, one MRC file per species, named after it. Tomograms with the same
+        species write identical files.
     """
     write_volume(volume, simulated.volume, simulated.voxel_size)
     write_volume(labels, simulated.labels, simulated.voxel_size)

@@ -1,4 +1,4 @@
-"""Bodies put into a volume without overlap, by their true shapes."""
+"""Random placement of particles of arbitrary shape without overlap."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 _BODY = 0.5
-"""A particle's body is where its density exceeds this: half of protein's, the surface. Bodies do not overlap."""
+"""Density above which a voxel belongs to the body of a particle: half of protein's. Bodies do not overlap."""
 _ROUNDS = 40
 _CANDIDATES = 256
 _PROBES = 40
 
 
 class Packer:
-    """Keep the account of which voxels are taken, and find room for bodies.
+    """Occupied voxels of a volume, and the search for free positions.
 
     Parameters
     ----------
     taken
-        (z, y, x) bool; voxels where nothing may be put. Changed in place.
+        (z, y, x) bool; occupied voxels. Changed in place.
     rng
         Source of randomness.
     """
@@ -29,17 +29,17 @@ class Packer:
         self._rng = rng
 
     def place(self, body: NDArray[np.int64]) -> NDArray[np.int64] | None:
-        """Find a random free place for a body and take it.
+        """Find a random free position for a body and mark its voxels as occupied.
 
         Parameters
         ----------
         body
-            (m, 3) voxels z, y, x of the body about its centre.
+            (m, 3) voxels z, y, x of the body, relative to its centre.
 
         Returns
         -------
-        (3,) the centre's voxel z, y, x, the whole body inside the volume; None where none was found in
-        10,000 trials.
+        (3,) voxel z, y, x of the centre, with the whole body inside the volume; None if no free position was found
+        in 10,000 trials.
         """
         shape = np.array(self.taken.shape)
         low, high = -body.min(axis=0), shape - 1 - body.max(axis=0)
@@ -51,7 +51,7 @@ class Packer:
         for _ in range(_ROUNDS):
             centres = self._rng.integers(low, high + 1, size=(_CANDIDATES, 3))
             first = centres @ strides
-            # A few of its voxels tell of most places that the body does not fit there.
+            # Testing a few voxels of the body first excludes most positions quickly.
             likely = ~self._flat[first[:, None] + probes].any(axis=1)
             for centre, start in zip(centres[likely], first[likely], strict=True):
                 voxels = start + offsets
@@ -62,6 +62,6 @@ class Packer:
 
 
 def body_of(patch: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return the voxels (m, 3) z, y, x of the body about the patch's middle, at least one."""
+    """Return the voxels (m, 3) z, y, x of the body, relative to the middle of the patch; at least one."""
     inside = np.argwhere(patch > min(_BODY, 0.5 * float(patch.max())))
     return np.asarray(inside - patch.shape[0] // 2, dtype=np.int64)

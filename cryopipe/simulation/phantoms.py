@@ -1,4 +1,4 @@
-"""Densities of macromolecules: procedural ones, endless and seeded, band-limited to a stated resolution."""
+"""Band-limited densities of procedural macromolecules, generated from seeds."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ EXAMPLES = {
     "proteasome_like": AssemblySpec("barrel", "D7", 0.9e6, 6, "proteasome_like"),
     "ferritin_like": AssemblySpec("shell", "O", 1.0e6, 8, "ferritin_like"),
 }
-"""Three bodies that tell apart at a glance, for the demo: compact and chiral, barrel, hollow shell."""
+"""Three easily distinguished species for the demo: compact and chiral, barrel, hollow shell."""
 
 _FILLERS = 8
 _FILLER_SEED = 1_000_000
 _BAND_EDGE = 0.85
-"""From this fraction of the band limit on, amplitudes fall along a cosine and are 0 at the limit."""
+"""Fraction of the band limit from which amplitudes fall along a cosine to 0 at the limit."""
 
 
 @dataclass(frozen=True)
 class Phantom:
-    """The density of one species.
+    """Density of one species.
 
     Attributes
     ----------
     density
-        (z, y, x) float32, an even cube with the centre of mass at voxel n // 2. Solid protein is 1,
-        vacuum (and the ice around it) 0: the sum times the voxel's volume is mass / 0.81 Da per cubic angstrom.
+        (z, y, x) float32, a cube of even edge n with the centre of mass at voxel n // 2. Solid protein is 1, ice is
+        0; the sum times the volume of a voxel is the mass divided by 0.81 Da per cubic angstrom.
     voxel_size
         Angstrom.
     resolution
-        Angstrom; nothing finer is in the density.
+        Angstrom; band limit of the density.
     radius
-        Angstrom; of the sphere about the centre that bounds the particle.
+        Angstrom; radius of the bounding sphere around the centre.
     symmetry
-        Point group in RELION's setting.
+        Point group in RELION's orientation.
     mass
         Dalton.
     name
-        Name of the species; fit for a file's name.
+        Name of the species, valid as a file name.
     """
 
     density: NDArray[np.float32]
@@ -58,12 +58,12 @@ class Phantom:
 
 
 def phantom(spec: int | AssemblySpec, voxel_size: float, resolution: float) -> Phantom:
-    """Make a procedural macromolecule.
+    """Generate a procedural macromolecule.
 
     Parameters
     ----------
     spec
-        A seed, for that member of the endless series, or a specification.
+        The seed N of `phantom_N`, or a specification.
     voxel_size
         Angstrom.
     resolution
@@ -72,7 +72,7 @@ def phantom(spec: int | AssemblySpec, voxel_size: float, resolution: float) -> P
     Raises
     ------
     SimulationError
-        If the voxels are too coarse for the resolution.
+        If the voxels are too large for the resolution.
     """
     check_sampling(voxel_size, resolution)
     assembly = build_assembly(draw_spec(spec) if isinstance(spec, int) else spec)
@@ -89,32 +89,34 @@ def phantom(spec: int | AssemblySpec, voxel_size: float, resolution: float) -> P
 
 
 def check_sampling(voxel_size: float, resolution: float) -> None:
-    """Raise `SimulationError` unless voxels of `voxel_size` can carry `resolution`, both in angstrom."""
+    """Raise `SimulationError` unless `resolution` is at least twice `voxel_size`, both in angstrom."""
     for what, value in (("voxel size", voxel_size), ("resolution", resolution)):
         if not (math.isfinite(value) and value > 0):
-            raise SimulationError(f"{what} of {value:g} angstrom", remedy="give a positive length")
+            raise SimulationError(
+                f"{what} of {value:g} angstrom is not a positive number", remedy="set a positive length"
+            )
     if resolution < 2 * voxel_size:
         raise SimulationError(
-            f"voxels of {voxel_size:g} angstrom are too coarse for a band limit of {resolution:g} angstrom",
-            remedy=f"use voxels of at most {resolution / 2:g} angstrom, or a band limit of "
-            f"{2 * voxel_size:g} angstrom or more",
+            f"a voxel size of {voxel_size:g} angstrom is too large for a resolution of {resolution:g} angstrom",
+            remedy=f"use a voxel size of at most {resolution / 2:g} angstrom, or a resolution of at least "
+            f"{2 * voxel_size:g} angstrom",
         )
 
 
 def box_size_for(radius: float, voxel_size: float, resolution: float) -> int:
-    """Return the even edge, in voxels, of a cube that holds a particle with room for the band limit's ripple."""
+    """Return the even edge, in voxels, of a cube for a particle and the ripple of its band limit."""
     return 2 * math.ceil((radius + resolution) / voxel_size) + 2
 
 
 def bead_density(
     assembly: Assembly, voxel_size: float, resolution: float, box_size: int
 ) -> NDArray[np.float32]:
-    """Return the density of a cloud of beads, computed in Fourier space and therefore exact at any position.
+    """Return the density of a cloud of beads, computed in Fourier space and exact at any position.
 
     Parameters
     ----------
     assembly
-        Beads; the origin comes to lie at voxel box_size // 2.
+        Beads; the origin is placed at voxel box_size // 2.
     voxel_size, resolution
         Angstrom.
     box_size
@@ -150,18 +152,23 @@ def band_limit(fraction: torch.Tensor) -> torch.Tensor:
 def stock_phantoms(
     count: int, voxel_size: float, resolution: float, first_seed: int = 0, largest_radius: float | None = None
 ) -> list[Phantom]:
-    """Return the first `count` phantoms of the endless series from `first_seed` on.
+    """Return the first `count` phantoms with seeds from `first_seed` on.
 
     Parameters
     ----------
     count
-        How many.
+        Number of phantoms.
     voxel_size, resolution
         Angstrom.
     first_seed
-        Where in the series to begin.
+        First seed.
     largest_radius
-        Angstrom; larger ones are passed over, so that all fit into a box.
+        Angstrom; larger phantoms are skipped, so that all fit into a box.
+
+    Raises
+    ------
+    SimulationError
+        If too few phantoms are small enough.
     """
     found: list[Phantom] = []
     seed = first_seed
@@ -172,14 +179,14 @@ def stock_phantoms(
         seed += 1
         if seed - first_seed > 50 * count + 50:
             raise SimulationError(
-                f"too few phantoms of radius up to {largest_radius:g} angstrom",
-                remedy="allow a larger radius or ask for fewer",
+                f"fewer than {count} phantoms have a radius of at most {largest_radius:g} angstrom",
+                remedy="allow a larger radius, or request fewer phantoms",
             )
     return found
 
 
 def filler_phantoms(voxel_size: float, resolution: float) -> list[Phantom]:
-    """Return small globular proteins of 100 to 240 kDa, the unknown bulk of a crowded scene."""
+    """Return small globular proteins of 100 to 240 kDa, the unknown proteins of a crowded scene."""
     return [
         phantom(AssemblySpec("globular", "C1", float(mass), _FILLER_SEED + number), voxel_size, resolution)
         for number, mass in enumerate(np.linspace(100e3, 240e3, _FILLERS))

@@ -1,4 +1,4 @@
-"""Particles drawn into boxes at any orientation and sub-voxel position."""
+"""Rendering of particles at any orientation and sub-voxel position."""
 
 from __future__ import annotations
 
@@ -19,32 +19,33 @@ _BATCH_BYTES = 256e6
 
 
 class ParticleRenderer:
-    """Draw rotated and shifted copies of phantoms.
+    """Renderer of rotated and shifted copies of phantoms.
 
-    The densities are kept at half their voxel size, with the attenuation by linear interpolation divided
-    out beforehand, so that fast linear interpolation is accurate to a few per cent up to the band limit.
+    The densities are stored at half their voxel size and corrected for the attenuation by linear interpolation,
+    so that the fast linear interpolation is accurate to a few per cent up to the band limit.
 
     Parameters
     ----------
     phantoms
-        At one common voxel size.
+        Phantoms, all at one voxel size.
     device
-        Where to compute.
+        Device of the rendering.
     """
 
     def __init__(self, phantoms: Sequence[Phantom], device: torch.device | str = "cpu") -> None:
         if not phantoms:
-            raise SimulationError("no species to simulate", remedy="name at least one")
+            raise SimulationError("no species to simulate", remedy="give at least one")
         self.voxel_size = phantoms[0].voxel_size
         for one in phantoms:
             if abs(one.voxel_size - self.voxel_size) > 1e-4 * self.voxel_size:
                 raise SimulationError(
-                    f"{one.name} has voxels of {one.voxel_size:g} angstrom, {phantoms[0].name} of {self.voxel_size:g}",
-                    remedy="make all species at one voxel size",
+                    f"{one.name} has a voxel size of {one.voxel_size:g} angstrom, but {phantoms[0].name} of "
+                    f"{self.voxel_size:g} angstrom",
+                    remedy="use one voxel size for all species",
                 )
         self.device = torch.device(device)
         self.patch_size = max(one.density.shape[0] for one in phantoms)
-        """Voxels; edge of a cube that holds any of the phantoms in any orientation."""
+        """Voxels; edge of a cube that contains each phantom in any orientation."""
         edge = _OVERSAMPLING * self.patch_size
         self._fine = torch.zeros(len(phantoms), edge, edge, edge, device=self.device)
         for index, one in enumerate(phantoms):
@@ -54,12 +55,12 @@ class ParticleRenderer:
             self._fine[index, window, window, window] = fine
 
     def render(self, labels: Tensor, matrices: Tensor, shifts_voxels: Tensor) -> Tensor:
-        """Draw particles.
+        """Render particles.
 
         Parameters
         ----------
         labels
-            (n,) which phantom.
+            (n,) index of the phantom.
         matrices
             (n, 3, 3) active rotations of xyz column vectors.
         shifts_voxels
@@ -82,11 +83,11 @@ class ParticleRenderer:
         axis = torch.arange(size, device=self.device, dtype=torch.float32) - size // 2
         target = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).flip(-1)
         target = target.reshape(1, -1, 3) - shifts_voxels.to(target)[:, None]
-        # Rows times R are columns times the inverse of R: where in the reference a voxel comes from.
+        # Row vectors times R are column vectors times the inverse of R: positions in the reference.
         source = _OVERSAMPLING * target @ matrices.to(target)
         edge = fine.shape[-1]
         grid = 2 * (source + edge // 2) / (edge - 1) - 1
-        # All copies are stacked along the grid's z, so that the one density is not copied for each.
+        # All copies are stacked along the grid's z axis, so that the density is not duplicated for each.
         grid = grid.reshape(1, -1, size, size, 3)
         return F.grid_sample(fine[None, None], grid, align_corners=True).reshape(-1, size, size, size)
 
@@ -109,7 +110,7 @@ def paste(canvases: Tensor, patches: Tensor, corners: Tensor, owners: Tensor, so
     """
     edge = patches.shape[-1]
     if canvases.device.type == "cpu":
-        # Slices are contiguous rows: several times faster here than an index for every voxel.
+        # On a CPU, slices are several times faster than one index per voxel.
         places = zip(owners.tolist(), sources.tolist(), corners.tolist(), strict=True)
         for owner, source, (z, y, x) in places:
             canvases[owner, z : z + edge, y : y + edge, x : x + edge] += patches[source]
@@ -126,13 +127,13 @@ def paste(canvases: Tensor, patches: Tensor, corners: Tensor, owners: Tensor, so
 
 
 def random_matrices(count: int, generator: torch.Generator) -> Tensor:
-    """Return (count, 3, 3) rotation matrices, uniform on SO(3), from normal draws of quaternions."""
+    """Return (count, 3, 3) rotation matrices, uniform on SO(3), from normally distributed quaternions."""
     quaternions = torch.randn(count, 4, generator=generator, device=generator.device)
     return rotation_matrices(quaternions)
 
 
 def _oversampled(density: Tensor) -> Tensor:
-    """Return the density at half the voxel size, sharpened by what linear interpolation will take away."""
+    """Return the density at half the voxel size, corrected for the attenuation by linear interpolation."""
     size = _OVERSAMPLING * density.shape[0]
     fine = fourier_rescale(density, 1.0, 1.0 / _OVERSAMPLING, size)
     transform = torch.fft.rfftn(fine)

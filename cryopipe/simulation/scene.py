@@ -1,4 +1,4 @@
-"""The specimen: species, filler, membranes, gold and empty regions, packed without overlap."""
+"""Simulated specimens: particles, filler proteins, membranes, gold beads and empty regions without overlap."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ _AVOGADRO_PER_MICROMOLE_LITRE = 6.02214076e-10
 
 @dataclass(frozen=True)
 class Scene:
-    """A specimen and what it is made of.
+    """Specimen and its contents.
 
     Attributes
     ----------
     density
         (z, y, x) float32; solid protein is 1, ice 0.
     labels
-        (z, y, x) int16: 0 for ice, 1 to n for the species, n + 1 for filler, n + 2 membranes, n + 3 gold.
+        (z, y, x) int16: 0 for ice, 1 to n for the species, n + 1 for filler, n + 2 for membranes, n + 3 for gold.
     positions
         (m, 3) centres of the particles in voxels, x, y, z.
     rotations
-        (m,) reference to particle.
+        (m,) active rotations, reference to particle.
     species
         (m,) index into `phantoms`.
     phantoms
         The species.
     protein_fraction
-        Of the slab's volume, filler included.
+        Fraction of the slab's volume filled by protein, filler included.
     """
 
     density: NDArray[np.float32]
@@ -61,12 +61,12 @@ class Scene:
 def build_scene(
     phantoms: Sequence[Phantom], options: SimulationOptions, seed: int, device: torch.device | str = "cpu"
 ) -> Scene:
-    """Fill a slab: membranes first, then gold, the species from the largest down, and filler.
+    """Fill a slab with membranes, then gold, particles in descending order of mass, and filler.
 
     Raises
     ------
     SimulationError
-        If the particles do not fit.
+        If the contents do not fit.
     """
     return _SceneBuilder(list(phantoms), options, seed, torch.device(device)).build()
 
@@ -115,9 +115,9 @@ class _SceneBuilder:
         )
 
     def _add_membranes(self) -> None:
-        asked = self.options
+        options = self.options
         surface = add_membranes(
-            self.density, asked.vesicles, asked.sheets, asked.voxel_size, asked.resolution, self.rng
+            self.density, options.vesicles, options.sheets, options.voxel_size, options.resolution, self.rng
         )
         self.packer.taken[surface] = True
         self.labels[surface] = len(self.phantoms) + 2
@@ -129,12 +129,13 @@ class _SceneBuilder:
             centre = self.packer.place(body)
             if centre is None:
                 raise SimulationError(
-                    f"{self.options.gold} gold beads do not fit", remedy="ask for fewer, or a larger `size`"
+                    f"{self.options.gold} gold beads do not fit into the tomogram",
+                    remedy="lower `gold`, or raise `size`",
                 )
             self._draw(bead, centre, body, len(self.phantoms) + 3)
 
     def _close_empty_regions(self) -> None:
-        """Forbid balls to all particles until the wanted fraction of the slab is empty."""
+        """Reserve random balls until the requested fraction of the slab is empty."""
         shape = np.array(self.density.shape)
         closed = np.zeros_like(self.packer.taken)
         z, y, x = np.ogrid[tuple(slice(0, n) for n in shape)]
@@ -155,8 +156,8 @@ class _SceneBuilder:
             centre = self.packer.place(body)
             if centre is None:
                 raise SimulationError(
-                    f"{one.name} of radius {one.radius:.0f} angstrom does not fit: room was found for {number} "
-                    f"of {copies} copies in {size_text(self.options.size)} voxels",
+                    f"{one.name}, of radius {one.radius:.0f} angstrom: only {number} of {copies} copies fit into "
+                    f"{size_text(self.options.size)} voxels",
                     remedy="lower `copies` or `concentration`, or raise `size`",
                 )
             self._draw(patch, centre, body, index + 1)
@@ -167,27 +168,29 @@ class _SceneBuilder:
         self.protein_volume += copies * one.mass / PROTEIN_DENSITY
 
     def _add_filler(self) -> None:
-        """Add small unknown proteins until the slab holds the wanted volume fraction of protein."""
+        """Add small unknown proteins until protein fills the requested fraction of the slab."""
         fillers = filler_phantoms(self.options.voxel_size, self.options.resolution)
         renderer = ParticleRenderer(fillers, self.device)
         while self._protein_fraction() < self.options.crowding:
-            kinds = torch.as_tensor(self.rng.integers(len(fillers), size=_FILLER_BATCH))
-            turns = torch.as_tensor(
+            species = torch.as_tensor(self.rng.integers(len(fillers), size=_FILLER_BATCH))
+            rotations = torch.as_tensor(
                 random_rotations(_FILLER_BATCH, self.rng).as_matrix(), dtype=torch.float32
             )
             shifts = torch.as_tensor(self.rng.uniform(-0.5, 0.5, (_FILLER_BATCH, 3)), dtype=torch.float32)
-            patches = renderer.render(kinds, turns.to(self.device), shifts.to(self.device)).cpu().numpy()
-            for kind, patch in zip(kinds.tolist(), patches, strict=True):
+            patches = (
+                renderer.render(species, rotations.to(self.device), shifts.to(self.device)).cpu().numpy()
+            )
+            for index, patch in zip(species.tolist(), patches, strict=True):
                 body = body_of(patch)
                 centre = self.packer.place(body)
                 if centre is None:
                     raise SimulationError(
-                        f"crowding of {self.options.crowding:g} does not fit: the slab is full at "
+                        f"crowding of {self.options.crowding:g} cannot be reached: the tomogram is full at "
                         f"{self._protein_fraction():.3f}",
-                        remedy="lower `crowding`, or make room with fewer membranes and empty regions",
+                        remedy="lower `crowding`, `vesicles`, `sheets` or `empty_fraction`",
                     )
                 self._draw(patch, centre, body, len(self.phantoms) + 1)
-                self.protein_volume += fillers[kind].mass / PROTEIN_DENSITY
+                self.protein_volume += fillers[index].mass / PROTEIN_DENSITY
                 if self._protein_fraction() >= self.options.crowding:
                     break
 
@@ -195,17 +198,17 @@ class _SceneBuilder:
         return self.protein_volume / (self.density.size * self.options.voxel_size**3)
 
     def _render(
-        self, renderer: ParticleRenderer, kind: int, rotation: Rotation, shift: NDArray[np.float64]
+        self, renderer: ParticleRenderer, index: int, rotation: Rotation, shift: NDArray[np.float64]
     ) -> NDArray[np.float32]:
         matrix = torch.as_tensor(rotation.as_matrix(), dtype=torch.float32, device=self.device)
         offset = torch.as_tensor(shift, dtype=torch.float32, device=self.device)
-        patch = renderer.render(torch.tensor([kind]), matrix[None], offset[None])[0]
+        patch = renderer.render(torch.tensor([index]), matrix[None], offset[None])[0]
         return np.asarray(patch.cpu().numpy())
 
     def _draw(
         self, patch: NDArray[np.float32], centre: NDArray[np.int64], body: NDArray[np.int64], label: int
     ) -> None:
-        """Add a patch about its middle, cut where it sticks out of the slab, and label its body."""
+        """Add a patch with its middle at `centre`, cropped at the faces of the slab, and label its body."""
         low = centre - patch.shape[0] // 2
         first, last = np.maximum(low, 0), np.minimum(low + patch.shape, self.density.shape)
         target = tuple(slice(a, b) for a, b in zip(first, last, strict=True))

@@ -1,9 +1,9 @@
-"""Single-axis tilt series of a slab and its weighted back-projection.
+"""Single-axis tilt series of a slab and weighted back-projection.
 
-The tilt axis is y. A point (x, z), counted from voxel n // 2, falls on `u = x cos(tilt) + z sin(tilt)`
-of the image, so every plane across y is projected alone. Voxels are spread linearly over a detector
-four times finer than the voxels and then band-limited with that spreading divided out; back-projection
-is the transpose. Both are sums of table rows, which run at memory speed on any device.
+The tilt axis is y. A point (x, z), relative to voxel n // 2, is projected to `u = x cos(tilt) + z sin(tilt)`
+of the image, so planes across y are projected independently. Voxels are distributed linearly over a detector
+four times finer than the voxels; the result is band-limited and corrected for the attenuation by this
+interpolation. Back-projection is the transpose. Both are sums of table rows, limited only by memory bandwidth.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _OVERSAMPLING = 4
 _TILTS_AT_ONCE = 8
 _COLUMNS_AT_ONCE = 128
 _IMAGE_MARGIN = 16
-"""Pixels of empty border, so that the fringes of one edge do not enter at the other."""
+"""Pixels of empty border, so that CTF fringes at one edge do not wrap around to the other."""
 
 
 @dataclass(frozen=True)
 class TiltSeries:
-    """How a slab is imaged.
+    """Geometry and optics of a tilt series of a slab.
 
     Attributes
     ----------
@@ -39,15 +39,15 @@ class TiltSeries:
     voxel_size
         Angstrom; also the images' pixel size.
     angles
-        (t,) nominal tilts in degrees, which the reconstruction believes in.
+        (t,) nominal tilts in degrees, used by the reconstruction.
     optics
-        The microscope; one defocus for all tilts and depths.
+        Parameters of the microscope; one defocus for all tilts and depths.
     angle_errors
-        (t,) degrees, added to the tilts at which the specimen is really seen.
+        (t,) degrees; true minus nominal tilts.
     shift_errors
-        (t, 2) angstrom along u and y, by which images are displaced.
+        (t, 2) shifts of the images along u and y, angstrom.
     device
-        Where to compute.
+        Device of the computation.
     """
 
     shape_zyx: tuple[int, int, int]
@@ -60,7 +60,7 @@ class TiltSeries:
 
     @property
     def width(self) -> int:
-        """Pixels of an image across the tilt axis: the slab at any tilt, and as much again against wrapping."""
+        """Pixels of an image across the tilt axis: the widest projection of the slab, padded against wrap-around."""
         depth, _, width = self.shape_zyx
         tilts = np.radians(self.angles)
         extent = (width * np.abs(np.cos(tilts)) + depth * np.abs(np.sin(tilts))).max()
@@ -72,7 +72,7 @@ class TiltSeries:
         return 2 * int(next_fast_len(math.ceil((self.shape_zyx[1] + _IMAGE_MARGIN) / 2), real=True))
 
     def project(self, volume: Tensor) -> Tensor:
-        """Return the images of a slab: sums along the beam, seen through the contrast transfer function.
+        """Return the images of a slab: projections along the beam with the contrast transfer function applied.
 
         Parameters
         ----------
@@ -81,26 +81,26 @@ class TiltSeries:
 
         Returns
         -------
-        (t, u, y) pixels; the tilt axis lies at u = width // 2, and plane y of the slab at pixel y.
+        (t, u, y) pixels; the tilt axis is at u = width // 2, and plane y of the slab at pixel y.
         """
         depth, rows, width = self.shape_zyx
         columns = volume.permute(0, 2, 1).reshape(depth * width, rows)
         images = torch.zeros(len(self.angles), self.width, self.height, device=self.device)
         counter = Progress(len(self.angles), "tilts", "projecting")
         for index, angle in enumerate(self._true_angles()):
-            images[index] = self._image(self._spread(columns, angle), index)
+            images[index] = self._image(self._projected(columns, angle), index)
             counter.advance()
         return images
 
     def white_images(self, generator: torch.Generator) -> Tensor:
-        """Return (t, u, y) images of shot noise of variance 1: counting statistics at equal dose per tilt."""
+        """Return (t, u, y) images of shot noise of variance 1, equal for all tilts."""
         size = (len(self.angles), self.width, self.height)
         return torch.randn(size, generator=generator, device=self.device)
 
     def weighted_power(self, images: Tensor) -> float:
-        """Return the mean variance of images after the ramp: what they leave in the middle of the reconstruction.
+        """Return the mean variance of images after the ramp, in the part that projects the middle of the slab.
 
-        It is taken where the beam passes the whole depth of the slab at every tilt.
+        In this part the beam crosses the whole depth of the slab at every tilt.
         """
         steepest = math.radians(float(np.abs(self.angles).max()))
         reach = max(4, int(0.25 * self.shape_zyx[2] * math.cos(steepest)))
@@ -111,7 +111,7 @@ class TiltSeries:
         )
 
     def back_project(self, images: Tensor) -> Tensor:
-        """Return the weighted back-projection (z, y, x) of images (t, u, y), in the slab's own units."""
+        """Return the weighted back-projection (z, y, x) of images (t, u, y), in the units of the slab."""
         depth, rows, width = self.shape_zyx
         slab = torch.zeros(depth * width, rows, device=self.device)
         counter = Progress(len(self.angles), "tilts", "back-projecting")
@@ -132,7 +132,7 @@ class TiltSeries:
         return self.angles + self.angle_errors if len(self.angle_errors) else self.angles
 
     def _positions(self, angle: float) -> Tensor:
-        """Return (z * x,) where each column of the slab falls on the fine detector."""
+        """Return (z * x,) position of each column of the slab on the fine detector."""
         depth, _, width = self.shape_zyx
         z = torch.arange(depth, device=self.device, dtype=torch.float64) - depth // 2
         x = torch.arange(width, device=self.device, dtype=torch.float64) - width // 2
@@ -140,7 +140,7 @@ class TiltSeries:
         return (_OVERSAMPLING * (u + self.width // 2)).reshape(-1)
 
     def _taps(self, angles: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
-        """Return (z * x, 2 t) rows of the stacked fine images that surround each column, and their weights."""
+        """Return (z * x, 2 t) indices of the rows of the stacked fine images next to each column, and their weights."""
         index, weight = [], []
         for number, angle in enumerate(angles):
             position = self._positions(float(angle))
@@ -151,8 +151,8 @@ class TiltSeries:
             weight += [1 - upper, upper]
         return torch.stack(index, dim=1), torch.stack(weight, dim=1)
 
-    def _spread(self, columns: Tensor, angle: float) -> Tensor:
-        """Return (4 u, y): every column of the slab added to the two nearest pixels of the fine detector."""
+    def _projected(self, columns: Tensor, angle: float) -> Tensor:
+        """Return (4 u, y): sums of the slab's columns, each added to the two nearest pixels of the fine detector."""
         position = self._positions(angle)
         below = position.floor()
         upper = (position - below).float()
@@ -165,9 +165,9 @@ class TiltSeries:
         return F.embedding_bag(column, columns, offsets, per_sample_weights=weight, mode="sum")
 
     def _image(self, fine: Tensor, index: int) -> Tensor:
-        """Band-limit a fine projection to the pixel size and apply the microscope."""
+        """Band-limit a fine projection to the pixel size and apply the contrast transfer function and the shift."""
         half = self.width // 2 + 1
-        transform = torch.fft.rfft(fine, dim=0)[:half] / self._spreading()[:, None]
+        transform = torch.fft.rfft(fine, dim=0)[:half] / self._attenuation()[:, None]
         transform = torch.fft.fft(transform, n=self.height, dim=1)
         across = torch.fft.rfftfreq(self.width, self.voxel_size, device=self.device)[:, None]
         along = torch.fft.fftfreq(self.height, self.voxel_size, device=self.device)[None]
@@ -177,7 +177,7 @@ class TiltSeries:
             transform = transform * torch.exp(-2j * math.pi * (across * du + along * dy))
         return torch.fft.irfft(torch.fft.ifft(transform, dim=1), n=self.width, dim=0)
 
-    def _spreading(self) -> Tensor:
+    def _attenuation(self) -> Tensor:
         """Return (u // 2 + 1,) the attenuation by linear interpolation on the fine detector."""
         frequency = torch.fft.rfftfreq(self.width, device=self.device)
         return torch.sinc(frequency / _OVERSAMPLING).square()
@@ -187,6 +187,6 @@ class TiltSeries:
         return torch.fft.irfft(torch.fft.rfft(image, dim=0) * ramp[:, None], n=self.width, dim=0)
 
     def _refined(self, image: Tensor) -> Tensor:
-        """Return the image on the fine detector, sharpened by what linear interpolation will take away."""
-        transform = torch.fft.rfft(image, dim=0) / self._spreading()[:, None]
+        """Return the image on the fine detector, corrected for the attenuation by linear interpolation."""
+        transform = torch.fft.rfft(image, dim=0) / self._attenuation()[:, None]
         return _OVERSAMPLING * torch.fft.irfft(transform, n=_OVERSAMPLING * self.width, dim=0)

@@ -1,4 +1,4 @@
-"""A whole simulated tomogram with its truth."""
+"""Simulation of tomograms with known truth."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from cryopipe.volume.geometry import relion_angles
 logger = logging.getLogger(__name__)
 
 SPECIES = "cryopipeSpecies"
-"""Name of the particle's true species."""
+"""Column with the name of the particle's true species."""
 
 
 @dataclass(frozen=True)
 class SimulatedTomogram:
-    """A tomogram and what is known about it.
+    """Simulated tomogram and its truth.
 
     Attributes
     ----------
     volume
-        (z, y, x) float32, mean 0 and standard deviation 1, in the asked contrast.
+        (z, y, x) float32, mean 0 and standard deviation 1, with the requested contrast.
     voxel_size
         Angstrom.
     truth
@@ -47,7 +47,7 @@ class SimulatedTomogram:
     species
         The true maps, in the order of the class numbers.
     protein_fraction
-        Of the slab's volume.
+        Fraction of the volume filled by protein.
     """
 
     volume: NDArray[np.float32]
@@ -60,10 +60,14 @@ class SimulatedTomogram:
 
 
 def make_species(options: SimulationOptions) -> list[Phantom]:
-    """Return the species that the options name.
+    """Return the species named in the options.
 
-    A name is one of `EXAMPLES` or `phantom_SEED`, a member of the endless series; the maps of the
-    directory `maps` follow.
+    A name is one of `EXAMPLES` or `phantom_SEED`; the maps of the directory `maps` follow.
+
+    Raises
+    ------
+    SimulationError
+        If a species is unknown or named twice.
     """
     made: list[Phantom] = []
     for name in options.species:
@@ -74,13 +78,14 @@ def make_species(options: SimulationOptions) -> list[Phantom]:
             made.append(phantom(int(seed), options.voxel_size, options.resolution))
         else:
             raise SimulationError(
-                f"unknown species {name!r}", remedy=f"use {', '.join(EXAMPLES)} or phantom_N with a number N"
+                f"unknown species {name!r}", remedy=f"use {', '.join(EXAMPLES)}, or phantom_N with a number N"
             )
     if options.maps:
         made += read_maps(options.maps, options.voxel_size, options.resolution)
     names = [one.name for one in made]
     if len(set(names)) < len(names):
-        raise SimulationError(f"a species is named twice in {', '.join(names)}", remedy="remove one")
+        twice = next(name for name in names if names.count(name) > 1)
+        raise SimulationError(f"species {twice} is named twice", remedy="remove or rename one of the two")
     return made
 
 
@@ -96,20 +101,24 @@ def simulate_tomogram(
     Parameters
     ----------
     options
-        What is in it and how it is imaged.
+        Contents and imaging.
     seed
-        Places, orientations and noise; the same seed gives the same bytes.
+        Seed of positions, orientations and noise; the same seed gives identical bytes.
     name
-        Of the tomogram in the truth table.
+        Name of the tomogram in the truth table.
     device
-        Where to compute.
+        Device of the simulation.
     species
-        In place of those that the options name.
+        Species used instead of those named in the options.
+
+    Returns
+    -------
+    The tomogram and its truth.
 
     Raises
     ------
     SimulationError
-        If the scene is impossible.
+        If a species is unknown or the contents do not fit.
     """
     device = torch.device(device)
     species = make_species(options) if species is None else list(species)
@@ -119,7 +128,7 @@ def simulate_tomogram(
     if len(variances):
         factor = float(np.sqrt(_ratio(variances) / options.snr))
     else:
-        # Nothing to measure against: noise as strong as that of membranes and filler asks for.
+        # Without particles, the SNR refers to the variance of the whole volume.
         factor = float(signal.std() / noise.std()) / np.sqrt(options.snr) if float(signal.std()) > 0 else 1.0
     measured, by_species = _snr(variances, scene, factor)
     volume = signal.add_(noise, alpha=factor)
@@ -127,7 +136,7 @@ def simulate_tomogram(
     if options.contrast == "dark":
         volume = -volume
     logger.info(
-        "%s: %d particles of %d species, protein %.1f %% of the volume, SNR %.3f (asked: %g); %s",
+        "%s: %d particles of %d species, protein %.1f %% of the volume, SNR %.3f (requested: %g); %s",
         name, len(scene.species), len(species), 100 * scene.protein_fraction, measured, options.snr,
         ", ".join(f"{key} {value:.3f}" for key, value in by_species.items()),
     )  # fmt: skip
@@ -143,7 +152,7 @@ def simulate_tomogram(
 
 
 def sphere_variances(signal: Tensor, noise: Tensor, scene: Scene) -> NDArray[np.float64]:
-    """Return (m, 2): variance of the noise-free and of the noise volume inside each particle's bounding sphere."""
+    """Return (m, 2) variances of the signal and of the noise inside each particle's bounding sphere."""
     rows = []
     for position, index in zip(scene.positions, scene.species, strict=True):
         one = scene.phantoms[int(index)]
@@ -183,7 +192,7 @@ def truth_table(scene: Scene, voxel_size: float, name: str) -> pd.DataFrame:
 def _reconstruct(
     scene: Scene, options: SimulationOptions, seed: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Return the reconstructions of the specimen and of the noise, on one scale each."""
+    """Return the reconstructions of the specimen and of the noise, to be scaled by the SNR."""
     angles = tilt_angles((options.tilt_range[0], options.tilt_range[-1]), options.tilt_step)
     rng = np.random.default_rng([seed, 12])
     series = TiltSeries(
@@ -199,8 +208,8 @@ def _reconstruct(
     generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
     images = (1 - options.structural_noise) ** 0.5 * _unit_power(series, series.white_images(generator))
     if options.structural_noise > 0:
-        grain = torch.randn(options.shape_zyx, generator=generator, device=device)
-        images += options.structural_noise**0.5 * _unit_power(series, series.project(grain))
+        density = torch.randn(options.shape_zyx, generator=generator, device=device)
+        images += options.structural_noise**0.5 * _unit_power(series, series.project(density))
     return signal, series.back_project(images)
 
 
@@ -209,7 +218,7 @@ def _unit_power(series: TiltSeries, images: Tensor) -> Tensor:
 
 
 def _snr(variances: NDArray[np.float64], scene: Scene, factor: float) -> tuple[float, dict[str, float]]:
-    """Return the SNR of all particles and of each species, with the noise `factor` times as strong."""
+    """Return the SNR of all particles and of each species, with the noise multiplied by `factor`."""
     by_species = {
         one.name: _ratio(variances[scene.species == index]) / factor**2
         for index, one in enumerate(scene.phantoms)
@@ -220,7 +229,7 @@ def _snr(variances: NDArray[np.float64], scene: Scene, factor: float) -> tuple[f
 def _ratio(variances: NDArray[np.float64]) -> float:
     """Return the particles' median signal variance over their mean noise variance; NaN without particles.
 
-    The median, since the streaks of a gold bead make the variance of its neighbours a hundredfold.
+    The median, because streaks of a gold bead can multiply the variance of its neighbours by a hundred.
     """
     if not len(variances):
         return float("nan")
@@ -228,5 +237,5 @@ def _ratio(variances: NDArray[np.float64]) -> float:
 
 
 def seed_for(seed: int, name: str) -> int:
-    """Return a seed of its own for each tomogram of a run, from the run's seed and the tomogram's name."""
+    """Return the seed of a tomogram, derived from the run's seed and the tomogram's name."""
     return int(np.random.SeedSequence([seed, *name.encode()]).generate_state(1, np.uint32)[0])
