@@ -22,6 +22,7 @@ STAGES: dict[str, dict[str, str]] = {
     "Subtomograms": {
         "SubtomogramOptions": "subtomograms",
         "extract_subtomograms": "subtomograms",
+        "write_subtomograms": "box_extraction",
         "BoxWriter": "files.box_stacks",
         "BoxStack": "files.box_stacks",
     },
@@ -43,6 +44,14 @@ STAGES: dict[str, dict[str, str]] = {
         "make_templates": "reembedding",
         "reembed": "reembedding",
     },
+    "Export": {
+        "ExportOptions": "export",
+        "gather_particles": "export",
+        "export_context": "export",
+        "export_particles": "export",
+    },
+    "Evaluation": {"EvaluationOptions": "evaluation.options", "score_run": "evaluation.run_scores"},
+    "Report": {"read_results": "report.results", "write_report": "report.report_files"},
     "Particle files": {"read_particles": "files.star", "write_particles": "files.star"},
     "Errors": {"CryopipeError": "errors"},
 }

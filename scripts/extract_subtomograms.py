@@ -1,15 +1,11 @@
-"""Cut, rescale and normalise the boxes of one tomogram's particles."""
+"""Extract, rescale and normalise the boxes of one tomogram's particles."""
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from cryopipe.columns import COORDINATES, PARTICLE
-from cryopipe.files.box_stacks import BoxWriter
-from cryopipe.files.opening import open_tomogram
+from cryopipe.box_extraction import write_subtomograms
 from cryopipe.files.star import read_particles, write_particles
 from cryopipe.job import run
-from cryopipe.subtomograms import SubtomogramOptions, extract_subtomograms
+from cryopipe.subtomograms import SubtomogramOptions
 from cryopipe.tomograms import Tomogram
 from cryopipe.volume.device import choose_device
 
@@ -18,27 +14,15 @@ if TYPE_CHECKING:
 
 
 def main(job: Any) -> None:
-    tomogram, options = Tomogram(**job.params.tomogram), SubtomogramOptions(**job.params.subtomograms)
-    particles = read_particles(job.input.particles)
-    kept: list[int] = []
-    with BoxWriter(
-        job.output.boxes, options.box_size, options.voxel_size, tomogram.tilt_range, tomogram.name
-    ) as writer:
-        if len(particles):
-            opened = open_tomogram(tomogram)
-            for indices, boxes in extract_subtomograms(
-                opened.volume,
-                particles[list(COORDINATES)].to_numpy(dtype=float),
-                opened.voxel_size,
-                options,
-                tomogram.contrast,
-                np.random.default_rng(job.params.seed),
-                device=choose_device(job.config["device"]),
-                name=tomogram.name,
-            ):
-                writer.append(boxes, particles[PARTICLE].iloc[indices].tolist())
-                kept.extend(indices.tolist())
-    write_particles(job.output.particles, particles.iloc[kept])
+    extracted = write_subtomograms(
+        job.output.boxes,
+        Tomogram(**job.params.tomogram),
+        read_particles(job.input.particles),
+        SubtomogramOptions(**job.params.subtomograms),
+        job.params.seed,
+        choose_device(job.config["device"]),
+    )
+    write_particles(job.output.particles, extracted)
 
 
 run(main, snakemake)

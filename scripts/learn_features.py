@@ -12,7 +12,6 @@ from cryopipe.features.training.distributed import (
     run_in_processes,
 )
 from cryopipe.files.box_stacks import BoxStack
-from cryopipe.files.features import write_features
 from cryopipe.files.tables import write_table
 from cryopipe.job import run
 from cryopipe.volume.device import choose_device
@@ -29,13 +28,7 @@ def main(job: Any) -> None:
         learner = create_learner(options.learner, options, device, job.params.seed, job.config["memory_gb"])
         learned = learn_features(learner, boxes, options, Path(job.params.checkpoint))
         if is_first_process():
-            write_features(
-                job.output.features,
-                boxes.names,
-                learned.features,
-                shifts=learned.centring.shifts_voxels * boxes.voxel_size,
-                centring_scores=learned.centring.scores,
-            )
+            learned.write(job.output.features, boxes.names, boxes.voxel_size)
             write_table(job.output.history, learned.history)
             learner.save(job.output.model)
 

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from cryopipe.check import is_usable
 from cryopipe.files.opening import open_tomogram
 from cryopipe.files.star import write_particles
 from cryopipe.files.tables import read_table
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def main(job: Any) -> None:
     tomogram = Tomogram(**job.params.tomogram)
-    if (read_table(job.input.check)["status"] == "bad").any():
+    if not is_usable(read_table(job.input.check)):
         picks, voxel_size = Picks.none(), tomogram.voxel_size or 0.0
     else:
         opened = open_tomogram(tomogram)

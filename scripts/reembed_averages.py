@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cryopipe import columns
+from cryopipe.check import is_usable
 from cryopipe.files.chimerax import Cluster, write_chimerax_script
 from cryopipe.files.cluster_averages import read_averages
 from cryopipe.files.mrc import write_volume
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 def main(job: Any) -> None:
     tomogram, options = Tomogram(**job.params.tomogram), ReembeddingOptions(**job.params.reembedding)
     shown = tomogram.path
-    if (read_table(job.input.check)["status"] == "bad").any():
+    if not is_usable(read_table(job.input.check)):
         shown = job.output.density  # it may be the name that is bad
         logging.warning("%s cannot be used, see %s: its volumes are empty", tomogram.name, job.input.check)
         shape, voxel_size = (1, 1, 1), tomogram.voxel_size or 1.0

@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 from cryopipe.boxes import Boxes, ShiftedBoxes
-from cryopipe.features import FeatureOptions, Learner, learn_features
+from cryopipe.features import FeatureOptions, LearnedFeatures, Learner, learn_features
 from cryopipe.features import centring as centring_module
-from cryopipe.features.centring import _common_profile, find_centres
+from cryopipe.features.centring import Centring, _common_profile, find_centres
+from cryopipe.files.features import read_features
 
 CPU = torch.device("cpu")
 
@@ -137,3 +138,14 @@ def test_features_are_those_of_the_centred_boxes(centre: bool) -> None:
     assert (np.abs(learned.centring.shifts_voxels).max() > 0) == centre
     assert len(learned.history) == 1
     assert learn_features(learner, boxes[:0], options).centring.shifts_voxels.shape == (0, 3)
+
+
+def test_learned_features_are_written_with_shifts_in_angstrom(tmp_path: Path) -> None:
+    centring = Centring(np.array([[1, 0, -2], [0, 0, 3]]), np.array([0.5, 0.25]))
+    learned = LearnedFeatures(np.eye(2, dtype=np.float32), centring, pd.DataFrame())
+    learned.write(tmp_path / "features.npz", ["a/1", "a/2"], 12.5)
+    names, features, arrays = read_features(tmp_path / "features.npz")
+    assert names == ["a/1", "a/2"]
+    np.testing.assert_array_equal(features, np.eye(2))
+    np.testing.assert_array_equal(arrays["shifts"], [[12.5, 0, -25], [0, 0, 37.5]])
+    np.testing.assert_array_equal(arrays["centring_scores"], [0.5, 0.25])

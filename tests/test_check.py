@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from cryopipe.check import check_mask, check_tomogram, check_volume, checks_table
+from cryopipe.check import check_mask, check_tomogram, check_volume, checks_table, is_usable
 from cryopipe.files.metadata import find_tilt_file
 from cryopipe.files.mrc import write_volume
 from cryopipe.tomograms import Tomogram, find_twins
@@ -258,6 +258,7 @@ def test_one_table_holds_everything(tmp_path: Path) -> None:
     assert table["status"].tolist() == ["ok", "bad"]
     assert table["shape"].tolist() == ["48 x 40 x 24", ""]
     assert table.loc[1, "problem"] == "no such file"
+    assert [is_usable(checks_table([check])) for check in checks] == [True, False]
     checks = [check_tomogram(tomogram(tmp_path / "a.mrc", 12.0), ["c"])]
     assert checks_table(checks)["status"].tolist() == ["bad", "warning"]
 

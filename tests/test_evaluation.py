@@ -22,6 +22,7 @@ from cryopipe.evaluation.options import EvaluationOptions
 from cryopipe.evaluation.pick_scores import cluster_detection, recall_table, score_picking
 from cryopipe.evaluation.point_matching import match_points
 from cryopipe.evaluation.pose_scores import score_poses
+from cryopipe.evaluation.run_scores import score_run
 from cryopipe.evaluation.score_tables import averages_table, clusters_table, contents_table, picking_table
 from cryopipe.evaluation.truth import (
     NO_MATCH,
@@ -258,6 +259,21 @@ def test_the_tables_of_an_evaluation() -> None:
     assert contents.to_numpy().tolist() == [[1, 3, 0, 0], [2, 0, 2, 0], [0, 0, 0, 1]]
     assert clusters["accuracy"].tolist() == [1, 1, 1]
     assert clusters.loc["everything", "noise_fraction"] == pytest.approx(1 / 6)
+
+
+def test_a_run_is_scored_against_truth_files_of_one_or_several_tomograms() -> None:
+    found, truth = particle_table()
+    files = {f"{name}_truth.star": table.drop(columns=columns.TOMOGRAM) for name, table in truth.items()}
+    single = {"truth.star": pd.concat(truth.values())}
+    picks = found.drop(columns=columns.CLASS)
+    for pattern, tables in (("{tomogram}_truth.star", files), ("truth.star", single)):
+        options = EvaluationOptions(truth=pattern, radius=30)
+        scores = score_run(truth, picks, found, {}, tables, options)
+        assert scores.picking["matched"].tolist()[:3] == [5, 3, 2]
+        assert scores.clusters["accuracy"].tolist() == [1, 1, 1]
+        assert scores.contents["ring"].tolist() == [3, 0, 0]
+        assert scores.averages["poses"].tolist() == [0, 0]
+        assert scores.matches[TRUE_INDEX].tolist() == [0, 1, 2, -1, 0, 1]
 
 
 def test_poses_and_maps_of_averages_are_scored_over_several_tomograms(tmp_path) -> None:

@@ -25,6 +25,7 @@ from cryopipe.export import (
     ParticlePoses,
     ParticleSet,
     TomogramRecord,
+    export_context,
     export_particles,
     gather_particles,
     relion5,
@@ -799,3 +800,20 @@ def test_star_refuses_what_relion_would_misread(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="line breaks"):
         write_particles(tmp_path / "x.star", table)
     assert not (tmp_path / "x.star").exists()
+
+
+def test_the_context_is_made_from_tomograms_and_sections(tmp_path: Path) -> None:
+    write_volume(tmp_path / "a.mrc", np.zeros((4, 5, 6), np.float32), 10.0)
+    tomogram = Tomogram("a", str(tmp_path / "a.mrc"), 12.5, (-50.0, 60.0), "bright", None, "Position_1")
+    sections = {
+        "seed": 7,
+        "imaging": {"voltage": 200.0},
+        "subtomograms": {"box_size": 32, "voxel_size": 15.0},
+        "export": {"tilt_hand": 1},
+    }
+    context = export_context([tomogram], {}, sections, ["relion5"])
+    record = TomogramRecord("a", tomogram.path, (4, 5, 6), 12.5, (-50.0, 60.0), "bright", "Position_1")
+    assert context.tomograms == {"a": record}
+    assert (context.box_width, context.seed, context.microscope.voltage) == (480.0, 7, 200.0)
+    assert (context.options.formats, context.options.tilt_hand) == (("relion5",), 1)
+    assert export_context([], {}, {}).options == ExportOptions()

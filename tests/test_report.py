@@ -37,6 +37,7 @@ from cryopipe.report.isosurface import contour_level, object_radius, render_isos
 from cryopipe.report.options import ReportOptions
 from cryopipe.report.page import render_page
 from cryopipe.report.pictures import central_slices, slice_picture
+from cryopipe.report.report_files import write_report
 from cryopipe.report.results import RunResults, TomogramResult, read_results
 from cryopipe.report.sheet import contact_sheet
 from cryopipe.report.summary import summary_text
@@ -473,7 +474,8 @@ def written_results(folder: Path) -> list[Tomogram]:
     write_table(folder / "results/averages/triage.tsv", results.triage)
     write_table(folder / "results/averages/mergers.tsv", results.mergers)
     write_table(
-        folder / "results/evaluation/clusters.tsv", pd.DataFrame([{"scope": "matched", "accuracy": 0.5}])
+        folder / "results/evaluation/clusters.tsv",
+        pd.DataFrame([{"scope": "matched", "accuracy": 0.5, "v_measure": 0.6}]),
     )
     write_volume(folder / "results/averages/cluster_02.mrc", ball(16, 5), 10.0)
     write_volume(folder / "results/averages/cluster_02_half1.mrc", ball(16, 5), 10.0)
@@ -509,8 +511,14 @@ def test_results_are_read_as_the_rules_write_them(tmp_path: Path) -> None:
     assert results.triage["best_match"].tolist() == [NASTY]
     assert results.mergers["cluster"].tolist() == [3, 3]
     assert not read_results(tmp_path, [], evaluated=False).evaluation
-    text, _ = made_page(results)
-    assert "tomo_1" in text
+    out = [tmp_path / "report" / name for name in ("page.html", "averages.png", "summary.txt")]
+    write_report(results, {"seed": 1, "report": {"embedding": "pca"}}, NASTY, *out)
+    page = out[0].read_text()
+    assert "tomo_1" in page
+    assert NASTY not in page
+    with Image.open(out[1]) as picture:
+        np.testing.assert_array_equal(np.asarray(picture), contact_sheet(results.averages))
+    assert out[2].read_text() == summary_text(results, str(out[0]))
 
 
 def test_nothing_at_all_is_read_too(tmp_path: Path) -> None:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from cryopipe.box_extraction import write_subtomograms
+from cryopipe.columns import COORDINATES, PARTICLE
 from cryopipe.errors import DataError
+from cryopipe.files.box_stacks import BoxStack
+from cryopipe.files.mrc import write_volume
 from cryopipe.subtomograms import SubtomogramOptions, extract_subtomograms
+from cryopipe.tomograms import Tomogram
 
 # Blobs of an asymmetric phantom: place relative to its centre (x, y, z, angstrom), width, height.
 BLOBS = (
@@ -265,3 +272,28 @@ def test_one_table_serves_two_voxel_sizes() -> None:
     for low, high in zip(coarse, fine, strict=True):
         # voxel 8 of 16 A and voxel 16 of 8 A are one place, and so is every second voxel from there
         assert np.corrcoef(low.ravel(), high[::2, ::2, ::2].ravel())[0, 1] > 0.998
+
+
+def test_boxes_of_a_tomogram_are_written_with_the_names_of_their_particles(tmp_path: Path) -> None:
+    volume = np.random.default_rng(0).normal(size=(24, 30, 36)).astype(np.float32)
+    write_volume(tmp_path / "a.mrc", volume, 10.0)
+    tomogram = Tomogram("a", str(tmp_path / "a.mrc"), None, (-50.0, 60.0), "dark", None)
+    places = [[20.0, 14.0, 13.0], [2.0, 14.0, 12.0], [16.5, 15.0, 11.0]]
+    particles = pd.DataFrame(places, columns=list(COORDINATES))
+    particles[PARTICLE] = ["a/1", "a/2", "a/3"]
+    options = SubtomogramOptions(box_size=8, voxel_size=12.0, border="drop")
+    kept = write_subtomograms(tmp_path / "a.h5", tomogram, particles, options, seed=3)
+    indices, boxes = extract(volume, places, 10.0, options, "dark", seed=3)
+    assert indices.tolist() == [2, 0]
+    pd.testing.assert_frame_equal(kept, particles.iloc[indices])
+    stack = BoxStack([tmp_path / "a.h5"])
+    assert stack.names == ["a/3", "a/1"]
+    assert stack.tilt_ranges.tolist() == [[-50.0, 60.0]] * 2
+    np.testing.assert_array_equal(stack[:], boxes.astype(np.float16))
+
+
+def test_a_tomogram_without_particles_is_not_opened(tmp_path: Path) -> None:
+    tomogram = Tomogram("a", str(tmp_path / "missing.mrc"), None, (-60.0, 60.0), "dark", None)
+    nothing = pd.DataFrame(columns=[PARTICLE, *COORDINATES])
+    assert not len(write_subtomograms(tmp_path / "a.h5", tomogram, nothing, SubtomogramOptions(), seed=0))
+    assert len(BoxStack([tmp_path / "a.h5"])) == 0

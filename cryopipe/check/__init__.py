@@ -32,6 +32,7 @@ __all__ = [
     "check_tomogram",
     "check_volume",
     "checks_table",
+    "is_usable",
 ]
 
 COLUMNS = ("tomogram", "path", "shape", "voxel_size", "status", "problem", "remedy")
@@ -174,6 +175,11 @@ def _check_mask_file(path: str, shape_zyx: tuple[int, ...]) -> list[Finding]:
     except FileError as error:
         findings = [Finding("bad", error.problem, error.remedy or "")]
     return [replace(finding, problem=f"mask {one_line(path)}: {finding.problem}") for finding in findings]
+
+
+def is_usable(checks: pd.DataFrame) -> bool:
+    """Return whether a tomogram can be used, by its table of `checks_table`."""
+    return not bool((checks["status"] == "bad").any())
 
 
 def checks_table(checks: Iterable[TomogramCheck]) -> pd.DataFrame:

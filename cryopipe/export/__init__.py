@@ -16,6 +16,7 @@ from cryopipe.export.artiax import ArtiaxWriter
 from cryopipe.export.dynamo_writer import DynamoWriter
 from cryopipe.export.options import ExportOptions, TomogramRecord
 from cryopipe.export.particle_set import ParticlePoses, ParticleSet, gather_particles, inside_tomograms
+from cryopipe.export.preparation import export_context, tomogram_record
 from cryopipe.export.relion3 import Relion3Writer
 from cryopipe.export.relion5 import TiltSeriesWriter
 from cryopipe.export.verification import verify
@@ -32,8 +33,10 @@ __all__ = [
     "TomogramRecord",
     "Writer",
     "Written",
+    "export_context",
     "export_particles",
     "gather_particles",
+    "tomogram_record",
 ]
 
 logger = logging.getLogger(__name__)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from cryopipe.features.centring import Centring, find_centres
 from cryopipe.features.learner import Learner
 from cryopipe.features.options import FeatureOptions
 from cryopipe.features.training.distributed import broadcast
+from cryopipe.files.features import write_features
 from cryopipe.mixtures.components import principal_components
 from cryopipe.mixtures.gaussian import choose_mixture
 
@@ -39,6 +42,31 @@ class LearnedFeatures:
     features: NDArray[np.float32]
     centring: Centring
     history: pd.DataFrame
+
+    def write(self, path: str | os.PathLike[str], names: Sequence[str], voxel_size: float) -> None:
+        """Write the features with the particles' names (n,) and their shifts, in angstrom, and centring scores.
+
+        Parameters
+        ----------
+        path
+            The .npz file, which `read_features` reads; written whole or not at all.
+        names
+            (n,) names of the particles.
+        voxel_size
+            Of the boxes, angstrom.
+
+        Raises
+        ------
+        FileError
+            If the file cannot be written.
+        """
+        write_features(
+            path,
+            names,
+            self.features,
+            shifts=self.centring.shifts_voxels * voxel_size,
+            centring_scores=self.centring.scores,
+        )
 
 
 def learn_features(
