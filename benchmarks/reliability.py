@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from benchmarks.box_sets import FloatArray, simulate_set
 from cryopipe.clustering import ClusteringOptions, find_clusters
-from cryopipe.columns import NOISE_CLASS
+from cryopipe.columns import UNASSIGNED
 from cryopipe.features import Learner
 from cryopipe.simulation.box_simulator import BoxOptions
 from cryopipe.simulation.phantoms import Phantom, stock_phantoms
@@ -137,7 +137,7 @@ def assignment_rates(empty: ArrayLike, labels: ArrayLike) -> dict[str, float]:
     empty
         (n,) True for boxes without a particle.
     labels
-        (n,) cluster numbers, `NOISE_CLASS` for unassigned particles.
+        (n,) cluster numbers, `UNASSIGNED` for unassigned particles.
 
     Returns
     -------
@@ -150,7 +150,7 @@ def assignment_rates(empty: ArrayLike, labels: ArrayLike) -> dict[str, float]:
         Fractions of the particles: unassigned; in clusters of mostly empty boxes. NaN without particles.
     """
     empty, labels = np.asarray(empty, bool), np.asarray(labels, int)
-    unassigned = labels == NOISE_CLASS
+    unassigned = labels == UNASSIGNED
     mostly_empty = np.zeros(len(labels), bool)
     for number in np.unique(labels[~unassigned]):
         members = labels == number

@@ -29,7 +29,7 @@ ALIGNMENT_SCORE = "cryopipeAlignmentScore"
 ALIGNMENT_KEPT = "cryopipeAlignmentKept"
 """1 if the particle was averaged, 0 if its alignment score was below the limit."""
 
-NOISE_CLASS = 0
+UNASSIGNED = 0
 """Class number of unassigned particles; clusters are numbered from 1."""
 
 TEXT_COLUMNS = (TOMOGRAM, MICROGRAPH, PARTICLE, "rlnImageName", "rlnCtfImage", "rlnOpticsGroupName")

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#3F7FD0", "#999933")
 MARKERS = ("circle", "square", "diamond", "triangle")
-NOISE_COLOUR = "#8C8C8C"
+UNASSIGNED_COLOUR = "#8C8C8C"
 
 
 def cluster_colour(cluster: int) -> str:
     """Return the colour of a cluster as #RRGGBB; grey for unassigned particles, 0."""
-    return COLOURS[(cluster - 1) % len(COLOURS)] if cluster > 0 else NOISE_COLOUR
+    return COLOURS[(cluster - 1) % len(COLOURS)] if cluster > 0 else UNASSIGNED_COLOUR
 
 
 def cluster_marker(cluster: int) -> str:

@@ -233,7 +233,7 @@ def test_table_of_particles_keeps_its_columns_and_gets_centres() -> None:
     assert list(table[columns.PARTICLE]) == names
     assert list(table["own"]) == list(reversed(range(count)))
     assert table[columns.ORIGINS[0]].tolist()[:2] == [0, -190]
-    assert table[columns.CLASS][1] == columns.NOISE_CLASS
+    assert table[columns.CLASS][1] == columns.UNASSIGNED
     assert table[columns.POSTERIOR][1] == 0
     kept = table[columns.CLASS].to_numpy() > 0
     assert adjusted_rand_score(truth[::-1][kept], table[columns.CLASS][kept]) > 0.98

@@ -90,7 +90,7 @@ class Scene:
                 "userRemark": ["it's a 'remark'"] * count,
             }
         )
-        noise = self.particles[columns.CLASS].to_numpy() == columns.NOISE_CLASS
+        noise = self.particles[columns.CLASS].to_numpy() == columns.UNASSIGNED
         self.shifts[noise] = 0
         self.rotations = Rotation.concatenate(
             [
@@ -495,7 +495,7 @@ def test_artiax_list_has_numbers_for_tomograms(scene: Scene, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_nothing_but_noise_is_a_state_and_not_a_crash(name: str, scene: Scene, tmp_path: Path) -> None:
-    noise = scene.particles.assign(**{columns.CLASS: columns.NOISE_CLASS})
+    noise = scene.particles.assign(**{columns.CLASS: columns.UNASSIGNED})
     summary = export_particles(gather_particles(noise, []), setting(formats=[name]), tmp_path)
     assert summary["particles"].sum() == (len(noise) if name == "relion" else 0)
 

@@ -54,7 +54,7 @@ def cluster_particles(
     distances = options.duplicate_distance * table[columns.DIAMETER].to_numpy(float)
     duplicate = (distances > 0) & find_duplicates(positions, table[columns.TOMOGRAM], scores, distances)
     found = find_clusters(features[~duplicate], options, seed)
-    labels = np.full(len(table), columns.NOISE_CLASS, np.int64)
+    labels = np.full(len(table), columns.UNASSIGNED, np.int64)
     posteriors, uncalibrated = np.zeros(len(table)), np.zeros(len(table))
     labels[~duplicate], posteriors[~duplicate] = found.labels, found.posteriors
     uncalibrated[~duplicate] = found.uncalibrated

@@ -15,7 +15,7 @@ from cryopipe.clustering.calibration import agreement_temperature, calibrated_po
 from cryopipe.clustering.dimensions import leading_components
 from cryopipe.clustering.options import ClusteringOptions
 from cryopipe.clustering.selection import choose_count, fit_candidates
-from cryopipe.columns import NOISE_CLASS
+from cryopipe.columns import UNASSIGNED
 from cryopipe.mixtures.gaussian import Mixture
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Clusters:
 
     def table(self) -> pd.DataFrame:
         """Return one row per cluster, unassigned particles (0) last: cluster, particles, mean_posterior."""
-        numbers = [*range(1, int(self.labels.max(initial=0)) + 1), NOISE_CLASS]
+        numbers = [*range(1, int(self.labels.max(initial=0)) + 1), UNASSIGNED]
         rows = []
         for number in numbers:
             chosen = self.posteriors[self.labels == number]
@@ -149,7 +149,7 @@ def order_by_size(labels: NDArray[np.int64], unassigned: NDArray[np.bool_]) -> N
     kept = labels[~unassigned]
     found, sizes = np.unique(kept, return_counts=True)
     order = found[np.argsort(-sizes, kind="stable")]
-    numbers = np.full(len(labels), NOISE_CLASS, np.int64)
+    numbers = np.full(len(labels), UNASSIGNED, np.int64)
     for number, label in enumerate(order, 1):
         numbers[(labels == label) & ~unassigned] = number
     return numbers

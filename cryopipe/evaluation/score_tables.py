@@ -68,11 +68,11 @@ def clusters_table(particles: MatchedParticles) -> pd.DataFrame:
     everything = np.where(matched, classes, BACKGROUND)
     sets = {
         "matched": matched,
-        "clustered": matched & (clusters != columns.NOISE_CLASS),
+        "clustered": matched & (clusters != columns.UNASSIGNED),
         "everything": np.ones(len(classes), bool),
     }
     rows = [
-        {"scope": name, **asdict(score_clusters(everything[chosen], clusters[chosen], columns.NOISE_CLASS))}
+        {"scope": name, **asdict(score_clusters(everything[chosen], clusters[chosen], columns.UNASSIGNED))}
         for name, chosen in sets.items()
     ]
     return pd.DataFrame(rows)
@@ -89,7 +89,7 @@ def contents_table(particles: MatchedParticles) -> pd.DataFrame:
     clusters = particles.table[columns.CLASS].to_numpy(int)
     classes = particles.table[TRUE_CLASS].to_numpy(str)
     names = [*np.unique(particles.true_classes).tolist(), NO_MATCH]
-    numbers = sorted(set(clusters.tolist()), key=lambda number: (number == columns.NOISE_CLASS, number))
+    numbers = sorted(set(clusters.tolist()), key=lambda number: (number == columns.UNASSIGNED, number))
     rows = [
         {"cluster": number, **{name: int(np.sum((clusters == number) & (classes == name))) for name in names}}
         for number in numbers
@@ -122,7 +122,7 @@ def averages_table(
         particles.table[columns.CLASS].to_numpy(int),
         np.where(matched == NO_MATCH, "", matched),
         dict(zip(names.tolist(), counts.tolist(), strict=True)),
-        columns.NOISE_CLASS,
+        columns.UNASSIGNED,
     )
     errors = [
         _pose_errors(particles, averages.get(int(cluster)), str(name), voxel_sizes)

@@ -62,7 +62,7 @@ class ParticleSet(ParticlePoses):
 
     @property
     def clusters(self) -> NDArray[np.int64]:
-        """(n,) class numbers; `NOISE_CLASS` marks noise."""
+        """(n,) class numbers; `UNASSIGNED` for unassigned particles."""
         return self.table[columns.CLASS].to_numpy(dtype=np.int64)
 
     @property

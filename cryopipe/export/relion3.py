@@ -72,7 +72,7 @@ class Relion3Writer:
         for cluster in np.unique(particles.clusters[clustered]):
             rows = np.flatnonzero(particles.clusters == cluster)
             written.append(_write(folder / f"{cluster_name(cluster)}.star", table, optics, rows))
-        noise = np.flatnonzero(particles.clusters == columns.NOISE_CLASS)
+        noise = np.flatnonzero(particles.clusters == columns.UNASSIGNED)
         bare = table.drop(columns=[name for name in (IMAGE, WEDGE, *ONLY_ALIGNED) if name in table])
         written.append(_write(folder / "noise.star", bare, optics, noise))
         count = sum(len(file.rows) for file in written[1:])

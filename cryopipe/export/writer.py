@@ -96,7 +96,7 @@ class Writer(Protocol):
 
 def rows_in_clusters(particles: ParticleSet) -> NDArray[np.int64]:
     """Return (m,) the rows that are not noise."""
-    return np.flatnonzero(particles.clusters != columns.NOISE_CLASS)
+    return np.flatnonzero(particles.clusters != columns.UNASSIGNED)
 
 
 def check_tomograms(particles: ParticleSet, context: ExportContext) -> None:

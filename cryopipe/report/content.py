@@ -67,7 +67,7 @@ def page_content(
     seed
         Random seed of the embedding of features.
     """
-    chips = [_chip(results, number) for number in [*results.cluster_numbers, columns.NOISE_CLASS]]
+    chips = [_chip(results, number) for number in [*results.cluster_numbers, columns.UNASSIGNED]]
     points, method = scatter_points(results, options, seed)
     return {
         "dataset": dataset,
@@ -99,7 +99,7 @@ def _chip(results: RunResults, number: int) -> Chip:
 def _tiles(results: RunResults) -> list[tuple[str, str]]:
     resolutions = [resolution(results, number) for number in results.cluster_numbers]
     finite = [value for value in resolutions if np.isfinite(value)]
-    unassigned = int(np.sum(results.classes == columns.NOISE_CLASS)) if len(results.particles) else 0
+    unassigned = int(np.sum(results.classes == columns.UNASSIGNED)) if len(results.particles) else 0
     return [
         ("tomograms", f"{len(results.tomograms):,}"),
         ("picks", f"{sum(tomogram.picks for tomogram in results.tomograms):,}"),
@@ -117,7 +117,7 @@ def _of_tomogram(results: RunResults, name: str) -> np.ndarray:
 
 def _tomogram_row(results: RunResults, tomogram: TomogramResult) -> TomogramRow:
     classes = results.classes[_of_tomogram(results, tomogram.name)]
-    unassigned = int(np.sum(classes == columns.NOISE_CLASS))
+    unassigned = int(np.sum(classes == columns.UNASSIGNED))
     rows = results.check
     if "tomogram" in rows:
         rows = rows[rows["tomogram"].astype(str) == tomogram.name]

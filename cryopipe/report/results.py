@@ -101,7 +101,7 @@ class RunResults:
     def cluster_numbers(self) -> list[int]:
         """Numbers of the clusters with particles or an average, without class 0 (unassigned)."""
         found = {int(number) for number in self.classes} | set(self.averages)
-        return sorted(found - {columns.NOISE_CLASS})
+        return sorted(found - {columns.UNASSIGNED})
 
     @cached_property
     def rows(self) -> dict[str, np.ndarray]:
@@ -115,7 +115,7 @@ class RunResults:
     def classes(self) -> np.ndarray:
         """Class of every particle, (n,)."""
         if columns.CLASS not in self.particles:
-            return np.full(len(self.particles), columns.NOISE_CLASS)
+            return np.full(len(self.particles), columns.UNASSIGNED)
         return self.particles[columns.CLASS].to_numpy(int)
 
 

@@ -18,7 +18,7 @@ def headline(results: RunResults) -> str:
         return f"No particles were found in {tomograms}."
     particles = _count(len(results.particles), "particle")
     clusters = results.cluster_numbers
-    unassigned = float(np.mean(results.classes == columns.NOISE_CLASS))
+    unassigned = float(np.mean(results.classes == columns.UNASSIGNED))
     if not clusters:
         return f"{particles} in {tomograms}, none assigned to a cluster."
     rest = (
