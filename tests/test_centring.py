@@ -36,7 +36,7 @@ def displaced(count: int, size: int = 24, noise: float = 1.0) -> tuple[np.ndarra
 def test_displacements_of_hollow_particles_are_found() -> None:
     boxes, shifts = displaced(60)
     centring = find_centres(boxes, CPU, seed=0)
-    # All may be displaced by the mean displacement: nothing but the mean says where the centre is.
+    # The centre is known up to a common displacement, because it is defined by the mean box.
     errors = centring.shifts_voxels - shifts
     errors -= np.round(np.median(errors, axis=0))
     assert np.mean(np.abs(errors).max(axis=1) <= 1) > 0.95
@@ -92,7 +92,7 @@ def test_no_boxes_have_no_centres() -> None:
     assert centring.scores.shape == (0,)
 
 
-def two_kinds() -> tuple[np.ndarray, np.ndarray]:
+def two_classes() -> tuple[np.ndarray, np.ndarray]:
     hollow, shifts = displaced(40)
     solid = np.stack([np.exp(-(((np.indices((24,) * 3) - 12) ** 2).sum(axis=0)) / 18)] * 40)
     solid = solid / solid.std() + np.random.default_rng(3).normal(size=solid.shape)
@@ -100,16 +100,16 @@ def two_kinds() -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_each_class_is_centred_on_its_own_profile() -> None:
-    boxes, shifts = two_kinds()
-    kinds = np.repeat([0, 1], 40)
-    errors = find_centres(boxes, CPU, 0, kinds).shifts_voxels - shifts
-    for kind in (0, 1):
-        assert np.abs(np.median(errors[kinds == kind], axis=0)).max() <= 1
-        assert np.mean(np.abs(errors[kinds == kind]).max(axis=1) <= 2) > 0.9
+    boxes, shifts = two_classes()
+    classes = np.repeat([0, 1], 40)
+    errors = find_centres(boxes, CPU, 0, classes).shifts_voxels - shifts
+    for number in (0, 1):
+        assert np.abs(np.median(errors[classes == number], axis=0)).max() <= 1
+        assert np.mean(np.abs(errors[classes == number]).max(axis=1) <= 2) > 0.9
 
 
 class Sums(Learner):
-    """Stands for a learner: its features are sums over parts of a box."""
+    """Simple learner: its features are sums over parts of a box."""
 
     def fit(
         self, boxes: Boxes, labels: NDArray[np.int64] | None = None, checkpoint: Path | None = None
@@ -129,7 +129,7 @@ class Sums(Learner):
 
 @pytest.mark.parametrize("centre", [True, False])
 def test_features_are_those_of_the_centred_boxes(centre: bool) -> None:
-    boxes, _ = two_kinds()
+    boxes, _ = two_classes()
     options = FeatureOptions(centre=centre)
     learner = Sums(options, CPU, 1)
     learned = learn_features(learner, boxes, options)

@@ -192,7 +192,7 @@ def test_unstable_numbers_of_clusters_are_rejected() -> None:
     assert choose_count({**candidates, 5: unmeasured}, "bic", 0.5) == 3
     assert choose_count({4: candidates[4], 5: unmeasured}, "bic", 0.5) == 4
     assert choose_count({5: unmeasured, 6: Candidate(mixture, 1, 1, float("nan"))}, "bic", 0.5) == 5
-    # None is stable: the most stable, though another fits better.
+    # If none is stable, the most stable is chosen, although another fits better.
     assert choose_count(candidates, "icl", 0.99) == max(
         candidates, key=lambda count: candidates[count].stability
     )
@@ -223,7 +223,7 @@ def test_table_of_particles_keeps_its_columns_and_gets_centres() -> None:
     )
     names = [f"demo/{number}" for number in reversed(range(count))]
     shifts = np.zeros((count, 3))
-    # the second particle of `names` is moved onto the first, and scores less
+    # the second particle of `names` is moved onto the first, with a lower score
     shifts[1] = 190.0
     scores = np.ones(count, np.float32)
     scores[1] = 0.5

@@ -45,17 +45,17 @@ TINY = FeatureOptions(
 )  # fmt: skip
 
 
-def two_kinds(count: int, size: int = 12, noise: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
-    """Balls and shells in noise, normalised, and which is which."""
+def two_classes(count: int, size: int = 12, noise: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+    """Balls and shells in noise, normalised, and their classes."""
     axis = np.arange(size) - size // 2
     z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")
     radius = np.sqrt(x**2 + y**2 + z**2)
     bodies = np.stack([np.exp(-((radius / 2.5) ** 2)), np.exp(-((radius - 4) ** 2))])
     bodies /= bodies.std(axis=(1, 2, 3), keepdims=True)
-    kinds = np.arange(count) % 2
-    boxes = bodies[kinds] + noise * np.random.default_rng(0).normal(size=(count, size, size, size))
+    classes = np.arange(count) % 2
+    boxes = bodies[classes] + noise * np.random.default_rng(0).normal(size=(count, size, size, size))
     boxes -= boxes.mean(axis=(1, 2, 3), keepdims=True)
-    return (boxes / boxes.std(axis=(1, 2, 3), keepdims=True)).astype(np.float32), kinds
+    return (boxes / boxes.std(axis=(1, 2, 3), keepdims=True)).astype(np.float32), classes
 
 
 def learner(options: FeatureOptions = TINY, seed: int = 1) -> Disca:
@@ -69,19 +69,19 @@ def without_clock(history: pd.DataFrame) -> pd.DataFrame:
 
 
 def test_two_classes_are_separated() -> None:
-    boxes, kinds = two_kinds(80)
+    boxes, classes = two_classes(80)
     disca = learner()
     history = disca.fit(boxes)
     points = torch.from_numpy(disca.embed(boxes))
     mixture = fit_mixture(points, 2, 5, torch.Generator().manual_seed(0))
     labels = mixture.posteriors(points.double()).argmax(dim=1)
-    assert adjusted_rand_score(kinds, labels.numpy()) > 0.95
+    assert adjusted_rand_score(classes, labels.numpy()) > 0.95
     assert list(history["iteration"]) == [0, 1, 2, 3]
     assert history["bad_steps"].sum() == 0
 
 
 def test_saved_model_embeds_the_same(tmp_path: Path) -> None:
-    boxes, _ = two_kinds(30)
+    boxes, _ = two_classes(30)
     disca = learner()
     disca.fit(boxes)
     disca.save(tmp_path / "model.safetensors")
@@ -91,7 +91,7 @@ def test_saved_model_embeds_the_same(tmp_path: Path) -> None:
 
 
 def test_trained_model_is_applied_without_training(tmp_path: Path) -> None:
-    boxes, _ = two_kinds(30)
+    boxes, _ = two_classes(30)
     disca = learner()
     disca.fit(boxes)
     disca.save(tmp_path / "model.safetensors")
@@ -104,7 +104,7 @@ def test_trained_model_is_applied_without_training(tmp_path: Path) -> None:
 
 
 def test_same_seed_same_features() -> None:
-    boxes, _ = two_kinds(24)
+    boxes, _ = two_classes(24)
     first, second = learner(), learner()
     pd.testing.assert_frame_equal(without_clock(first.fit(boxes)), without_clock(second.fit(boxes)))
     np.testing.assert_array_equal(first.embed(boxes), second.embed(boxes))
@@ -113,7 +113,7 @@ def test_same_seed_same_features() -> None:
 def test_long_trainings_run_compiled_and_log_their_speed(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    boxes, _ = two_kinds(40)
+    boxes, _ = two_classes(40)
     plain = learner()
     history, batches = plain.fit(boxes), []
 
@@ -133,20 +133,20 @@ def test_long_trainings_run_compiled_and_log_their_speed(
     caplog.set_level("INFO")
     fast = learner()
     pd.testing.assert_frame_equal(without_clock(fast.fit(boxes)), without_clock(history))
-    # Of 16, 16 and 8 boxes in each of three epochs, the last batch is of another shape.
+    # The batches of each of three epochs have 16, 16 and 8 boxes; the last one has another shape.
     assert batches == [16, 16] * 3
     assert re.search(r"training: 120 boxes at \S+ boxes/s", caplog.text)
     assert re.search(r"embedding: 160 boxes at \S+ boxes/s", caplog.text)
 
 
 class Killed(Exception):
-    """Stands for the end of the process."""
+    """Simulates the end of the process."""
 
 
 def test_interrupted_run_gives_the_result_of_an_uninterrupted_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    boxes, _ = two_kinds(24)
+    boxes, _ = two_classes(24)
     unbroken = learner()
     history = unbroken.fit(boxes)
     write, written = disca_module.write_checkpoint, []
@@ -172,11 +172,11 @@ PROGRAM = """
 import sys, torch, numpy as np
 sys.path.insert(0, {tests!r})
 from pathlib import Path
-from test_disca import learner, two_kinds
+from test_disca import learner, two_classes
 torch.set_num_threads(1)
 disca = learner()
-disca.fit(two_kinds(24)[0], checkpoint=Path(sys.argv[1]))
-np.save(sys.argv[2], disca.embed(two_kinds(24)[0]))
+disca.fit(two_classes(24)[0], checkpoint=Path(sys.argv[1]))
+np.save(sys.argv[2], disca.embed(two_classes(24)[0]))
 """
 
 
@@ -198,7 +198,7 @@ def test_training_resumes_after_its_process_is_killed(tmp_path: Path) -> None:
 
 
 def test_labels_of_the_kept_iteration_follow_from_its_mixture(tmp_path: Path) -> None:
-    boxes, _ = two_kinds(40)
+    boxes, _ = two_classes(40)
     disca = learner()
     disca.fit(boxes, checkpoint=tmp_path / "checkpoint.safetensors")
     tensors = load_weights(tmp_path / "checkpoint.safetensors")[0]
@@ -210,7 +210,7 @@ def test_labels_of_the_kept_iteration_follow_from_its_mixture(tmp_path: Path) ->
 
 
 def test_checkpoint_of_another_run_is_ignored(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    boxes, _ = two_kinds(24)
+    boxes, _ = two_classes(24)
     checkpoint = tmp_path / "checkpoint.safetensors"
     learner(seed=1).fit(boxes, checkpoint=checkpoint)
     history = learner(seed=2).fit(boxes, checkpoint=checkpoint)
@@ -224,7 +224,7 @@ def test_checkpoint_of_another_run_is_ignored(tmp_path: Path, caplog: pytest.Log
 def test_damaged_checkpoint_is_reported_and_changes_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    boxes, _ = two_kinds(24)
+    boxes, _ = two_classes(24)
     checkpoint = tmp_path / "checkpoint.safetensors"
     expected = learner(seed=1)
     history = expected.fit(boxes, checkpoint=checkpoint)
@@ -244,12 +244,12 @@ def test_damaged_checkpoint_is_reported_and_changes_nothing(
 def test_checkpoint_from_other_initial_weights_is_ignored(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    boxes, _ = two_kinds(24)
+    boxes, _ = two_classes(24)
     options = replace(
         TINY, disca=replace(TINY.disca, iterations=1), weights=str(tmp_path / "start.safetensors")
     )
     for seed in (1, 2):
-        # The same path, but other weights in it.
+        # The same path with other weights.
         learner(seed=seed).save(tmp_path / "start.safetensors")
         learner(options).fit(boxes, checkpoint=tmp_path / "checkpoint.safetensors")
     assert caplog.text.count("the checkpoint belongs to another run; training restarts") == 1
@@ -257,7 +257,7 @@ def test_checkpoint_from_other_initial_weights_is_ignored(
 
 @pytest.mark.parametrize("count", [0, 1, 9, 10, 17])
 def test_few_boxes_work(count: int) -> None:
-    boxes, _ = two_kinds(20)
+    boxes, _ = two_classes(20)
     disca = learner()
     disca.fit(boxes[:count])
     features = disca.embed(boxes[:count])
@@ -305,7 +305,7 @@ class Faulty(torch.nn.Module):
 def epoch(faults: int, count: int) -> tuple[Faulty, torch.optim.Optimizer, object]:
     network = Faulty(faults)
     optimiser = torch.optim.NAdam(network.parameters(), lr=0.1)
-    source = BoxSource(two_kinds(count, 8)[0], CPU, 1.0)
+    source = BoxSource(two_classes(count, 8)[0], CPU, 1.0)
     targets = smoothed_targets(torch.arange(count) % 2, 2, 0.1)
     generator = torch.Generator().manual_seed(0)
     return network, optimiser, train_epoch(network, optimiser, source, targets, cross_entropy, 2, generator)

@@ -32,7 +32,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def asymmetric(size: int) -> torch.Tensor:
-    """A smooth body without symmetry, inside the inscribed sphere."""
+    """A smooth asymmetric body inside the inscribed sphere."""
     axis = torch.arange(size) - size // 2
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
     spots = [(0, 0, 0, 2.0, 1.0), (3, 0, 0, 1.5, 1.0), (0, 2, 3, 1.2, 1.5), (-2, -3, 1, 1.0, 2.0)]
@@ -49,7 +49,7 @@ def test_rotations_are_uniform() -> None:
     # The angle of a uniform rotation has the distribution function (a - sin a) / pi.
     angles = turned.magnitude()
     assert kstest(angles, lambda a: (a - np.sin(a)) / np.pi).pvalue > 1e-3
-    # Every coordinate of a turned axis is uniform on -1..1.
+    # Every coordinate of a rotated axis is uniform on -1..1.
     for axis in np.eye(3):
         for coordinate in turned.apply(axis).T:
             assert kstest(coordinate, "uniform", args=(-1, 2)).pvalue > 1e-4
@@ -216,13 +216,13 @@ def test_weights_that_describe_another_network_are_refused_before_memory_is_allo
 ) -> None:
     tensors = load_weights(SHIPPED_WEIGHTS)[0]
     path = tmp_path / "w.safetensors"
-    for kind, reader in (
+    for learner, reader in (
         ("transfer encoder", load_encoder),
         ("disca", lambda p: load_model(p, torch.device("cpu"))),
     ):
-        own = {f"network.{name}" if kind == "disca" else name: value for name, value in tensors.items()}
+        own = {f"network.{name}" if learner == "disca" else name: value for name, value in tensors.items()}
         others = {} if network is None else {"network": network}
-        save_weights(path, own, {"kind": kind, **others})
+        save_weights(path, own, {"kind": learner, **others})
         with pytest.raises(FileError) as caught:
             reader(path)
         assert str(caught.value).startswith(f"{path}: {message}")

@@ -27,20 +27,20 @@ import sys, torch, numpy as np
 sys.path.insert(0, {tests!r})
 from dataclasses import replace
 from pathlib import Path
-from test_disca import TINY, learner, two_kinds
+from test_disca import TINY, learner, two_classes
 from cryopipe.features import learn_features
 from cryopipe.features.training import devices
 from cryopipe.features.training.distributed import is_first_process, process_count, run_in_processes, process_group
 out = Path({out!r})
 torch.set_num_threads(1)
-# In single precision, so that what differs is the order of sums alone.
+# Single precision, so that only the order of summation differs.
 devices.has_fast_bfloat16 = lambda device: False
 if not run_in_processes({count}, sys.argv[0]):
     with process_group(torch.device("cpu")):
         assert process_count() == {count}
         options = replace(TINY, disca=replace(TINY.disca, batch_size=15, iterations=2))
         disca = learner(options)
-        learned = learn_features(disca, two_kinds(41)[0], options, out / "checkpoint.safetensors")
+        learned = learn_features(disca, two_classes(41)[0], options, out / "checkpoint.safetensors")
         if is_first_process():
             np.savez(out / "features.npz", features=learned.features, shifts=learned.centring.shifts_voxels,
                      history=learned.history.drop(columns="seconds").to_numpy())
@@ -110,7 +110,7 @@ def test_parts_cover_all_and_draw_the_numbers_of_one_process(
         draws = Draws(torch.Generator().manual_seed(3), count)
         parts.append([draws.normal(2), draws.uniform(4)])
         monkeypatch.undo()
-    for kind in (0, 1):
-        assert torch.equal(torch.cat([part[kind] for part in parts]), expected[kind])
+    for number in (0, 1):
+        assert torch.equal(torch.cat([part[number] for part in parts]), expected[number])
     sizes = [len(part[0]) for part in parts]
     assert max(sizes) - min(sizes) <= 1

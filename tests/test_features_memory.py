@@ -1,4 +1,4 @@
-"""The ceiling of memory is kept, and what is computed does not depend on it."""
+"""The memory limit holds, and results do not depend on it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_disca import CPU, TINY, two_kinds, without_clock
+from test_disca import CPU, TINY, two_classes, without_clock
 
 from cryopipe.features import create_learner
 from cryopipe.features.training.box_source import BoxSource
@@ -60,14 +60,14 @@ def test_boxes_larger_than_the_ceiling_stay_below_it(tmp_path: Path) -> None:
         command = [sys.executable, "-c", PROGRAM, *files, str(memory_gb)]
         return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
-    # 69 MB in half precision: above the ceiling of 40 MB, below the one of 1 GB.
+    # 69 MB in half precision: above the limit of 40 MB, below the limit of 1 GB.
     assert grown(0.04) < 40
     assert grown(1.0) > 60
 
 
 @pytest.mark.parametrize("order", [[5, 0, 6], [3], []])
 def test_batches_are_the_same_from_memory_and_from_files(tmp_path: Path, order: list[int]) -> None:
-    boxes, _ = two_kinds(9)
+    boxes, _ = two_classes(9)
     with BoxWriter(tmp_path / "b.h5", 12, 10.0, (-60, 60), "a") as writer:
         writer.append(boxes, [str(number) for number in range(9)])
     parts = [torch.tensor(order, dtype=torch.long), torch.tensor([8, 2]), torch.tensor([2])]
@@ -86,9 +86,9 @@ def test_batches_are_the_same_from_memory_and_from_files(tmp_path: Path, order: 
 def test_training_is_the_same_from_memory_and_from_files(
     tmp_path: Path, bfloat16: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Bit for bit, in either number format, whichever of them this processor prefers: batches are equal, so sums are.
+    # Identical in both number formats: equal batches give equal sums.
     monkeypatch.setattr("cryopipe.features.training.devices.has_fast_bfloat16", lambda device: bfloat16)
-    boxes, _ = two_kinds(30)
+    boxes, _ = two_classes(30)
     options = replace(TINY, disca=replace(TINY.disca, iterations=1))
     with BoxWriter(tmp_path / "b.h5", 12, 10.0, (-60, 60), "a") as writer:
         writer.append(boxes, [str(number) for number in range(30)])

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_disca import CPU, learner, two_kinds
+from test_disca import CPU, learner, two_classes
 from test_workflow import make_dataset, snakemake
 
 from cryopipe.files.box_stacks import BoxWriter
@@ -39,7 +39,7 @@ def learn(folder: Path, *arguments: str) -> str:
 
 @pytest.mark.slow
 def test_model_of_one_dataset_is_applied_to_another(tmp_path: Path) -> None:
-    boxes, _ = two_kinds(60)
+    boxes, _ = two_classes(60)
     first = dataset(tmp_path / "first", TRAINED, boxes[:40])
     log = learn(first, "--set-resources", "learn_features:gpu=2")
     assert "learning in 2 processes" in log
@@ -61,7 +61,7 @@ def test_model_of_one_dataset_is_applied_to_another(tmp_path: Path) -> None:
 
 
 def test_missing_weights_are_named_before_anything_runs(tmp_path: Path) -> None:
-    folder = dataset(tmp_path / "new", {"weights": "../old/model.safetensors"}, two_kinds(4)[0])
+    folder = dataset(tmp_path / "new", {"weights": "../old/model.safetensors"}, two_classes(4)[0])
     result = snakemake(folder, "--dry-run", "--allowed-rules", "learn_features", "--", FEATURES)
     assert result.returncode == 1
     said = (

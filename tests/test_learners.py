@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import adjusted_rand_score
-from test_disca import TINY, two_kinds
+from test_disca import TINY, two_classes
 
 from cryopipe.clustering import ClusteringOptions, find_clusters
 from cryopipe.errors import ConfigError, FileError
@@ -22,7 +22,7 @@ OPTIONS = dataclasses.replace(TINY, disca=dataclasses.replace(TINY.disca, iterat
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_every_learner_fits_embeds_and_is_restored_from_its_file(name: str, tmp_path: Path) -> None:
-    boxes, labels = two_kinds(40, size=24 if name == "transfer" else 12)
+    boxes, labels = two_classes(40, size=24 if name == "transfer" else 12)
     options = dataclasses.replace(OPTIONS, learner=name)
     learner = create_learner(name, options, CPU, 1)
     history = learner.fit(boxes, labels=labels, checkpoint=tmp_path / "checkpoint.safetensors")
@@ -31,7 +31,7 @@ def test_every_learner_fits_embeds_and_is_restored_from_its_file(name: str, tmp_
     assert features.shape[0] == 40
     assert features.dtype == np.float32
     assert np.isfinite(features).all()
-    # A box's features depend on that box alone.
+    # The features of a box depend on that box only.
     np.testing.assert_allclose(learner.embed(boxes[7:9]), features[7:9], atol=1e-4)
     learner.save(tmp_path / "model.safetensors")
     other = create_learner(name, options, CPU, 2)
@@ -66,7 +66,7 @@ def test_radial_features_are_the_statistics_of_shells() -> None:
 
 
 def test_radial_statistics_separate_balls_from_shells() -> None:
-    boxes, classes = two_kinds(120, size=16, noise=1.0)
+    boxes, classes = two_classes(120, size=16, noise=1.0)
     options = FeatureOptions(learner="radial", clusters=(2, 3), mixture_starts=2)
     learned = learn_features(create_learner("radial", options, CPU, 1), boxes, options)
     assert len(learned.history) == 0

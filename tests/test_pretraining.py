@@ -28,7 +28,7 @@ RECIPE = Recipe((CLASSES,), (EASY, replace(EASY, boxes=160)), box_size=16)
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_recipes_are_whole(path: Path) -> None:
     recipe = recipe_from_mapping(yaml.safe_load(path.read_text()))
-    # The training must end with a rate of nothing, and its sets of particles must not overlap.
+    # The learning rate must end near 0, and the class sets must not overlap.
     assert recipe.stages[-1].rate(recipe.stages[-1].steps - 1) < 1e-5
     for one in recipe.classes:
         assert one.largest_radius + max(s.displacement for s in recipe.stages) <= 12 * one.voxel_size

@@ -17,7 +17,7 @@ from aligned_sets import box_set
 from test_averaging import QUICK, VOXEL
 from test_clustering import options as clustering_options
 from test_clustering import planted
-from test_disca import CPU, TINY, two_kinds, without_clock
+from test_disca import CPU, TINY, two_classes, without_clock
 
 from cryopipe.averaging import align_cluster
 from cryopipe.clustering import find_clusters
@@ -83,7 +83,7 @@ def test_features_that_disca_learns(
     runs: Callable, bfloat16: bool, tolerance: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cryopipe.features.training.devices.has_fast_bfloat16", lambda device: bfloat16)
-    boxes, _ = two_kinds(60)
+    boxes, _ = two_classes(60)
 
     def learned() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         learner = create_learner("disca", replace(TINY, disca=replace(TINY.disca, iterations=2)), CPU, 1)
