@@ -91,7 +91,7 @@ class Extent:
 FULL = Extent()
 REHEARSAL = Extent(
     classes=2, boxes_per_class=16, tomogram=(96, 96, 48), copies=3, steps=2, points=400, aligned=12,
-    averaging=AveragingOptions(starts=1, start_iterations=2, refinement_iterations=1),
+    averaging=AveragingOptions(initial_models=1, initial_iterations=2, refinement_iterations=1),
 )  # fmt: skip
 
 

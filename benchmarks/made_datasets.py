@@ -191,7 +191,7 @@ def make_dataset(name: str, folder: Path) -> MadeDataset:
         tomograms, voxels = 1, x * y * z
         write_sparse_tomogram(places / f"{_tomogram(0)}.mrc", (z, y, x), words[1])
         # The averages are not the point here.
-        averaging = {"starts": 1, "start_iterations": 2, "refinement_iterations": 1}
+        averaging = {"initial_models": 1, "initial_iterations": 2, "refinement_iterations": 1}
     else:
         tomograms, voxels = int(words[0]), 0
         for number in range(tomograms):

@@ -34,7 +34,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
         *("-averaging.recognised_resolution", "-averaging.merge_correlation"),
     ),
     "triage_averages": (
-        *("averaging.max_shift", "averaging.start_resolution", "averaging.recognised_resolution"),
+        *("averaging.max_shift", "averaging.initial_resolution", "averaging.recognised_resolution"),
         *("averaging.merge_correlation", "averaging.known_maps"),
     ),
     "merge_clusters": ("averaging.merge",),

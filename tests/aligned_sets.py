@@ -1,4 +1,4 @@
-"""Sets of boxes with known poses: turned asymmetric maps in noise, behind a missing wedge."""
+"""Sets of boxes with known poses: rotated asymmetric maps in noise, behind a missing wedge."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class BoxSet:
 def chain_map(
     box_size: int, rotation: Rotation | None = None, shift_voxels: NDArray[np.float64] | None = None
 ) -> NDArray[np.float64]:
-    """Draw the chain, turned and then shifted; nothing is interpolated."""
+    """Draw the chain, rotated and then shifted; nothing is interpolated."""
     centres = CHAIN * (box_size / 24)
     centres = centres if rotation is None else rotation.apply(centres)
     centres = centres if shift_voxels is None else centres + shift_voxels

@@ -30,7 +30,7 @@ TINY = {
         "disca": {"iterations": 6, "copies": 3, "stop_agreement": 1.1},
     },
     "clustering": {"clusters": [2, 2], "starts": 1},
-    "averaging": {"starts": 1, "start_iterations": 2, "refinement_iterations": 1},
+    "averaging": {"initial_models": 1, "initial_iterations": 2, "refinement_iterations": 1},
     "report": {"embedding": "pca"},
 }
 

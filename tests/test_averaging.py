@@ -31,7 +31,7 @@ from cryopipe.averaging.search import (
     shift_grid,
 )
 from cryopipe.averaging.spectra import Spectra
-from cryopipe.averaging.superposition import centre_of_density, common_frame, transform_poses, turned
+from cryopipe.averaging.superposition import centre_of_density, rotated, superpose, transform_poses
 from cryopipe.boxes import ChosenBoxes
 from cryopipe.volume.fsc import fourier_shell_correlation
 from cryopipe.volume.geometry import (
@@ -47,9 +47,9 @@ from cryopipe.volume.wedge import measured, wedge_mask
 CPU = torch.device("cpu")
 VOXEL = 10.0
 QUICK = AveragingOptions(
-    starts=2,
-    start_iterations=9,
-    start_resolution=50.0,
+    initial_models=2,
+    initial_iterations=9,
+    initial_resolution=50.0,
     max_shift=25.0,
     refinement_iterations=5,
     angular_step=20.0,
@@ -138,8 +138,8 @@ def test_derivatives_are_those_of_small_turns_and_shifts() -> None:
             )
             for sign in (1, -1)
         )
-        by_turn = (ahead - behind) / (2 * small)
-        assert float((by_turn - derivatives[:, axis]).norm() / by_turn.norm()) < 0.15
+        by_rotation = (ahead - behind) / (2 * small)
+        assert float((by_rotation - derivatives[:, axis]).norm() / by_rotation.norm()) < 0.15
         along = torch.from_numpy(vector).float()
         ahead, behind = (
             reference.at(Poses(poses.matrices, poses.shifts_voxels + sign * along)) for sign in (1, -1)
@@ -206,16 +206,16 @@ def test_maps_are_brought_into_one_frame_and_poses_follow() -> None:
     pose = Poses(
         matrices(Rotation.from_euler("ZYZ", [70, 40, 150], degrees=True)), torch.tensor([[1.4, -2.2, 0.6]])
     )
-    target = turned(volume, pose)
-    found, score = common_frame(target, volume, band, None, 4.0)
+    target = rotated(volume, pose)
+    found, score = superpose(target, volume, band, None, 4.0)
     assert score > 0.99
-    assert correlation(turned(volume, found), target) > 0.999
+    assert correlation(rotated(volume, found), target) > 0.999
     # A particle of the first map must be the same particle of the second.
     particle = Poses(
         matrices(Rotation.from_euler("ZYZ", [-20, 100, 35], degrees=True)), torch.tensor([[0.7, 0.2, -1.1]])
     )
     of_target = transform_poses(particle, found)
-    assert correlation(turned(target, of_target), turned(volume, particle)) > 0.99
+    assert correlation(rotated(target, of_target), rotated(volume, particle)) > 0.99
 
 
 def test_centre_of_density_is_given_as_x_y_z() -> None:
@@ -247,14 +247,14 @@ def test_the_average_is_the_structure_with_its_hand(truth: BoxSet, aligned: Alig
     _, _, frame = pose_errors(truth, aligned.rotations, aligned.shifts_voxels)
     expected = rotate_volumes(truth.truth[None], matrices(frame.inv()).double(), None, "cubic")[0]
     offset = centre_of_density(torch.from_numpy(aligned.average)) - centre_of_density(expected.float())
-    expected = turned(expected.float(), Poses(torch.eye(3)[None], offset[None]))
+    expected = rotated(expected.float(), Poses(torch.eye(3)[None], offset[None]))
     mask = torch.from_numpy(aligned.mask)
     average = torch.from_numpy(aligned.average)
     right = correlation(average * mask, expected * mask)
     assert right > 0.93
     mirrored = torch.roll(average.flip(2), 1, dims=2)
     band = Band(20, 7, CPU)
-    back = turned(mirrored, common_frame(expected, mirrored, band, None, 3.0)[0])
+    back = rotated(mirrored, superpose(expected, mirrored, band, None, 3.0)[0])
     assert correlation(back * mask, expected * mask) < right - 0.04
 
 
@@ -325,8 +325,8 @@ def test_an_imposed_symmetry_is_that_of_the_average(symmetry: str) -> None:
     for element in symmetry_rotations(symmetry):
         turned_average = rotate_volumes(average[None], matrices(element), None, "cubic")[0]
         assert correlation(turned_average * mask, average * mask) > 0.98
-    pose, _ = common_frame(truth.truth.float(), average, Band(20, 7, CPU), None, 3.0)
-    assert correlation(turned(average, pose) * mask, truth.truth.float() * mask) > 0.9
+    pose, _ = superpose(truth.truth.float(), average, Band(20, 7, CPU), None, 3.0)
+    assert correlation(rotated(average, pose) * mask, truth.truth.float() * mask) > 0.9
 
 
 def test_boxes_that_do_not_belong_are_left_out(truth: BoxSet) -> None:

@@ -13,9 +13,9 @@ from tests.aligned_sets import BoxSet, box_set, pose_errors
 
 VOXEL = 10.0
 OPTIONS = AveragingOptions(
-    starts=2,
-    start_iterations=9,
-    start_resolution=50.0,
+    initial_models=2,
+    initial_iterations=9,
+    initial_resolution=50.0,
     max_shift=25.0,
     refinement_iterations=4,
     angular_step=20.0,

@@ -56,8 +56,8 @@ def write(folder: Path, text: str) -> Path:
             "line 1: averaging.max_shift: 300 A does not fit into boxes of 427 A; give 213 or less",
         ),
         (
-            "averaging: {start_resolution: 20}",
-            "line 1: averaging.start_resolution: 20 A is finer than voxels of 13.33 A can represent; give at least "
+            "averaging: {initial_resolution: 20}",
+            "line 1: averaging.initial_resolution: 20 A is finer than voxels of 13.33 A can represent; give at least "
             "26.66, twice the voxel size",
         ),
         (

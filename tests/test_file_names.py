@@ -26,7 +26,7 @@ CONFIG = {
     "features": {"learner": "transfer"},
     "pick": {"diameters": [160]},
     "clustering": {"clusters": [2, 2], "starts": 1},
-    "averaging": {"starts": 1, "start_iterations": 2, "refinement_iterations": 1},
+    "averaging": {"initial_models": 1, "initial_iterations": 2, "refinement_iterations": 1},
     "export": {"formats": ["relion", "relion5", "warp", "dynamo", "artiax"]},
     "report": {"embedding": "pca"},
 }

@@ -84,7 +84,7 @@ def test_particles_are_aligned_from_where_learning_found_their_centres(tmp_path:
     particles = pd.DataFrame({columns.PARTICLE: ["a/6", "a/3", "a/5", "a/4"], columns.DIAMETER: 80.0})
     for name, shift in zip(columns.ORIGINS, (3, -2, 1), strict=True):
         particles[name] = -10.0 * shift
-    options = AveragingOptions(starts=1, start_iterations=2, refinement_iterations=1, max_shift=20)
+    options = AveragingOptions(initial_models=1, initial_iterations=2, refinement_iterations=1, max_shift=20)
     result, table = align_particles(boxes, particles, options, 0)
     assert table[columns.PARTICLE].tolist() == particles[columns.PARTICLE].tolist()
     # what alignment found comes on top of what learning had found

@@ -65,7 +65,7 @@ def of_table(option: str) -> set[str]:
 def test_order_spelling_and_stated_defaults_change_nothing(dataset: Path) -> None:
     written = {
         "reembedding": {"sigma": 2, "threshold": "sigma"},
-        "averaging": {"merge": False, "start_resolution": 65.0, "max_shift": 40.0, "symmetry": "C1"},
+        "averaging": {"merge": False, "initial_resolution": 65.0, "max_shift": 40.0, "symmetry": "C1"},
         "pick": {"threshold": 3.0, "diameters": [240.0]},
         "features": BASE["features"],
         "export": {**BASE["export"], "subtomograms": False},

@@ -1,4 +1,4 @@
-"""Averages are placed where their particles are: to a fraction of a voxel, turned the right way, never mirrored."""
+"""Averages are placed where their particles are: to a fraction of a voxel, rotated the right way, never mirrored."""
 
 from __future__ import annotations
 

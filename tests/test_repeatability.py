@@ -117,7 +117,7 @@ def test_clusters(runs: Callable) -> None:
 @pytest.mark.slow
 def test_averages(runs: Callable) -> None:
     truth = box_set(12, noise=0.25, seed=3)
-    options = replace(QUICK, starts=1, start_iterations=2, refinement_iterations=1, max_shift=15.0)
+    options = replace(QUICK, initial_models=1, initial_iterations=2, refinement_iterations=1, max_shift=15.0)
     first, again, other = runs(lambda: align_cluster(truth.boxes, truth.tilt_ranges, VOXEL, options, seed=1))
     np.testing.assert_array_equal(again.average, first.average)
     np.testing.assert_array_equal(again.rotations.as_quat(), first.rotations.as_quat())

@@ -83,11 +83,11 @@ def test_merged_particles_keep_their_place_against_the_common_average(
     before = clusters[3].particles
     after = merged[merged[columns.PARTICLE].str.startswith("t3/")]
     rotations = rotation_from_relion_angles(before[list(columns.ANGLES)].to_numpy())
-    turned = rotation_from_relion_angles(after[list(columns.ANGLES)].to_numpy())
+    rotated = rotation_from_relion_angles(after[list(columns.ANGLES)].to_numpy())
     # A point p of map 1 is the point TURN p + SHIFT of map 3; both must be one point of the particle.
     point = np.array([4.0, -2.0, 3.0])
     of_map3 = rotations.apply(TURN.apply(point) + SHIFT) - before[list(columns.ORIGINS)].to_numpy() / VOXEL
-    of_map1 = turned.apply(point) - after[list(columns.ORIGINS)].to_numpy() / VOXEL
+    of_map1 = rotated.apply(point) - after[list(columns.ORIGINS)].to_numpy() / VOXEL
     np.testing.assert_allclose(of_map1, of_map3, atol=0.25)
 
 

@@ -1,4 +1,4 @@
-"""Alignment and averages of a cluster's boxes, without a template."""
+"""Reference-free alignment and averaging of a cluster's boxes."""
 
 from cryopipe.averaging.alignment import AlignmentResult, align_cluster, refine
 from cryopipe.averaging.options import AveragingOptions

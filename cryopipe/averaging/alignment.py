@@ -1,4 +1,4 @@
-"""Alignment of a cluster's boxes without a template, in two half-sets that never see each other."""
+"""Reference-free alignment of a cluster's boxes in two independent half-sets."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from cryopipe.averaging.options import AveragingOptions
 from cryopipe.averaging.resolution import Resolution, measure_resolution
 from cryopipe.averaging.search import Grid, Poses
 from cryopipe.averaging.spectra import Spectra
-from cryopipe.averaging.superposition import common_frame, transform_poses, turned
+from cryopipe.averaging.superposition import rotated, superpose, transform_poses
 from cryopipe.boxes import Boxes
 from cryopipe.volume.fsc import FSC, CorrectedFSC, fourier_shell_correlation, resolution_at
 
 logger = logging.getLogger(__name__)
 
 FEWEST_FOR_FSC = 10
-"""Boxes below which two half-maps say nothing: aligning them to each other would make their correlation."""
+"""Smallest number of boxes for an FSC; with fewer, the superposition itself causes the half-maps' correlation."""
 ROUNDS = 3
 """Steps of local refinement of every box per round."""
 BAND_MARGIN = 3
-"""Shells beyond the present resolution that take part, so that it can grow."""
+"""Shells beyond the current resolution that are included, so that the resolution can improve."""
 
 
 @dataclass(frozen=True)
@@ -43,23 +43,23 @@ class AlignmentResult:
     rotations
         n rotations, average to particle.
     shifts_voxels
-        (n, 3) x, y, z: the particle's centre sits at the box's centre plus this.
+        (n, 3) x, y, z: the particle's centre relative to the box's centre.
     scores
-        (n,) correlation with the own half-set's map where the box was measured, -1 to 1.
+        (n,) correlation with the map of the same half-set over the measured coefficients, -1 to 1.
     kept
         (n,) whether the box is in the average.
     half_sets
         (n,) 1 or 2.
     average
-        (z, y, x), filtered by what the half-maps agree on.
+        (z, y, x), weighted by the half-maps' FSC.
     half_maps
-        Two unfiltered (z, y, x) maps in one frame, or one copied where there is one box.
+        Two unfiltered, superposed (z, y, x) maps; the same map twice if there is only one box.
     mask
-        (z, y, x) that the correlation used.
+        (z, y, x) mask of the FSC.
     fsc
-        None where there are too few boxes to measure it.
+        None if there are too few boxes to measure it.
     resolution_0143, resolution_05
-        Angstrom; infinite where not measured, and where the half-maps agree no better than noise.
+        Angstrom; infinite if not measured or if the half-maps correlate no better than noise.
     voxel_size
         Angstrom.
     """
@@ -82,12 +82,12 @@ def align_cluster(
     boxes: Boxes, tilt_ranges: NDArray[np.float64], voxel_size: float, options: AveragingOptions, seed: int,
     device: torch.device | None = None,
 ) -> AlignmentResult:  # fmt: skip
-    """Align boxes from the data alone and average them.
+    """Align boxes without a reference and average them.
 
     Parameters
     ----------
     boxes
-        (n, z, y, x) cubes, particles bright; an array or anything that hands out boxes by index.
+        (n, z, y, x) cubes, particles bright; an array or another object indexed by arrays of box numbers.
     tilt_ranges
         (n, 2) lowest and highest tilt of each box's tomogram, degrees.
     voxel_size
@@ -97,7 +97,7 @@ def align_cluster(
     seed
         The same seed gives the same result.
     device
-        Where to compute; the processor by default.
+        Device of the computation; by default the CPU.
 
     Returns
     -------
@@ -112,7 +112,7 @@ def align_cluster(
         for number in np.unique(half_sets)
     ]
     search = context.exhaustive_search(options.angular_step)
-    # Again once the maps are finer: a box that went astray at low resolution can return.
+    # A second search with finer maps corrects boxes that were misaligned at low resolution.
     return _refine(context, halves, half_sets, [search, search], seed)
 
 
@@ -121,36 +121,34 @@ def refine(
     rotations: Rotation, shifts_voxels: NDArray[np.float64], half_sets: NDArray[np.intp],
     device: torch.device | None = None,
 ) -> AlignmentResult:  # fmt: skip
-    """Refine given poses, as those of the same particles in coarser boxes.
+    """Refine given poses, such as those of the same particles in coarser boxes.
 
     Parameters
     ----------
     boxes, tilt_ranges, voxel_size, options, seed, device
         As for `align_cluster`.
     rotations, shifts_voxels
-        Where to begin; shifts in voxels of these boxes.
+        Initial poses; shifts in voxels of these boxes.
     half_sets
-        (n,) 1 or 2; kept.
+        (n,) 1 or 2; not changed.
     """
     spectra = Spectra(boxes, tilt_ranges, device or torch.device("cpu"))
     context = AlignmentContext(spectra.box_size, voxel_size, options, spectra.device)
     matrices = torch.from_numpy(rotations.as_matrix()).to(context.mask)
     poses = Poses(matrices, torch.from_numpy(np.asarray(shifts_voxels)).to(context.mask))
-    band = context.band(context.start_shells)
+    band = context.band(context.initial_shells)
     halves = []
     for number in np.unique(half_sets):
         indices = np.flatnonzero(half_sets == number)
         half = HalfSet(spectra, indices, context.mask * 0, context, int(number))
         half.set_poses(poses.chosen(torch.from_numpy(indices)))
-        half.volume = (
-            band.volume_from_sums(half.improve(band, None, 0), context.no_prior(band)) * context.mask
-        )
+        half.volume = band.volume_from_sums(half.align(band, None, 0), context.no_prior(band)) * context.mask
         halves.append(half)
     return _refine(context, halves, np.asarray(half_sets), [], seed)
 
 
 def _half_sets(count: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Return 1 or 2 for every box, evenly and at random."""
+    """Assign every box to half-set 1 or 2 at random, in equal numbers."""
     numbers = np.arange(count) % 2 + 1
     return rng.permutation(numbers) if count > 1 else numbers
 
@@ -162,35 +160,35 @@ def _refine(
     searches: list[Grid | None],
     seed: int,
 ) -> AlignmentResult:
-    """Refine both halves, from band to finer band, and bring them to one frame at the end.
+    """Refine both half-sets in increasingly fine bands, then superpose and average them.
 
-    The rounds try the poses of `searches` in turn, and after these only what lies near the present poses. Of large
-    halves a part goes through the rounds, and its map then gives all boxes their poses.
+    The first rounds use the exhaustive searches in `searches`, later rounds refine locally. Of large half-sets only a
+    subset is refined; all boxes are then aligned to its map.
     """
     rng = np.random.default_rng(seed)
     wholes = halves
-    halves = [whole.part(context.options.refinement_boxes, rng) for whole in wholes]
-    band, frame, resolution = context.band(context.start_shells), None, math.inf
+    halves = [whole.subset(context.options.refinement_boxes, rng) for whole in wholes]
+    band, superposition, resolution = context.band(context.initial_shells), None, math.inf
     measurable = len(halves) == 2 and len(half_sets) >= FEWEST_FOR_FSC
     for number in range(context.options.refinement_iterations):
         search = searches[number] if number < len(searches) else None
-        sums = [half.improve(band, search, ROUNDS) for half in halves]
+        sums = [half.align(band, search, ROUNDS) for half in halves]
         if not measurable:
             for half, s in zip(halves, sums, strict=True):
                 half.volume = band.volume_from_sums(s, context.no_prior(band)) * context.mask
             continue
-        frame, correlation = _agreement(context, band, sums, frame)
+        superposition, correlation = _agreement(context, band, sums, superposition)
         for half, s in zip(halves, sums, strict=True):
             half.volume = band.volume_from_sums(s, _noise_to_signal(correlation, band)) * context.mask
-            half.leave_out(context.options.outlier_deviations)
+            half.exclude_outliers(context.options.outlier_deviations)
         before, resolution = resolution, resolution_at(correlation, 0.143)
         logger.info(
-            "round %d, band to %.1f A: the half-maps agree to %.1f A",
+            "round %d, band to %.1f A: resolution of the half-maps %.1f A",
             number + 1,
             context.extent / band.shells,
             resolution,
         )
-        shells = max(context.shell_of(resolution), context.start_shells) + BAND_MARGIN
+        shells = max(context.shell_of(resolution), context.initial_shells) + BAND_MARGIN
         finer = context.band(min(context.last_shell, shells))
         settled = resolution > 0.995 * before and finer.shells <= band.shells
         if settled and number >= len(searches) + 1:
@@ -199,25 +197,25 @@ def _refine(
     for whole, part in zip(wholes, halves, strict=True):
         if part is not whole:
             search = searches[0] if searches else None
-            middle = context.band(min(band.shells, context.start_shells + BAND_MARGIN))
-            whole.follow(part, search, middle, band, ROUNDS)
-            whole.leave_out(context.options.outlier_deviations)
-    return _finish(context, wholes, half_sets, frame, seed)
+            middle = context.band(min(band.shells, context.initial_shells + BAND_MARGIN))
+            whole.adopt_map(part, search, middle, band, ROUNDS)
+            whole.exclude_outliers(context.options.outlier_deviations)
+    return _finish(context, wholes, half_sets, superposition, seed)
 
 
 def _agreement(
-    context: AlignmentContext, band: Band, sums: list[Tensor], frame: Poses | None
+    context: AlignmentContext, band: Band, sums: list[Tensor], superposition: Poses | None
 ) -> tuple[Poses, FSC]:
-    """Return the frame between the halves' maps and how far they agree in it; neither half learns of the other."""
+    """Return the superposition of the half-maps and their FSC; the half-maps themselves are not changed."""
     volumes = [band.volume_from_sums(s, context.no_prior(band)) * context.mask for s in sums]
-    frame, _ = common_frame(volumes[0], volumes[1], band, frame, context.max_shift_voxels)
-    fsc = fourier_shell_correlation(volumes[0], turned(volumes[1], frame), context.voxel_size)
-    fsc.correlation[band.shells + 1 :] = 0  # nothing was summed there
-    return frame, fsc
+    superposition, _ = superpose(volumes[0], volumes[1], band, superposition, context.max_shift_voxels)
+    fsc = fourier_shell_correlation(volumes[0], rotated(volumes[1], superposition), context.voxel_size)
+    fsc.correlation[band.shells + 1 :] = 0  # outside the band
+    return superposition, fsc
 
 
 def _noise_to_signal(fsc: FSC, band: Band) -> Tensor:
-    """Return (1 - FSC) / FSC per shell: what a half-map holds of noise for its signal."""
+    """Return the noise-to-signal ratio of a half-map per shell, (1 - FSC) / FSC."""
     clipped = np.clip(fsc.correlation[: band.shells + 1], 0.01, 0.999)
     ratio = torch.from_numpy((1 - clipped) / clipped).float().to(band.device)
     padded = ratio.new_full((band.shells + 1,), 99.0)
@@ -229,16 +227,16 @@ def _finish(
     context: AlignmentContext,
     halves: list[HalfSet],
     half_sets: NDArray[np.intp],
-    frame: Poses | None,
+    superposition: Poses | None,
     seed: int,
 ) -> AlignmentResult:
-    """Bring half 2 to the frame of half 1, average, and measure the resolution."""
-    coarse, reach = context.band(context.start_shells), context.max_shift_voxels
+    """Superpose half-map 2 on half-map 1, average, and measure the resolution."""
+    coarse, reach = context.band(context.initial_shells), context.max_shift_voxels
     if len(halves) == 2:
-        if frame is None:
-            frame, _ = common_frame(halves[0].volume, halves[1].volume, coarse, None, reach)
-        halves[1].set_poses(transform_poses(halves[1].poses, frame))
-    centred = _centred_frame(context, halves)
+        if superposition is None:
+            superposition, _ = superpose(halves[0].volume, halves[1].volume, coarse, None, reach)
+        halves[1].set_poses(transform_poses(halves[1].poses, superposition))
+    centred = _centring(context, halves)
     for half in halves:
         half.set_poses(transform_poses(half.poses, centred))
     complete = context.band(context.box_size)
@@ -252,11 +250,11 @@ def _finish(
     return _result(context, halves, half_sets, average, half_maps, measured)
 
 
-def _centred_frame(context: AlignmentContext, halves: list[HalfSet]) -> Poses:
-    """Return the frame whose centre is where the boxes' centres lie on average.
+def _centring(context: AlignmentContext, halves: list[HalfSet]) -> Poses:
+    """Return the translation that moves the mean centre of the boxes to the average's centre.
 
-    Alignment leaves the average's centre open: with a neighbour in the mask it ends somewhere between the two. The
-    centres of the boxes err to all sides of the particle's, so that their mean tells it.
+    Alignment does not fix the average's centre; with a neighbour in the mask it may lie between the two particles.
+    The boxes' centres deviate from the particle's in all directions, so their mean is an estimate of it.
     """
     back = [half.poses.matrices.transpose(1, 2) @ half.poses.shifts_voxels[:, :, None] for half in halves]
     kept = torch.cat([half.kept for half in halves])

@@ -1,4 +1,4 @@
-"""Wedge-compensated averages: the sum of the boxes over the sum of what they measured."""
+"""Wedge-compensated averages: summed Fourier coefficients divided by summed wedge masks."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from cryopipe.volume.fourier import frequency_vectors
 from cryopipe.volume.fsc import FSC
 
 LEAST_COVERAGE = 0.02
-"""Added to the weights as a share of their mean in the shell: what almost no box has measured fades to 0."""
+"""Added to the weights as a fraction of their mean in the shell, which damps coefficients that few boxes measured."""
 
 
 def wedge_compensated_sums(half: HalfSet, band: Band) -> Tensor:
-    """Sum a half-set's kept boxes, and what they measured, in the reference's frame.
+    """Sum a half-set's kept boxes and their wedge masks in the reference's axes.
 
-    Interpolation is linear in the transform of the reference padded to twice its size, which errs no more
-    than cubic interpolation of the boxes and loses nothing at their corners.
+    Interpolation is linear in the transform padded to twice its size. This is as accurate as cubic interpolation
+    of the boxes, and does not cut off their corners.
 
     Parameters
     ----------
     half
         The boxes, their poses, and which are kept.
     band
-        All coefficients that the boxes hold.
+        All Fourier coefficients of the boxes.
 
     Returns
     -------
@@ -46,14 +46,14 @@ def wedge_compensated_sums(half: HalfSet, band: Band) -> Tensor:
 
 
 def wedge_compensated_average(sums: Tensor, band: Band) -> Tensor:
-    """Return the (z, y, x) average: summed data over summed measurements."""
+    """Return the (z, y, x) average: summed coefficients divided by summed wedge masks."""
     return band.volume_from_sums(sums, torch.full((band.shells + 1,), LEAST_COVERAGE, device=band.device))
 
 
 def fsc_weighted(average: Tensor, fsc: FSC) -> Tensor:
-    """Weight each shell of the full average by its estimated correlation with the truth.
+    """Weight each shell of the full average by its estimated correlation with the true map.
 
-    That is sqrt(2 FSC / (1 + FSC)) of the half-maps' FSC up to where it first falls to zero, then 0.
+    The weight is sqrt(2 FSC / (1 + FSC)) of the half-maps' FSC, and 0 from the first shell where it is zero.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""The context of one alignment: what follows from the options for boxes of one size."""
+"""Context of one alignment: box, options and device, and quantities derived from them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHIFT_STEP = 2.0
 
 @dataclass(frozen=True)
 class AlignmentContext:
-    """Box, options and device of one alignment, with what follows from them.
+    """Box, options and device of one alignment, with derived quantities.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class AlignmentContext:
     options
         See `AveragingOptions`.
     device
-        Where to compute.
+        Device of the computation.
     """
 
     box_size: int
@@ -55,7 +55,7 @@ class AlignmentContext:
 
     @property
     def max_shift_voxels(self) -> float:
-        """Farthest shift of a particle from its box's centre, voxels."""
+        """Largest shift of a particle from its box's centre, voxels."""
         return self.options.max_shift / self.voxel_size
 
     @cached_property
@@ -65,13 +65,13 @@ class AlignmentContext:
 
     @property
     def last_shell(self) -> int:
-        """Outermost Fourier shell that takes part."""
+        """Outermost Fourier shell in use."""
         return int(self.extent / max(self.options.finest_resolution, 2 * self.voxel_size))
 
     @property
-    def start_shells(self) -> int:
+    def initial_shells(self) -> int:
         """Outermost Fourier shell of the initial model."""
-        return self.shell_of(self.options.start_resolution)
+        return self.shell_of(self.options.initial_resolution)
 
     def shell_of(self, resolution: float) -> int:
         """Return the shell of a resolution (angstrom), at least 4 and within the data's limit."""
@@ -82,17 +82,17 @@ class AlignmentContext:
         return Band(self.box_size, shells, self.device)
 
     def no_prior(self, band: Band) -> Tensor:
-        """Return the noise-to-signal ratios that leave a map as it is."""
+        """Return noise-to-signal ratios that leave a map almost unfiltered."""
         return torch.full((band.shells + 1,), 0.01, device=band.device)
 
     def exhaustive_search(self, angle: float) -> Grid:
-        """Return all rotations at a covering radius (degrees), with all shifts `SHIFT_STEP` voxels apart."""
+        """Return a grid of rotations with a covering radius (degrees), and shifts `SHIFT_STEP` voxels apart."""
         matrices = torch.from_numpy(rotation_grid(angle, self.options.symmetry).as_matrix()).to(self.mask)
         return Grid(matrices, shift_grid(self.max_shift_voxels, SHIFT_STEP, self.device))
 
     @property
     def free_axes(self) -> Tensor:
-        """1 for the axes x, y, z along which the point group leaves the centre free, else 0."""
+        """1 for the axes x, y, z along which the point group does not fix the centre, else 0."""
         group = self.options.symmetry.upper()
         across = 1.0 if group == "C1" else 0.0
         along = 1.0 if group.startswith("C") else 0.0

@@ -1,8 +1,7 @@
-"""Boxes and references as the few Fourier coefficients inside a resolution band.
+"""Fourier bands: the independent Fourier coefficients of a cube up to a resolution.
 
-A box of 32 voxels has about seven hundred independent coefficients coarser than a fifth of Nyquist's
-frequency, so a rotated, shifted reference is compared with a box in one short scalar product, and many
-of them in one matrix product.
+A box of 32 voxels has only about seven hundred independent coefficients below a fifth of the Nyquist frequency, so
+comparing many rotated and shifted references with many boxes is one matrix product.
 """
 
 from __future__ import annotations
@@ -14,20 +13,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _OVERSAMPLING = 2
-"""Sampling of the reference's transform, as a multiple of the box's own, before linear interpolation."""
+"""Oversampling of the reference's transform before linear interpolation."""
 
 
 class Band:
-    """The independent Fourier coefficients of a cube up to a shell, frequency 0 left out.
+    """The independent Fourier coefficients of a cube up to a shell, without frequency 0.
 
     Parameters
     ----------
     box_size
         Edge n of the cube, voxels.
     shells
-        Highest shell, at most n // 2, of which only what lies below Nyquist's frequency is held; shell i lies at i / (n * voxel size).
+        Highest shell, at most n // 2; only frequencies below Nyquist are included. Shell i has the frequency
+        i / (n * voxel size).
     device
-        Where tensors live.
+        Device of the tensors.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class Band:
         return len(self.shell)
 
     def shift_phases(self, shifts_voxels: Tensor) -> Tensor:
-        """Return (..., K) factors that displace by (..., 3) voxels x, y, z."""
+        """Return (..., K) phase factors of shifts by (..., 3) voxels x, y, z."""
         angle = (shifts_voxels.to(self.frequencies) @ self.frequencies.T) * (-2 * torch.pi / self.box_size)
         return torch.polar(torch.ones_like(angle), angle)
 
@@ -73,14 +73,14 @@ class Band:
         return half_transforms.flatten(1)[:, self._index]
 
     def reference_grid(self, volume: Tensor, gradient: bool = False) -> Tensor:
-        """Return the transform of a (z, y, x) reference on a fine grid, for `project` and `project_gradient`.
+        """Return the oversampled transform of a (z, y, x) reference, for `project` and `project_gradient`.
 
         Parameters
         ----------
         volume
             The reference.
         gradient
-            Whether its derivatives along the frequencies x, y, z follow.
+            Whether to add its derivatives along the frequencies x, y, z.
 
         Returns
         -------
@@ -97,27 +97,27 @@ class Band:
         return torch.view_as_real(torch.stack(parts)).permute(0, 4, 1, 2, 3).flatten(0, 1).contiguous()
 
     def project(self, grid: Tensor, matrices: Tensor) -> Tensor:
-        """Return the coefficients of the reference turned by (n, 3, 3) active rotations: (n, K)."""
+        """Return the coefficients of the reference rotated by (n, 3, 3) active rotations: (n, K)."""
         sampled = self._sample(grid[:2], matrices)
         return torch.complex(sampled[:, 0], sampled[:, 1])
 
     def project_gradient(self, grid: Tensor, matrices: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the coefficients as `project` does, and their derivatives by a further turn.
+        """Return the coefficients of `project` and their derivatives by a further rotation.
 
         Returns
         -------
-        (n, K) coefficients, and (n, 3, K) derivatives by a turn about x, y, z of the particle's frame,
-        per radian.
+        (n, K) coefficients, and (n, 3, K) derivatives by a rotation about the particle's axes x, y, z, per
+        radian.
         """
         sampled = self._sample(grid, matrices).unflatten(1, (4, 2))
         values = torch.complex(sampled[:, :, 0], sampled[:, :, 1])
         slope = matrices.to(values) @ values[:, 1:]
-        # A turn by w moves the point sampled for k by R^-1 (k x w).
+        # A rotation by w moves the point sampled for k by R^-1 (k x w).
         k = self.frequencies.T
-        turn = [
+        derivatives = [
             slope[:, (i + 1) % 3] * k[(i + 2) % 3] - slope[:, (i + 2) % 3] * k[(i + 1) % 3] for i in range(3)
         ]
-        return values[:, 0], torch.stack(turn, dim=1)
+        return values[:, 0], torch.stack(derivatives, dim=1)
 
     def _fine_transform(self, volume: Tensor) -> Tensor:
         """Return the (g, g, g) oversampled transform about frequency 0."""
@@ -130,8 +130,8 @@ class Band:
     def _fine_indices(self) -> tuple[Tensor, Tensor]:
         """Return (g,) indices of the kept frequencies in the padded transform, and (g, g, g) signs.
 
-        The signs move the origin from voxel 0 to the centre of the padded box, whose size is even; they are
-        0 for frequencies that it does not have.
+        The signs move the origin from voxel 0 to the centre of the padded box, whose size is even. They are 0 for
+        frequencies outside the padded transform.
         """
         fine = _OVERSAMPLING * self.box_size
         k = torch.arange(-self._reach, self._reach + 1, device=self.device)
@@ -139,20 +139,20 @@ class Band:
         return k % fine, line[:, None, None] * line[:, None] * line
 
     def _sample(self, grid: Tensor, matrices: Tensor) -> Tensor:
-        """Return (n, channels, K) values of the fine grid where the turned reference's coefficients come from."""
-        # The turned reference has at k what the reference has at R^-1 k.
+        """Return (n, channels, K) values of the fine grid for the rotated reference's coefficients."""
+        # The rotated reference's coefficient at k is the reference's at R^-1 k.
         points = self.frequencies @ matrices.to(self.frequencies)
         points = points * (_OVERSAMPLING / self._reach)
         grids = grid.expand(len(points), *grid.shape)
         return F.grid_sample(grids, points[:, None, None], mode="bilinear", align_corners=True)[:, :, 0, 0]
 
     def interpolation_sums(self, values: Tensor, weights: Tensor, matrices: Tensor, sums: Tensor) -> None:
-        """Turn measured coefficients back into the reference's frame and add them to the fine grid.
+        """Rotate measured coefficients back to the reference's axes and add them to the fine grid.
 
         Parameters
         ----------
         values
-            (n, K) complex, already shifted back and zero where not measured.
+            (n, K) complex, already shifted back, and zero where not measured.
         weights
             (n, K), 1 where measured.
         matrices
@@ -160,41 +160,41 @@ class Band:
         sums
             (3, g^3) real part, imaginary part and weight; changed in place.
         """
-        # (n, 3, K): x, y and z each lie together in memory
+        # (n, 3, K), so that x, y and z are each contiguous in memory.
         points = (
             matrices.to(self.frequencies).transpose(1, 2) @ self.frequencies.T * _OVERSAMPLING + self._reach
         )
         base = points.floor()
         upper = points - base
-        shares = (1 - upper, upper)
+        fractions = (1 - upper, upper)
         size = 2 * self._reach + 1
         x, y, z = base.long().unbind(dim=1)
         first = (z * size + y) * size + x
         payload = (values.real, values.imag, weights)
         for k, j, i in itertools.product((0, 1), repeat=3):
-            share = shares[i][:, 0] * shares[j][:, 1] * shares[k][:, 2]
+            fraction = fractions[i][:, 0] * fractions[j][:, 1] * fractions[k][:, 2]
             index = first + ((k * size + j) * size + i)
             for total, part in zip(sums, payload, strict=True):
-                total.index_add_(0, index.reshape(-1), (part * share).reshape(-1))
+                total.index_add_(0, index.reshape(-1), (part * fraction).reshape(-1))
 
     def empty_sums(self) -> Tensor:
         """Return zeros for `interpolation_sums`."""
         return torch.zeros(3, (2 * self._reach + 1) ** 3, device=self.device)
 
     def volume_from_sums(self, sums: Tensor, noise_to_signal: Tensor) -> Tensor:
-        """Divide the summed data by the summed weights and transform to a (z, y, x) volume.
+        """Return the (z, y, x) volume of the summed coefficients divided by the summed weights.
 
         Parameters
         ----------
         sums
             From `interpolation_sums`.
         noise_to_signal
-            (shells + 1,) added to the weights as a multiple of their mean in the shell: 1 / signal-to-noise
-            ratio of the average there.
+            (shells + 1,) 1 / signal-to-noise ratio of the average in each shell; added to the weights as a
+            multiple of their mean in the shell.
         """
         size = 2 * self._reach + 1
         grid = sums.reshape(3, size, size, size)
-        # Opposite frequencies hold conjugate values; each was summed on one side only.
+        # Opposite frequencies have conjugate values; each pair was summed on one side only.
         real, imaginary, weight = grid + grid.flip(1, 2, 3) * sums.new_tensor([1, -1, 1])[:, None, None, None]
         axis = (torch.arange(size, device=self.device) - self._reach) / _OVERSAMPLING
         radius = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij")).norm(dim=0)
@@ -217,7 +217,7 @@ class Band:
         return torch.fft.ifftn(padded).real[inner, inner, inner] / self._interpolation_envelope()
 
     def _interpolation_envelope(self) -> Tensor:
-        """Return the (z, y, x) factor by which linear interpolation in Fourier space dims a volume."""
+        """Return the (z, y, x) factor by which linear interpolation in Fourier space attenuates a volume."""
         n = self.box_size
         x = (torch.arange(n, device=self.device) - n // 2) / (_OVERSAMPLING * n)
         line = torch.sinc(x) ** 2

@@ -1,4 +1,4 @@
-"""One half-set: its boxes, their poses and its own map, blind to the other half."""
+"""One half-set: its boxes, their poses and its map, independent of the other half-set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from torch import Tensor
 
 from cryopipe.averaging.context import AlignmentContext
 from cryopipe.averaging.fourier_band import Band
-from cryopipe.averaging.initial_model import StartData, add_symmetric, best_start, noise_from_power
+from cryopipe.averaging.initial_model import (
+    InitialModelData,
+    add_symmetric,
+    best_initial_model,
+    noise_from_power,
+)
 from cryopipe.averaging.search import Grid, Poses, Reference, best_on_grid, refine_poses
 from cryopipe.averaging.spectra import Spectra, batches
 from cryopipe.averaging.superposition import centre_of_density
@@ -22,33 +27,33 @@ from cryopipe.volume.statistics import DEVIATION_PER_MAD
 logger = logging.getLogger(__name__)
 
 _NOISE_SAMPLE = 100
-"""Boxes that the noise is estimated from."""
+"""Largest number of boxes in the estimate of the noise."""
 
 
 class HalfSet:
-    """The boxes of one half-set and what is known about them so far.
+    """The boxes of one half-set with their poses, scores and map.
 
     Parameters
     ----------
     spectra
         All boxes of the cluster.
     indices
-        (m,) which of them belong to this half-set.
+        (m,) indices of this half-set's boxes.
     volume
-        (z, y, x) first map.
+        (z, y, x) initial map.
     context
-        Options, and what follows from them.
+        Context of the alignment.
     number
         1 or 2, for messages.
 
     Attributes
     ----------
     poses
-        Of the half-set's boxes, in the frame of its own map.
+        Of the half-set's boxes, relative to its own map.
     scores
-        (m,) correlation of box and map where the box was measured.
+        (m,) correlation of box and map over the measured coefficients.
     kept
-        (m,) whether the box takes part in the map.
+        (m,) whether the box is included in the map.
     """
 
     def __init__(
@@ -61,7 +66,7 @@ class HalfSet:
     ) -> None:
         self.spectra, self.indices, self.volume = spectra, indices, volume
         self.context, self.number, self.name = context, number, f"half {number}"
-        # A little beyond the allowed shift, so that the edge of the search does not attract.
+        # Slightly beyond the allowed shift, so that shifts do not accumulate at the limit.
         self.max_shift_voxels = 1.2 * context.max_shift_voxels + 0.5
         count, device = len(indices), spectra.device
         self.poses = Poses(
@@ -72,11 +77,11 @@ class HalfSet:
         self._has_poses = False
 
     def set_poses(self, poses: Poses) -> None:
-        """Begin from known poses."""
+        """Set known poses."""
         self.poses, self._has_poses = poses, True
 
-    def part(self, count: int, rng: np.random.Generator) -> HalfSet:
-        """Return a half-set of at most `count` of these boxes, drawn at random, with their map and poses."""
+    def subset(self, count: int, rng: np.random.Generator) -> HalfSet:
+        """Return a half-set of at most `count` of these boxes, drawn at random, with their poses and the map."""
         if count >= len(self.indices):
             return self
         drawn = np.sort(rng.permutation(len(self.indices))[:count])
@@ -84,17 +89,17 @@ class HalfSet:
         half.poses, half._has_poses = self.poses.chosen(torch.from_numpy(drawn)), self._has_poses
         return half
 
-    def improve(self, band: Band, search: Grid | None, rounds: int) -> Tensor:
-        """Bring every box to its likeliest pose and sum the boxes in the map's frame.
+    def align(self, band: Band, search: Grid | None, rounds: int) -> Tensor:
+        """Align every box to the map and sum the aligned boxes.
 
         Parameters
         ----------
         band
             The coefficients compared and summed.
         search
-            Rotations and shifts to try besides the present poses; None to try none.
+            Rotations and shifts to try in addition to the current poses; None for refinement only.
         rounds
-            Steps of local refinement at most.
+            Steps of local refinement.
 
         Returns
         -------
@@ -106,7 +111,7 @@ class HalfSet:
         )
         sums = band.empty_sums()
         counter = Progress(len(self.indices), "boxes", f"aligning {self.name}")
-        # Coefficients with six derivatives and their copies, and in a search the box at every shift.
+        # Bytes per box: coefficients with six derivatives and copies and, in a search, the box at every shift.
         each = len(band) * (400 + (0 if search is None else 16 * len(search.shifts_voxels)))
         for batch in batches(np.arange(len(self.indices)), each):
             raw = self.spectra.coefficients(self.indices[batch], band, wedges)
@@ -122,27 +127,30 @@ class HalfSet:
         self._has_poses = True
         return sums
 
-    def follow(self, part: HalfSet, search: Grid | None, coarse: Band, fine: Band, rounds: int) -> None:
-        """Take over the map of a refined part and bring every box to its likeliest pose in it.
+    def adopt_map(self, part: HalfSet, search: Grid | None, coarse: Band, fine: Band, rounds: int) -> None:
+        """Adopt the map of a refined subset and align every box to it.
 
         Parameters
         ----------
         part
-            What `part` returned, refined.
+            The refined result of `subset`.
         search
-            Rotations and shifts to try in the band `coarse`; None where the present poses are good already.
+            Rotations and shifts to try in the band `coarse`; None if the current poses are good already.
         coarse, fine
             The coefficients compared in the search and after it.
         rounds
-            Steps of local refinement at most.
+            Steps of local refinement.
         """
         logger.info(
-            "%s: %d boxes follow the %d that were refined", self.name, len(self.indices), len(part.indices)
+            "%s: aligning all %d boxes to the map refined from %d",
+            self.name,
+            len(self.indices),
+            len(part.indices),
         )
         self.volume = part.volume
         if search is not None:
-            self.improve(coarse, search, rounds)
-        self.improve(fine, None, rounds)
+            self.align(coarse, search, rounds)
+        self.align(fine, None, rounds)
 
     def _best(
         self,
@@ -154,7 +162,7 @@ class HalfSet:
         search: Grid | None,
         rounds: int,
     ) -> tuple[Poses, Tensor]:
-        """Refine the present poses, those of the search, or both, and return the better with its score."""
+        """Refine the current poses, those of the search, or both; return the better poses with their scores."""
         limit, measured = self.max_shift_voxels, wedges[schemes]
         if search is None:
             present = self.poses.chosen(torch.from_numpy(batch))
@@ -170,10 +178,11 @@ class HalfSet:
         shifts = torch.where(better[:, None], poses.shifts_voxels, old.shifts_voxels)
         return Poses(matrices, shifts), torch.maximum(scores, old_scores)
 
-    def leave_out(self, deviations: float) -> None:
-        """Leave out the boxes whose score lies far below the half-set's median.
+    def exclude_outliers(self, deviations: float) -> None:
+        """Exclude the boxes whose score lies far below the half-set's median.
 
-        The rule: score < median - `deviations` * the standard deviation that the median absolute deviation estimates.
+        A box is excluded if its score is below median - `deviations` * standard deviation, which is estimated from
+        the median absolute deviation.
         """
         if len(self.scores) < 5:
             return
@@ -183,7 +192,7 @@ class HalfSet:
         self.kept = self.scores >= median - deviations * deviation
 
     def _noise(self, band: Band, wedges: Tensor) -> Tensor:
-        """Return (K,) standard deviations of what the map in its poses leaves unexplained."""
+        """Return (K,) standard deviations of the difference between boxes and map."""
         spaced = np.linspace(0, len(self.indices) - 1, min(_NOISE_SAMPLE, len(self.indices)))
         chosen = np.unique(spaced.astype(np.intp))
         raw = self.spectra.coefficients(self.indices[chosen], band, wedges)
@@ -202,9 +211,9 @@ def initial_half_set(
     number: int,
     rng: np.random.Generator,
 ) -> HalfSet:
-    """Return the half-set `number` of the boxes `indices` (m,) with the initial model that they alone give."""
-    subset = np.sort(rng.permutation(indices)[: context.options.start_boxes])
-    volume = best_start(StartData(spectra, subset, context), rng, f"half {number}").volume
+    """Return the half-set `number` of the boxes `indices` (m,) with an initial model from these boxes alone."""
+    subset = np.sort(rng.permutation(indices)[: context.options.initial_boxes])
+    volume = best_initial_model(InitialModelData(spectra, subset, context), rng, f"half {number}").volume
     centre = centre_of_density(volume * context.mask) * context.free_axes
     volume = shift_volumes(volume[None], -centre[None])[0] * context.mask
     return HalfSet(spectra, indices, volume, context, number)

@@ -1,4 +1,4 @@
-"""Alignment of the particles of a table, whose boxes come from stacks."""
+"""Alignment of the particles of a table, with boxes read from stacks."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def align_particles(
     seed: int,
     device: torch.device | None = None,
 ) -> tuple[AlignmentResult, pd.DataFrame]:
-    """Align the particles of a table from the data alone and average them.
+    """Align the particles of a table without a reference and average them.
 
-    Alignment begins where the table's origins say that the particles' centres are, to a whole voxel of the boxes.
+    Boxes are first shifted by the table's origins, rounded to whole voxels.
 
     Parameters
     ----------
     boxes
         Boxes of these particles and of others, particles bright.
     particles
-        One cluster's n rows, with names and diameters; origins (angstrom) where learning has centred them.
+        One cluster's n rows, with names and diameters, and with origins (angstrom) if learning has centred them.
     options, seed, device
         As for `align_cluster`.
 

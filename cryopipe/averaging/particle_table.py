@@ -1,4 +1,4 @@
-"""The alignment of a cluster as the tables that are handed on."""
+"""Tables of an alignment: the particles with their poses, and the FSC."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cryopipe.files.cluster_averages import RESOLUTION
 from cryopipe.particles import pose_columns
 
 NO_RESOLUTION = 999.0
-"""What RELION writes for the resolution of shell 0, which is infinite."""
+"""RELION's value for the resolution of shell 0, which is infinite."""
 
 
 def particle_table(
@@ -29,11 +29,11 @@ def particle_table(
     result
         The alignment.
     centring_voxels
-        (n, 3) x, y, z: how far the boxes had been moved back before alignment; None if they had not.
+        (n, 3) x, y, z: particle shifts that were already removed from the boxes; None if none were.
 
     Returns
     -------
-    The table with RELION's angles (degrees) and origins (angstrom, minus the shift), the half-set, the
+    The table with RELION's angles (degrees) and origins (angstrom, the negative shift), the half-set, the
     alignment score and whether the particle is in the average.
     """
     shifts = result.shifts_voxels + (0 if centring_voxels is None else centring_voxels)
@@ -49,7 +49,7 @@ def particle_table(
 def fsc_blocks(result: AlignmentResult, symmetry: str) -> dict[str, pd.DataFrame | dict[str, object]]:
     """Return the blocks `general` and `fsc` of a cluster's FSC file.
 
-    A resolution that was not measured, or not called, is left out of `general`.
+    `general` has no resolution if it was not measured or not reported.
     """
     general: dict[str, object] = {
         "cryopipeParticles": len(result.kept),

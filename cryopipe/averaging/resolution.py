@@ -1,4 +1,4 @@
-"""The resolution of two half-maps, called only where they agree better than noise would."""
+"""Resolution of two half-maps, reported only if they correlate better than superposed noise."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from torch import Tensor
 
 from cryopipe.averaging.context import AlignmentContext
 from cryopipe.averaging.search import Poses
-from cryopipe.averaging.superposition import NoiseAgreement, common_frame, noise_agreement
+from cryopipe.averaging.superposition import NoiseAgreement, noise_agreement, superpose
 from cryopipe.volume.fsc import CorrectedFSC, corrected_fsc, resolution_at
 
 logger = logging.getLogger(__name__)
 
 BETTER_THAN_NOISE = 1.3
-"""The half-maps' correlation must exceed this multiple of the best that noise reached; the halves of sets of
-pure noise came to 1.2 at most."""
+"""A resolution is reported if the half-maps' correlation exceeds this multiple of the best of superposed noise;
+half-maps of pure noise reached at most 1.2."""
 
 
 @dataclass(frozen=True)
 class Resolution:
-    """What two half-maps tell.
+    """Fourier shell correlation and resolution of two half-maps.
 
     Attributes
     ----------
     fsc
         The curves.
     at_0143, at_05
-        Angstrom; infinite where the half-maps agree no better than noise.
+        Angstrom, at FSC 0.143 and 0.5; infinite if the half-maps correlate no better than noise.
     """
 
     fsc: CorrectedFSC
@@ -41,33 +41,30 @@ class Resolution:
 
 
 def measure_resolution(half1: Tensor, half2: Tensor, context: AlignmentContext, seed: int) -> Resolution:
-    """Measure the resolution of two independent half-maps that were brought into one frame.
+    """Measure the resolution of two superposed, independent half-maps.
 
-    To find that frame, one half-map was turned and shifted until it fitted best; half-maps of nothing but
-    noise agree a little, too, after that. So half-map 1 with random phases is fitted in the same way: only
-    if the half-maps agree better than this is a resolution called, and if not, what noise reaches is
-    taken off the curve.
+    Half-maps of pure noise also correlate above zero after superposition. Half-map 2 is therefore superposed on
+    phase-randomised copies of half-map 1, too. A resolution is reported only if the half-maps correlate better
+    than that; otherwise the curve is corrected for the correlation of superposed noise.
 
     Parameters
     ----------
     half1, half2
-        (z, y, x) maps in one frame.
+        (z, y, x) superposed maps.
     context
-        Of their alignment: the coarse band and the shifts by which they were superposed.
+        Context of their alignment.
     seed
-        Of the random phases.
+        Seed of the random phases.
     """
     mask, max_shift_voxels = context.mask, context.max_shift_voxels
-    band = context.band(context.start_shells)
+    band = context.band(context.initial_shells)
     fsc = corrected_fsc(half1, half2, context.voxel_size, mask, seed)
     here = Poses(torch.eye(3, device=half1.device)[None], torch.zeros(1, 3, device=half1.device))
-    _, score = common_frame(half1 * mask, half2 * mask, band, here, max_shift_voxels)
+    _, score = superpose(half1 * mask, half2 * mask, band, here, max_shift_voxels)
     noise = noise_agreement(half1, half2, mask, band, max_shift_voxels, seed)
-    logger.info(
-        "the half-maps' correlation is %.2f, that of noise fitted alike up to %.2f", score, noise.score
-    )
+    logger.info("correlation of the half-maps: %.2f; of superposed noise: up to %.2f", score, noise.score)
     if score <= BETTER_THAN_NOISE * noise.score:
-        logger.warning("the half-maps agree no better than noise: no resolution is called")
+        logger.warning("resolution not reported (half-map correlation at noise level)")
         return Resolution(_without_noise(fsc, noise), math.inf, math.inf)
     at_0143, at_05 = (
         resolution_at(fsc.corrected, threshold, context.options.finest_resolution)
@@ -77,7 +74,7 @@ def measure_resolution(half1: Tensor, half2: Tensor, context: AlignmentContext, 
 
 
 def _without_noise(fsc: CorrectedFSC, noise: NoiseAgreement) -> CorrectedFSC:
-    """Take off the curve what noise reaches."""
+    """Correct the FSC for the correlation of superposed noise."""
     reached = np.clip(noise.correlation, 0, 0.99)
     corrected = (fsc.masked.correlation - reached) / (1 - reached)
     corrected[0] = 0

@@ -1,4 +1,4 @@
-"""Poses of boxes against a reference: all rotations and shifts at once, and local refinement."""
+"""Search and local refinement of the poses of boxes relative to a reference."""
 
 from __future__ import annotations
 
@@ -37,27 +37,27 @@ def shift_grid(radius_voxels: float, step_voxels: float, device: torch.device) -
 def log_likelihoods(
     coefficients: Tensor, schemes: Tensor, measured: Tensor, references: Tensor, phases: Tensor
 ) -> Tensor:
-    """Compare every box with every turned reference at every shift, where the box was measured.
+    """Return the log-likelihood of every box for every rotation and shift of the reference, inside the wedge.
 
     Parameters
     ----------
     coefficients
         (B, K) of the boxes, divided by the noise's standard deviation and 0 where not measured.
     schemes
-        (B,) row of `measured` that holds for the box.
+        (B,) row of `measured` for each box.
     measured
         (W, K) 1 where a tilt scheme has measured.
     references
-        (R, K) of the turned references, divided by the noise's standard deviation.
+        (R, K) of the rotated references, divided by the noise's standard deviation.
     phases
         (S, K) factors of the shifts.
 
     Returns
     -------
-    (B, S, R) log-likelihood above that of pure noise.
+    (B, S, R) log-likelihood relative to that of pure noise.
     """
     boxes, shifts = len(coefficients), len(phases)
-    # The box is shifted back: there are fewer boxes times shifts than rotations times shifts.
+    # Boxes are shifted rather than references: there are fewer boxes than rotations.
     back = torch.view_as_real(coefficients[:, None] * phases.conj()).reshape(boxes * shifts, -1)
     cross = back @ torch.view_as_real(references).reshape(len(references), -1).T
     energy = measured @ (references.real**2 + references.imag**2).T
@@ -78,12 +78,12 @@ class Poses:
 
 @dataclass
 class Reference:
-    """A map made ready for comparison with boxes.
+    """A reference map prepared for comparison with boxes.
 
     Attributes
     ----------
     band
-        The coefficients compared.
+        The compared coefficients.
     grid
         The map's transform, from `Band.reference_grid`; with its gradient for refinement.
     noise
@@ -96,29 +96,29 @@ class Reference:
 
     def at(self, poses: Poses) -> Tensor:
         """Return (n, K) noise-weighted coefficients of the map in these poses."""
-        turned = self.band.project(self.grid, poses.matrices)
-        return turned * self.band.shift_phases(poses.shifts_voxels) / self.noise
+        rotated = self.band.project(self.grid, poses.matrices)
+        return rotated * self.band.shift_phases(poses.shifts_voxels) / self.noise
 
     def with_derivatives(self, poses: Poses) -> tuple[Tensor, Tensor]:
-        """Return the coefficients of `at` and their (n, 6, K) derivatives by turns (radians) and shifts (voxels)."""
-        turned, by_turn = self.band.project_gradient(self.grid, poses.matrices)
+        """Return the coefficients of `at` and their (n, 6, K) derivatives by rotation (radians) and shift (voxels)."""
+        rotated, by_rotation = self.band.project_gradient(self.grid, poses.matrices)
         factor = self.band.shift_phases(poses.shifts_voxels) / self.noise
-        model = turned * factor
+        model = rotated * factor
         by_shift = model[:, None] * (self.band.frequencies.T * (-2j * torch.pi / self.band.box_size))
-        return model, torch.cat([by_turn * factor[:, None], by_shift], dim=1)
+        return model, torch.cat([by_rotation * factor[:, None], by_shift], dim=1)
 
 
 def best_on_grid(
     coefficients: Tensor, schemes: Tensor, wedges: Tensor, reference: Reference, search: Grid
 ) -> Poses:
-    """Return each box's likeliest pose of an exhaustive search.
+    """Return the most likely pose of each box in an exhaustive search.
 
     Parameters
     ----------
     coefficients
         (B, K) of the boxes, divided by the noise, 0 where not measured.
     schemes, wedges
-        Tilt scheme of every box, and what the schemes have measured.
+        Tilt scheme of every box, and the measured coefficients of the schemes.
     reference
         The map.
     search
@@ -130,8 +130,8 @@ def best_on_grid(
     step = 512
     for first in range(0, len(search.matrices), step):
         matrices = search.matrices[first : first + step]
-        turned = reference.band.project(reference.grid, matrices) / reference.noise
-        scores = log_likelihoods(coefficients, schemes, wedges, turned, phases).flatten(1)
+        rotated = reference.band.project(reference.grid, matrices) / reference.noise
+        scores = log_likelihoods(coefficients, schemes, wedges, rotated, phases).flatten(1)
         value, at = scores.max(dim=1)
         better = value > best
         best = torch.where(better, value, best)
@@ -144,7 +144,7 @@ def refine_poses(
     coefficients: Tensor, measured: Tensor, reference: Reference, poses: Poses, max_shift_voxels: float,
     rounds: int = 3,
 ) -> tuple[Poses, Tensor]:  # fmt: skip
-    """Climb to the likeliest pose nearby with damped Gauss-Newton steps in rotation and shift.
+    """Refine poses locally with damped Gauss-Newton steps in rotation and shift.
 
     Parameters
     ----------
@@ -155,15 +155,15 @@ def refine_poses(
     reference
         The map.
     poses
-        Where to begin.
+        Initial poses.
     max_shift_voxels
-        Steps that lead beyond it are refused.
+        Steps to larger shifts are rejected.
     rounds
-        Steps at most.
+        Number of steps.
 
     Returns
     -------
-    The poses and (B,) correlations of box and map where the box was measured.
+    The poses and (B,) correlations of box and map over the measured coefficients.
     """
     damping = torch.full((len(coefficients),), 0.03, device=coefficients.device)
     model, jacobian = reference.with_derivatives(poses)
@@ -173,7 +173,7 @@ def refine_poses(
         step = _gauss_newton_step(coefficients - model, jacobian, damping)
         trial = Poses(_rotation_matrices(step[:, :3]) @ poses.matrices, poses.shifts_voxels + step[:, 3:])
         last = number == rounds - 1
-        # The last step needs no derivatives: none follows.
+        # No step follows the last one, so it needs no derivatives.
         trial_model, trial_jacobian = (
             (reference.at(trial), None) if last else reference.with_derivatives(trial)
         )
@@ -193,7 +193,7 @@ def refine_poses(
 
 
 def _gauss_newton_step(residual: Tensor, jacobian: Tensor, damping: Tensor) -> Tensor:
-    """Return (B, 6): rotation vector (radians, particle's frame) and shift (voxels)."""
+    """Return (B, 6): rotation vector (radians, particle's axes) and shift (voxels)."""
     columns = torch.view_as_real(jacobian).flatten(2)
     normal = columns @ columns.transpose(1, 2)
     gradient = (columns @ torch.view_as_real(residual).flatten(1)[..., None])[..., 0]

@@ -1,4 +1,4 @@
-"""The boxes of a cluster as band-limited, noise-weighted Fourier coefficients, batch by batch."""
+"""Band-limited Fourier coefficients of a cluster's boxes, in batches."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from cryopipe.volume.fsc import shell_indices
 from cryopipe.volume.wedge import measured, wedge_mask
 
 BATCH_BYTES = 256 * 2**20
-"""Memory that the temporary arrays of one batch may take."""
+"""Largest memory of one batch's temporary arrays."""
 
 LEAST_TRANSFER = 0.7
-"""Amplitude, in relation to its shell's mean, below which a frequency counts as not measured. In a denoised
-tomogram, where half the declared range is next to empty, lower limits turned all particles alike."""
+"""Amplitude, relative to its shell's mean, below which a frequency counts as not measured. In a denoised tomogram,
+where half of the declared tilt range is nearly empty, lower limits gave all particles the same orientation."""
 POWER_SAMPLE = 300
-"""Boxes per tilt scheme that its transfer is estimated from at most."""
+"""Largest number of boxes per tilt scheme in the estimate of its transfer."""
 PRIOR_BOXES = 20.0
-"""How many boxes the assumption that all directions are alike is worth."""
+"""Weight, in boxes, of the prior assumption that the transfer is isotropic."""
 
 
 class Spectra:
-    """Boxes with their tilt ranges, seen through a band.
+    """Fourier coefficients of boxes with their tilt ranges.
 
     Parameters
     ----------
@@ -63,27 +63,28 @@ class Spectra:
     def measured(self, band: Band) -> Tensor:
         """Return (schemes, K) 1 where each tilt scheme has measured.
 
-        That is inside its tilt range, where the boxes do hold power: tomograms are filtered and denoised, and
-        what then is next to empty would pass for a feature that all particles share.
+        A coefficient counts as measured if it lies inside the tilt range and the boxes have power there.
+        Filters and denoising can empty part of the tilt range, which would otherwise look like a feature common to
+        all particles.
         """
         wedges = [measured(band.frequencies, (low, high)) for low, high in self.schemes.tolist()]
         return torch.stack(wedges) * (band.picked(self.transfer) > LEAST_TRANSFER)
 
     def coefficients(self, indices: NDArray[np.intp], band: Band, wedges: Tensor) -> Tensor:
-        """Return (m, K) coefficients, 0 where not measured; `wedges` are those of `measured`.
+        """Return (m, K) coefficients, 0 where not measured; `wedges` is the result of `measured`.
 
-        They are divided by `transfer`, so that no direction counts more than another.
+        They are divided by `transfer`, so that all directions have the same weight.
         """
         weights = wedges / band.picked(self.transfer).clamp(min=LEAST_TRANSFER)
         return band.coefficients(self.volumes(indices)) * weights[self.scheme_of_box[indices]]
 
     @cached_property
     def transfer(self) -> Tensor:
-        """How strongly each tilt scheme's tomograms hold a frequency: (schemes, z, y, x // 2 + 1).
+        """Anisotropic amplitude transfer of each tilt scheme's tomograms: (schemes, z, y, x // 2 + 1).
 
-        The root of the boxes' mean power in relation to its shell's mean inside the tilt range. Particles lie in
-        all orientations, so what differs between directions comes from the tomogram, not from them. Few boxes
-        say little about it: the fewer, the closer to 1.
+        It is the square root of the boxes' mean power relative to its shell's mean inside the tilt range.
+        Particles have all orientations, so differences between directions come from the tomogram, not from the
+        particles. The estimate is drawn towards 1 the more, the fewer boxes there are.
         """
         return torch.stack([self._transfer_of(number) for number in range(len(self.schemes))])
 
@@ -107,13 +108,13 @@ class Spectra:
 
 
 def _neighbourhood_sum(volume: Tensor) -> Tensor:
-    """Sum every (z, y, x) coefficient, twice, with its 6 neighbours, across the transform's borders, too."""
+    """Return twice each (z, y, x) coefficient plus its 6 neighbours, with periodic borders."""
     shifted = [volume.roll(step, axis) for axis in range(3) for step in (1, -1)]
     return 2 * volume + torch.stack(shifted).sum(dim=0)
 
 
 def batches(indices: NDArray[np.intp], bytes_per_item: int) -> Iterator[NDArray[np.intp]]:
-    """Split `indices` so that a batch's arrays stay within the memory set aside for them."""
+    """Split `indices` into batches whose arrays fit into `BATCH_BYTES`."""
     size = int(max(1, min(256, BATCH_BYTES // max(1, bytes_per_item))))
     for start in range(0, len(indices), size):
         yield indices[start : start + size]

@@ -1,4 +1,4 @@
-"""Maps brought into one frame, and the poses that follow them."""
+"""Superposition of maps, and transformation of poses to the superposed map."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from cryopipe.volume.rotate import rotate_volumes
 
 SEARCH_ANGLE = 12.0
 """Covering radius in degrees of the search for the rotation between two maps."""
-FRAME_STEPS = 6
-"""Steps of local refinement after it."""
+REFINEMENT_STEPS = 6
+"""Steps of local refinement after the search."""
 NOISE_DRAWS = 5
-"""Copies with random phases that the agreement of two maps is judged against."""
+"""Number of phase-randomised copies in the estimate of the correlation of superposed noise."""
 
 
 def centre_of_density(volume: Tensor) -> Tensor:
-    """Return the centre (x, y, z) of what stands out of a (z, y, x) map, voxels from the box's centre."""
+    """Return the centre of mass (x, y, z) above 30 % of a (z, y, x) map's maximum, voxels from the box's centre."""
     weight = (volume - 0.3 * volume.max()).clamp(min=0)
     axes = [torch.arange(n, device=volume.device) - n // 2 for n in volume.shape]
     z, y, x = torch.meshgrid(*axes, indexing="ij")
@@ -32,48 +32,48 @@ def centre_of_density(volume: Tensor) -> Tensor:
     return torch.stack([(weight * axis).sum() / total for axis in (x, y, z)])
 
 
-def common_frame(
-    target: Tensor, volume: Tensor, band: Band, guess: Poses | None, max_shift_voxels: float
+def superpose(
+    target: Tensor, volume: Tensor, band: Band, initial: Poses | None, max_shift_voxels: float
 ) -> tuple[Poses, float]:
-    """Return the pose that carries `volume` onto `target`, and how well.
+    """Return the pose that superposes `volume` on `target`, and their correlation.
 
     Parameters
     ----------
     target, volume
         (z, y, x) maps.
     band
-        The coefficients compared, all shells alike.
-    guess
-        Where to begin; None to try all rotations.
+        The compared coefficients; every shell has the same weight.
+    initial
+        Initial pose; None to search all rotations.
     max_shift_voxels
-        Farthest shift tried.
+        Largest shift of the search.
 
     Returns
     -------
-    One rotation and shift, and the correlation of the coefficients, every shell with the same weight.
+    One rotation and shift, and the correlation of the coefficients.
     """
     complete = torch.ones(1, len(band), device=band.device)
     goal, other = (band.coefficients(v[None]) for v in (target, volume))
     grid = band.reference_grid(volume, gradient=True)
     reference = Reference(band, grid, _shell_amplitudes(other[0], band))
     goal = goal / _shell_amplitudes(goal[0], band)
-    if guess is None:
+    if initial is None:
         rotations = torch.from_numpy(rotation_grid(SEARCH_ANGLE).as_matrix()).to(volume)
         search = Grid(rotations, shift_grid(max_shift_voxels, 2.0, band.device))
         scheme = torch.zeros(1, dtype=torch.long, device=band.device)
-        guess = best_on_grid(goal, scheme, complete, reference, search)
-    pose, score = refine_poses(goal, complete, reference, guess, 2 * max_shift_voxels + 1, FRAME_STEPS)
+        initial = best_on_grid(goal, scheme, complete, reference, search)
+    pose, score = refine_poses(goal, complete, reference, initial, 2 * max_shift_voxels + 1, REFINEMENT_STEPS)
     return pose, float(score[0])
 
 
 @dataclass(frozen=True)
 class NoiseAgreement:
-    """How well maps without anything in common agree once one is carried onto the other.
+    """Correlation of unrelated maps after superposition.
 
     Attributes
     ----------
     score
-        The best correlation that `common_frame` gave.
+        The best correlation from `superpose`.
     correlation
         (shells,) mean Fourier shell correlation inside the mask.
     """
@@ -85,30 +85,30 @@ class NoiseAgreement:
 def noise_agreement(
     half1: Tensor, half2: Tensor, mask: Tensor, band: Band, max_shift_voxels: float, seed: int
 ) -> NoiseAgreement:
-    """Carry half-map 2 onto copies of half-map 1 with random phases, as one does onto half-map 1.
+    """Superpose half-map 2 on phase-randomised copies of half-map 1.
 
-    Of all rotations and shifts the best is taken, so that even noise agrees with noise to some degree; here
-    that degree is measured.
+    Superposition takes the best of all rotations and shifts, so even unrelated maps correlate above zero
+    afterwards. This function measures by how much.
     """
     generator = torch.Generator().manual_seed(seed)
     scores, curves = [], []
     for _ in range(NOISE_DRAWS):
         random = randomise_phases(half1, 1, generator) * mask
-        frame, score = common_frame(random, half2 * mask, band, None, max_shift_voxels)
+        pose, score = superpose(random, half2 * mask, band, None, max_shift_voxels)
         scores.append(score)
-        curves.append(fourier_shell_correlation(random, turned(half2 * mask, frame), 1.0).correlation)
+        curves.append(fourier_shell_correlation(random, rotated(half2 * mask, pose), 1.0).correlation)
     return NoiseAgreement(max(scores), np.mean(curves, axis=0))
 
 
-def turned(volume: Tensor, pose: Poses) -> Tensor:
-    """Return the (z, y, x) map in a pose, by cubic interpolation."""
+def rotated(volume: Tensor, pose: Poses) -> Tensor:
+    """Return the (z, y, x) map rotated and shifted by a pose, with cubic interpolation."""
     return rotate_volumes(volume[None], pose.matrices, pose.shifts_voxels, "cubic")[0]
 
 
-def transform_poses(poses: Poses, frame: Poses) -> Poses:
-    """Return the same particles' poses against a reference that was carried by `frame`."""
-    matrices = poses.matrices @ frame.matrices.transpose(1, 2)
-    moved = torch.einsum("nij,j->ni", matrices, frame.shifts_voxels[0])
+def transform_poses(poses: Poses, superposition: Poses) -> Poses:
+    """Return the particles' poses relative to a reference that was moved by `superposition`."""
+    matrices = poses.matrices @ superposition.matrices.transpose(1, 2)
+    moved = torch.einsum("nij,j->ni", matrices, superposition.shifts_voxels[0])
     return Poses(matrices, poses.shifts_voxels - moved)
 
 

@@ -1,4 +1,4 @@
-"""What an average is worth: size, shape, hand, likeness to other averages and to known maps."""
+"""Description of averages: size, shape, handedness, similarity to other averages and to known maps."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from cryopipe import columns
 from cryopipe.averaging.fourier_band import Band
 from cryopipe.averaging.options import AveragingOptions
 from cryopipe.averaging.search import Poses
-from cryopipe.averaging.superposition import common_frame, transform_poses, turned
+from cryopipe.averaging.superposition import rotated, superpose, transform_poses
 from cryopipe.files.cluster_averages import ClusterAverage
 from cryopipe.particles import pose_columns, rotations_of_table, shifts_of_table
 from cryopipe.volume.fourier import fourier_rescale, low_pass
 from cryopipe.volume.geometry import relion_angles, rotation_from_relion_angles
 from cryopipe.volume.masks import radial_profile, sphere_mask
 
-FRAME_COLUMNS = ("rot", "tilt", "psi", "x", "y", "z")
-"""Columns of a merger that hold the frame: RELION's angles in degrees and the shift in voxels."""
+SUPERPOSITION_COLUMNS = ("rot", "tilt", "psi", "x", "y", "z")
+"""Columns of the table of mergers with the superposition: RELION's angles in degrees and the shift in voxels."""
 
 
 @dataclass(frozen=True)
 class _Match:
-    frame: Poses
+    superposition: Poses
     correlation: float
 
 
@@ -44,7 +44,7 @@ def triage(
     Parameters
     ----------
     clusters
-        By number.
+        By cluster number.
     known
         Known maps by name, each (z, y, x) with its voxel size in angstrom; may be empty.
     options
@@ -52,11 +52,11 @@ def triage(
 
     Returns
     -------
-    One row per cluster: particles, kept, resolution (angstrom, NaN where not measured), recognised (1 if
-    finer than `recognised_resolution`), half_correlation (of the half-maps inside the mask),
-    mirror_correlation (the same with one of them mirrored and aligned anew: near half_correlation, the hand
-    does not show), diameter (angstrom, where the radial mean falls to half its maximum), shell_radius
-    (angstrom, where it is largest), centre_density (at the centre, as a share of the maximum), and
+    One row per cluster: particles, kept, resolution (angstrom, NaN if not reported), recognised (1 if finer than
+    `recognised_resolution`), half_correlation (of the half-maps inside the mask), mirror_correlation (the same
+    with one half-map mirrored and superposed again; if it is close to half_correlation, the handedness is
+    undetermined), diameter (angstrom, where the radial mean falls to half its maximum), shell_radius (angstrom,
+    where the radial mean is largest), centre_density (at the centre, as a fraction of the maximum), and
     best_match with match_correlation among the known maps.
     """
     rows = []
@@ -78,7 +78,7 @@ def shape(average: NDArray[np.float32], voxel_size: float) -> dict[str, object]:
     """Return diameter, shell_radius and centre_density of a (z, y, x) average; see `triage`."""
     volume = torch.from_numpy(np.asarray(average, np.float32))
     profile = radial_profile(volume)[: volume.shape[0] // 2]
-    # The surroundings are the outermost third.
+    # The outermost third is the background.
     profile = profile - profile[len(profile) * 2 // 3 :].mean()
     peak = int(profile.argmax())
     beyond = torch.nonzero(profile[peak:] < profile[peak] / 2)
@@ -88,20 +88,20 @@ def shape(average: NDArray[np.float32], voxel_size: float) -> dict[str, object]:
 
 
 def find_mergers(clusters: Mapping[int, ClusterAverage], options: AveragingOptions) -> pd.DataFrame:
-    """Compare all averages with one another and offer as one cluster those that match.
+    """Compare all pairs of averages and propose to merge clusters whose averages match.
 
     Parameters
     ----------
     clusters
-        By number; all with one box and voxel size.
+        By cluster number; all with the same box size and voxel size.
     options
-        `merge_correlation` is the limit.
+        `merge_correlation` is the threshold.
 
     Returns
     -------
-    One row per pair: cluster, into (the one with more particles), correlation, offered (0 or 1), and the
-    frame that carries the average of `cluster` onto that of `into`. A cluster is offered at most once, and
-    never into one that is itself offered.
+    One row per pair: cluster, into (the one with more particles), correlation, offered (1 if the merger is
+    proposed, else 0), and the superposition of the average of `cluster` on that of `into`. A cluster is merged
+    at most once, and never into a cluster that is itself merged.
     """
     order = sorted(clusters, key=lambda number: (-len(clusters[number].particles), number))
     rows = []
@@ -112,10 +112,11 @@ def find_mergers(clusters: Mapping[int, ClusterAverage], options: AveragingOptio
             offered = match.correlation >= options.merge_correlation and not {number, into} & taken
             if offered:
                 taken.add(number)
-            angles = relion_angles(Rotation.from_matrix(match.frame.matrices.double().numpy()))[0]
-            frame = [*angles, *match.frame.shifts_voxels[0].tolist()]
-            rows.append([number, into, match.correlation, int(offered), *frame])
-    return pd.DataFrame(rows, columns=["cluster", "into", "correlation", "offered", *FRAME_COLUMNS])
+            pose = match.superposition
+            angles = relion_angles(Rotation.from_matrix(pose.matrices.double().numpy()))[0]
+            shift = pose.shifts_voxels[0].tolist()
+            rows.append([number, into, match.correlation, int(offered), *angles, *shift])
+    return pd.DataFrame(rows, columns=["cluster", "into", "correlation", "offered", *SUPERPOSITION_COLUMNS])
 
 
 def merged_particles(
@@ -126,19 +127,20 @@ def merged_particles(
     Parameters
     ----------
     clusters
-        By number.
+        By cluster number.
     mergers
         From `find_mergers`.
     apply
-        Whether particles of a cluster that is offered get the other's number, with poses in its frame.
+        Whether proposed mergers are applied: the particles get the number of the cluster that theirs is merged
+        into, and poses relative to its average.
     """
     offered = mergers[mergers["offered"] == 1] if apply else mergers.iloc[:0]
-    frames = {int(row["cluster"]): row for _, row in offered.iterrows()}
+    merged = {int(row["cluster"]): row for _, row in offered.iterrows()}
     tables = []
     for number, cluster in sorted(clusters.items()):
-        if number in frames:
-            into = int(frames[number]["into"])
-            moved = _in_frame(cluster.particles, frames[number], cluster.voxel_size)
+        if number in merged:
+            into = int(merged[number]["into"])
+            moved = _superposed_particles(cluster.particles, merged[number], cluster.voxel_size)
             tables.append(moved.assign(**{columns.CLASS: into}))
         else:
             tables.append(cluster.particles)
@@ -146,23 +148,23 @@ def merged_particles(
     return pd.concat(tables, ignore_index=True) if tables else nothing
 
 
-def _in_frame(table: pd.DataFrame, merger: pd.Series, voxel_size: float) -> pd.DataFrame:
-    """Return particles with their poses against the average that theirs is carried onto."""
+def _superposed_particles(table: pd.DataFrame, merger: pd.Series, voxel_size: float) -> pd.DataFrame:
+    """Return particles with poses relative to the average that their cluster is merged into."""
     angles, shift = (
-        merger[list(FRAME_COLUMNS[:3])].to_numpy(float),
-        merger[list(FRAME_COLUMNS[3:])].to_numpy(float),
+        merger[list(SUPERPOSITION_COLUMNS[:3])].to_numpy(float),
+        merger[list(SUPERPOSITION_COLUMNS[3:])].to_numpy(float),
     )
-    frame = Poses(
+    superposition = Poses(
         torch.from_numpy(rotation_from_relion_angles(angles).as_matrix()), torch.tensor(shift)[None]
     )
     matrices, shifts = rotations_of_table(table).as_matrix(), shifts_of_table(table) / voxel_size
-    poses = transform_poses(Poses(torch.from_numpy(matrices), torch.from_numpy(shifts)), frame)
+    poses = transform_poses(Poses(torch.from_numpy(matrices), torch.from_numpy(shifts)), superposition)
     rotations = Rotation.from_matrix(poses.matrices.numpy())
     return table.assign(**pose_columns(rotations, poses.shifts_voxels.numpy() * voxel_size))
 
 
 def _align_averages(target: ClusterAverage, other: ClusterAverage, options: AveragingOptions) -> _Match:
-    """Superpose an average on another at the coarser resolution of the two."""
+    """Superpose an average on another, at the coarser of their resolutions."""
     coarser = max(target.resolution, other.resolution)
     return _align(_tensor(target.volume), _tensor(other.volume), target.voxel_size, coarser, options)
 
@@ -170,16 +172,16 @@ def _align_averages(target: ClusterAverage, other: ClusterAverage, options: Aver
 def _align(
     goal: Tensor, other: Tensor, voxel_size: float, resolution: float, options: AveragingOptions
 ) -> _Match:
-    """Superpose `other` on `goal`, both (z, y, x), and correlate the two inside the mask at a resolution."""
+    """Superpose `other` on `goal`, both (z, y, x), at a resolution, and correlate the two inside a mask."""
     n = goal.shape[0]
     if not math.isfinite(resolution):
-        resolution = options.start_resolution
+        resolution = options.initial_resolution
     coarser = min(max(resolution, 2.2 * voxel_size), n * voxel_size / 4)
     mask = sphere_mask(n, 0.4 * n, max(2.0, n / 10))
     goal, other = (low_pass(v, coarser, voxel_size) * mask for v in (goal, other))
     band = Band(n, math.ceil(n * voxel_size / coarser), goal.device)
-    frame, _ = common_frame(goal, other, band, None, options.max_shift / voxel_size)
-    return _Match(frame, _masked_correlation(goal, turned(other, frame), mask))
+    pose, _ = superpose(goal, other, band, None, options.max_shift / voxel_size)
+    return _Match(pose, _masked_correlation(goal, rotated(other, pose), mask))
 
 
 def _consistency(cluster: ClusterAverage, options: AveragingOptions) -> dict[str, object]:
@@ -188,7 +190,7 @@ def _consistency(cluster: ClusterAverage, options: AveragingOptions) -> dict[str
     half1, half2 = (_tensor(half) for half in cluster.half_maps)
     n = half1.shape[0]
     mask = sphere_mask(n, 0.4 * n, max(2.0, n / 10))
-    resolution = cluster.resolution if math.isfinite(cluster.resolution) else options.start_resolution
+    resolution = cluster.resolution if math.isfinite(cluster.resolution) else options.initial_resolution
     limit = max(resolution, 2.2 * cluster.voxel_size)
     smooth = [low_pass(half, limit, cluster.voxel_size) for half in (half1, half2)]
     mirrored = torch.roll(half2.flip(2), 1 - n % 2, dims=2)

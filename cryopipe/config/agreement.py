@@ -76,10 +76,10 @@ def _averages(averaging: Config, boxes: Config) -> Iterator[Mistake]:
         if value is not None and value > most:
             problem = f"{value:g} A does not fit into boxes of {width:.0f} A"
             yield Mistake(("averaging", name), problem, f"give {math.floor(most)} or less", KEEP)
-    if averaging["start_resolution"] < 2 * voxel:
-        problem = f"{averaging['start_resolution']:g} A is finer than voxels of {voxel:g} A can represent"
+    if averaging["initial_resolution"] < 2 * voxel:
+        problem = f"{averaging['initial_resolution']:g} A is finer than voxels of {voxel:g} A can represent"
         yield Mistake(
-            ("averaging", "start_resolution"),
+            ("averaging", "initial_resolution"),
             problem,
             f"give at least {2 * voxel:g}, twice the voxel size",
             KEEP,

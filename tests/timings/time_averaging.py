@@ -2,7 +2,7 @@
 
     python tests/timings/time_averaging.py MAP.mrc [MAP.mrc ...] [--snr 0.1 0.03] [--seeds 1 2 3]
 
-Every map is read as points, which are turned and shifted exactly and drawn as Gaussians of 7 A: 200 boxes
+Every map is read as points, which are rotated and shifted exactly and drawn as Gaussians of 7 A: 200 boxes
 of 32 voxels of 13.333 A, orientations uniform, shifts within +-1.5 voxels, white noise, wedge +-60 degrees.
 SNR is the signal's variance over the box to the noise's, before the wedge.
 """
@@ -26,7 +26,7 @@ from aligned_sets import BoxSet, pose_errors
 from cryopipe.averaging import AlignmentResult, AveragingOptions, align_cluster
 from cryopipe.averaging.fourier_band import Band
 from cryopipe.averaging.search import Poses
-from cryopipe.averaging.superposition import common_frame, turned
+from cryopipe.averaging.superposition import rotated, superpose
 from cryopipe.volume.fsc import fourier_shell_correlation, resolution_at
 from cryopipe.volume.geometry import random_rotations
 from cryopipe.volume.masks import sphere_mask
@@ -88,9 +88,9 @@ def against_truth(result: AlignmentResult, truth: BoxSet, frame: Rotation) -> tu
     average, exact = torch.from_numpy(result.average), truth.truth.float()
     band = Band(BOX, 14, torch.device("cpu"))
     guess = Poses(torch.from_numpy(frame.as_matrix()).float()[None], torch.zeros(1, 3))
-    pose, _ = common_frame(exact, average, band, guess, 4.0)
+    pose, _ = superpose(exact, average, band, guess, 4.0)
     mask = sphere_mask(BOX, BOX * 0.36, 4)
-    fsc = fourier_shell_correlation(turned(average, pose), exact, VOXEL, mask)
+    fsc = fourier_shell_correlation(rotated(average, pose), exact, VOXEL, mask)
     return resolution_at(fsc, 0.5), resolution_at(fsc, 0.143)
 
 
