@@ -10,7 +10,7 @@ from cryopipe.config.completion import load_schema
 from cryopipe.config.wording import describe_allowed, inline_yaml
 
 GENERAL = "General"
-DEMO_REMARK = "The demo's truth is known. docs/options.md has the other options for simulated data."
+DEMO_REMARK = "The truth of the demo is known. Other options for simulated data: docs/options.md."
 
 
 def render_config(
@@ -52,13 +52,13 @@ def _lines(name: str, option: Mapping[str, Any], value: Any, indent: int) -> lis
 
 
 def render_options(schema: Mapping[str, Any] | None = None) -> str:
-    """Return the option reference, docs/options.md, as Markdown."""
+    """Return docs/options.md as Markdown."""
     schema = schema or load_schema()
     lines = [
         "# Options",
         "",
-        "Made from the option classes of the library by `python -m cryopipe.sections`; change it there. A missing "
-        "option takes its default.",
+        "Generated from the option classes of the library by `python -m cryopipe.sections`; edit it there. An "
+        "option that is missing in config.yaml has its default.",
         "",
     ]
     options = schema["properties"].items()
