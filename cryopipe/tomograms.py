@@ -99,7 +99,7 @@ def read_tomogram_table(
     return tomograms
 
 
-def find_twins(tomograms: Mapping[str, Tomogram]) -> dict[str, list[str]]:
+def find_same_files(tomograms: Mapping[str, Tomogram]) -> dict[str, list[str]]:
     """Return for every tomogram, by name, the other tomograms that are the same file, possibly by another path."""
     files: dict[str, list[str]] = {}
     for name, tomogram in tomograms.items():
@@ -108,13 +108,13 @@ def find_twins(tomograms: Mapping[str, Tomogram]) -> dict[str, list[str]]:
     return {name: [twin for twin in names if twin != name] for names in files.values() for name in names}
 
 
-def find_siblings(tomograms: Mapping[str, Tomogram]) -> dict[str, list[str]]:
+def find_same_series(tomograms: Mapping[str, Tomogram]) -> dict[str, list[str]]:
     """Return for every tomogram, by name, the others whose file names are of the same tilt series."""
     series: dict[tuple[str, str], list[str]] = {}
     files = set()
     for name, tomogram in tomograms.items():
         path = os.path.abspath(tomogram.path)
-        if path not in files:  # `find_twins` reports one file in two lines
+        if path not in files:  # `find_same_files` reports one file in two lines
             series.setdefault(read_volume_name(path).key, []).append(name)
         files.add(path)
     siblings: dict[str, list[str]] = {name: [] for name in tomograms}

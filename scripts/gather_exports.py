@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from cryopipe.files.ownership import withdraw_files
+from cryopipe.files.ownership import remove_written_files
 from cryopipe.files.tables import read_table, write_table
 from cryopipe.job import run
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def main(job: Any) -> None:
     results = Path(job.output[0]).parent.parent
     for name in job.params.others:
-        withdraw_files(results / name)
+        remove_written_files(results / name)
         (results / "export" / f"{name}.tsv").unlink(missing_ok=True)
     tables = [read_table(path) for path in job.input]
     write_table(

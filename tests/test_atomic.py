@@ -81,7 +81,7 @@ def test_a_file_in_place_of_a_directory_is_told(tmp_path: Path) -> None:
 
 def test_a_directory_in_place_of_the_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "table.tsv").mkdir()
-    with pytest.raises(FileError, match="a directory of that name stands in the way"):
+    with pytest.raises(FileError, match="a directory has that name"):
         write_text(tmp_path / "table.tsv", "new")
     assert os.listdir(tmp_path) == ["table.tsv"]
 

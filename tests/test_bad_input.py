@@ -218,7 +218,7 @@ def test_a_bad_tomogram_fails_alone_in_the_workflow(tmp_path: Path) -> None:
     assert result.returncode == 1
     errors = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
     assert errors == [
-        "Error: b.mrc: tomogram b: voxel size in the header is 0 x 0 x 0 A, that is, unknown; enter the "
+        "Error: b.mrc: tomogram b: voxel size in the header is 0 x 0 x 0 A, which means unknown; enter the "
         "voxel size, in angstrom, in the column voxel_size of the tomogram table | all voxels have the same value, 0; "
         "reconstruct or copy the tomogram again"
     ]

@@ -169,7 +169,7 @@ def test_values_that_half_precision_cannot_hold_are_refused(tmp_path: Path, valu
     values = np.zeros((2, BOX, BOX, BOX), dtype=np.float32)
     values[1, 0, 1, 2] = value
     with (
-        pytest.raises(DataError, match="particle 'a/2' holds values that are not finite"),
+        pytest.raises(DataError, match="particle 'a/2' contains values that are not finite"),
         BoxWriter(tmp_path / "a.h5", BOX, 10.0, (-60, 60), "a") as writer,
     ):
         writer.append(values, ["a/1", "a/2"])

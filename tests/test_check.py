@@ -14,7 +14,7 @@ from scipy import ndimage
 from cryopipe.check import check_mask, check_tomogram, check_volume, checks_table, is_usable
 from cryopipe.files.metadata import find_tilt_file
 from cryopipe.files.mrc import write_volume
-from cryopipe.tomograms import Tomogram, find_twins
+from cryopipe.tomograms import Tomogram, find_same_files
 
 SHAPE = (24, 40, 48)
 
@@ -159,7 +159,7 @@ def test_noisy_real_boxes_do_not_look_inverted(shared_data: Path) -> None:
 def test_an_unknown_voxel_size_is_explained(shared_data: Path) -> None:
     check = check_tomogram(tomogram(shared_data / "real" / "lysosome.mrc"))
     assert check.bad == (
-        "voxel size in the header is 0 x 0 x 0 A, that is, unknown; "
+        "voxel size in the header is 0 x 0 x 0 A, which means unknown; "
         "enter the voxel size, in angstrom, in the column voxel_size of the tomogram table"
     )
 
@@ -170,7 +170,7 @@ def test_all_findings_come_at_once(tmp_path: Path) -> None:
     check = check_tomogram(tomogram(tmp_path / "a.mrc", mask=tmp_path / "mask.mrc"), twins=["b", "c"])
     assert [finding.problem for finding in check.findings] == [
         "is the same file as tomogram b, c: its particles would be counted twice",
-        "voxel size in the header is 1 A, which most programs write when they do not know it",
+        "voxel size in the header is 1 A, which most programs write if it is unknown",
         "all voxels have the same value, 4",
         f"mask {tmp_path / 'mask.mrc'}: has 19 x 20 x 20 voxels (x, y, z), but the tomogram has 20 x 20 x 20",
     ]
@@ -295,7 +295,7 @@ def test_a_directory_that_may_not_be_entered_fails_alone(monkeypatch: pytest.Mon
         monkeypatch.setattr(os, name, locked)
     monkeypatch.setattr(Path, "open", locked)
     row = tomogram(Path("closed/a.mrc"))
-    assert find_twins({"a": row}) == {"a": []}
+    assert find_same_files({"a": row}) == {"a": []}
     assert find_tilt_file(row.path) is None
     found = check_tomogram(row).bad
     monkeypatch.undo()

@@ -246,9 +246,7 @@ def test_init_leaves_out_what_cannot_be_used_and_says_so(
     assert f"\n# TS_03\t{data}/TS_03.mrc\t" in table
     out = capsys.readouterr().out
     assert f"  left out: {data}/TS_03.mrc: is truncated: 5,000 bytes, but" in out
-    assert (
-        "  TS_04: voxel size in the header is 1 A, which most programs write when they do not know it" in out
-    )
+    assert "  TS_04: voxel size in the header is 1 A, which most programs write if it is unknown" in out
 
 
 def test_init_fills_in_a_voxel_size_only_where_headers_do_not_know_it(data: Path, tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_names_of_other_files_are_refused(tmp_path: Path) -> None:
     assert [cluster_number(f"x/{cluster_name(n)}.mrc") for n in (0, 7, 99, 100)] == [0, 7, 99, 100]
     for name in ("cluster_01_half1.mrc", "cluster_.mrc", "ribosome.mrc"):
         with pytest.raises(
-            DataError, match=f"{name}: not the average of a cluster; name the file cluster_NN"
+            DataError, match=f"{name}: is not the average of a cluster; name the file cluster_NN"
         ):
             cluster_number(tmp_path / name)
 
@@ -74,7 +74,7 @@ def test_an_average_without_a_voxel_size_is_refused(tmp_path: Path) -> None:
     with mrcfile.new(tmp_path / "cluster_01.mrc") as file:
         file.set_data(volume(1))
     with pytest.raises(
-        DataError, match=r"cluster_01.mrc: a map without a voxel size; write it into the file"
+        DataError, match=r"cluster_01.mrc: has no voxel size; write the voxel size to the file"
     ):
         read_average(tmp_path / "cluster_01.mrc")
 

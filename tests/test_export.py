@@ -37,7 +37,7 @@ from cryopipe.export.verification import verify
 from cryopipe.files.cluster_averages import ClusterAverage
 from cryopipe.files.dynamo_table import read_dynamo_table, write_dynamo_table
 from cryopipe.files.mrc import open_volume, read_header, write_volume
-from cryopipe.files.ownership import withdraw_files
+from cryopipe.files.ownership import remove_written_files
 from cryopipe.files.star import read_particles, read_star, write_particles, write_star
 from cryopipe.files.tables import read_table, write_table
 from cryopipe.provenance import options_of
@@ -789,7 +789,7 @@ def test_files_of_the_user_outlive_every_export(scene: Scene, tmp_path: Path) ->
     export_particles(few, setting(formats=["relion"]), tmp_path)
     assert not (tmp_path / "relion" / "cluster_02.star").exists()  # that cluster is no more
     for name in names:
-        withdraw_files(tmp_path / name)
+        remove_written_files(tmp_path / name)
     left = {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
     assert left.pop(tmp_path / "warp" / "kept.star").startswith("# written by cryopipe")
     assert left == users

@@ -204,7 +204,7 @@ def test_every_kind_of_file_that_cannot_be_written_is_told_and_leaves_nothing(tm
     )
     assert ran.returncode == 0, ran.stderr  # nothing crashes on its way out, either
     assert ran.stdout.splitlines() == [
-        f"{tmp_path / name}: cannot be written (File too large); larger than a file may be here (`ulimit -f`); "
+        f"{tmp_path / name}: cannot be written (File too large); the file exceeds the limit of file sizes (`ulimit -f`); "
         "raise that limit and run again"
         for name in WRITERS
     ]

@@ -251,7 +251,7 @@ def test_weights_files_round_trip_and_name_what_is_wrong(tmp_path: Path) -> None
     (tmp_path / "bad.safetensors").write_text("no weights")
     with pytest.raises(FileError, match=r"bad\.safetensors: is not a safetensors file"):
         load_weights(tmp_path / "bad.safetensors")
-    with pytest.raises(FileError, match="no such file of weights; correct the path or train first"):
+    with pytest.raises(FileError, match="no such file; correct the path, or train the network first"):
         load_weights(tmp_path / "none.safetensors")
 
 

@@ -133,8 +133,8 @@ def test_the_check_refuses_names_that_chimerax_cannot_be_told_and_takes_links_to
     main_quietly(["init", "dataset", name])
     monkeypatch.chdir(tmp_path / "dataset")
     assert refusal(["check"], capsys)[-1] == (
-        f"a: bad: {tmp_path / name}: {'../' + name!r} cannot be named in a ChimeraX script; rename it without "
-        "backslashes, control characters and mixed quotes, or link to it"
+        f"a: bad: {tmp_path / name}: {'../' + name!r} cannot be used in a ChimeraX script; rename it without "
+        "backslashes, control characters and mixed quotes, or make a link to it"
     ).replace("a: bad", f"{table_name(tmp_path)}: bad")
     (tmp_path / "plain.mrc").symlink_to(tmp_path / name)
     (tmp_path / "dataset" / "config" / "tomograms.tsv").write_text("tomogram\tpath\na\t../plain.mrc\n")

@@ -65,12 +65,12 @@ def test_each_format(tmp_path: Path, name: str, text: str, expected: list[float]
     ("name", "text", "message"),
     [
         ("a.tlt", None, "no such file; correct the path"),
-        ("a.tlt", "", "holds no tilt angles; give the file of the whole tilt series"),
+        ("a.tlt", "", "contains no tilt angles; give the file of the whole tilt series"),
         ("a.tlt", "one\n", r"tilt angles cannot be read \(could not convert string to float: 'one'\)"),
         ("a.tlt", "10\n100\n", "tilt angle 100 is outside -90 to 90 degrees"),
         ("a.tlt", "nan\n", "tilt angle nan is outside -90 to 90 degrees"),
-        ("a.tlt", "5\n5\n", "holds the one tilt angle 5 only"),
-        ("a.mdoc", "PixelSpacing = 2\n", "holds no tilt angles"),
+        ("a.tlt", "5\n5\n", "contains only the tilt angle 5"),
+        ("a.mdoc", "PixelSpacing = 2\n", "contains no tilt angles"),
         ("a.xml", "<TiltSeries>", "tilt angles cannot be read"),
         (
             "a.xml",
@@ -84,7 +84,11 @@ def test_each_format(tmp_path: Path, name: str, text: str, expected: list[float]
             "3 angles, but 1 marks of use",
         ),
         ("a.star", "data_\nloop_\n_x #1\n1\n", "no column rlnTomoYTilt or rlnTomoNominalStageTiltAngle"),
-        ("a.csv", "1\n", r"cannot be read from a file of the kind '.csv'; give one of .tlt, .rawtlt, .mdoc"),
+        (
+            "a.csv",
+            "1\n",
+            r"cannot be read from a file with the suffix '.csv'; give a file with one of the suffixes .tlt, .rawtlt, .mdoc",
+        ),
     ],
 )
 def test_what_holds_no_tilts_is_told(tmp_path: Path, name: str, text: str | None, message: str) -> None:

@@ -116,12 +116,12 @@ def test_mrcfile_agrees_on_files_it_wrote(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("sizes", "problem"),
     [
-        ((0, 0, 0), "voxel size in the header is 0 x 0 x 0 A, that is, unknown"),
-        ((1, 1, 1), "voxel size in the header is 1 A, which most programs write when they do not know it"),
+        ((0, 0, 0), "voxel size in the header is 0 x 0 x 0 A, which means unknown"),
+        ((1, 1, 1), "voxel size in the header is 1 A, which most programs write if it is unknown"),
         ((10, 10, 10.2), "voxel size in the header differs between the axes: 10 x 10 x 10.2 A (x, y, z)"),
-        ((-4, -4, -4), "voxel size in the header is -4 x -4 x -4 A, that is, unknown"),
-        ((1e-8, 1e-8, 1e-8), "voxel size in the header is 1e-08 x 1e-08 x 1e-08 A, which cannot be"),
-        ((float("nan"), 5, 5), "voxel size in the header is 0 x 5 x 5 A, that is, unknown"),
+        ((-4, -4, -4), "voxel size in the header is -4 x -4 x -4 A, which means unknown"),
+        ((1e-8, 1e-8, 1e-8), "voxel size in the header is 1e-08 x 1e-08 x 1e-08 A, which is impossible"),
+        ((float("nan"), 5, 5), "voxel size in the header is 0 x 5 x 5 A, which means unknown"),
     ],
 )
 def test_voxel_sizes_that_mean_unknown(tmp_path: Path, sizes: tuple, problem: str) -> None:
@@ -152,7 +152,7 @@ REFUSED = {
     ),
     "text": (
         b"This is no volume. " * 200,
-        "is not an MRC file: no 'MAP' stamp, and the sizes in its header make",
+        "is not an MRC file: no 'MAP' stamp, and the sizes in its header are impossible",
     ),
     "gzip": (b"\x1f\x8b" + b"x" * 2000, "is compressed with gzip; unpack it first: gunzip FILE"),
     "bzip2": (b"BZh9" + b"x" * 2000, "is compressed with bzip2; unpack it first: bunzip2 FILE"),
@@ -177,13 +177,13 @@ def test_what_is_no_mrc_is_refused_by_name(tmp_path: Path, name: str) -> None:
         ({"mode": 101}, r"MRC mode 101 \(4-bit integers\) cannot be used; .*newstack -mode 1 IN OUT"),
         ({"mode": 4}, r"MRC mode 4 \(complex 32-bit numbers: a Fourier transform\) cannot be used"),
         ({"mode": 3}, r"MRC mode 3 \(complex 16-bit integers"),
-        ({"mode": 77}, r"its header makes no sense: 4 x 3 x 2 voxels \(x, y, z\), mode 77"),
-        ({"nz": 0}, r"its header makes no sense: 4 x 3 x 0 voxels \(x, y, z\), mode 2"),
-        ({"nx": -4}, r"its header makes no sense: -4 x 3 x 2 voxels"),
+        ({"mode": 77}, r"its header has impossible values: 4 x 3 x 2 voxels \(x, y, z\), mode 77"),
+        ({"nz": 0}, r"its header has impossible values: 4 x 3 x 0 voxels \(x, y, z\), mode 2"),
+        ({"nx": -4}, r"its header has impossible values: -4 x 3 x 2 voxels"),
         ({"nsymbt": -1024, "cut": 1}, r"extended header of -1024 bytes; copy or reconstruct it again"),
         (
             {"cut": 1},
-            r"is truncated: 1,119 bytes, but its header promises 1,120 \(4 x 3 x 2 voxels of 4 bytes\)",
+            r"is truncated: 1,119 bytes, but its header states 1,120 \(4 x 3 x 2 voxels of 4 bytes\)",
         ),
         ({"nz": 500}, r"is truncated: .* \(4 x 3 x 500 voxels of 4 bytes\); copy or reconstruct it again"),
     ],

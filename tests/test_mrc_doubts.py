@@ -44,7 +44,7 @@ def grey_values(mean: float, deviation: float, low: int, high: int) -> np.ndarra
 
 
 UNKNOWN = {"dmin": 0, "dmax": 0, "dmean": 0, "rms": -1}
-UNSIGNED = "its header does not say whether bytes are signed; by their histogram they are read as 0 to 255"
+UNSIGNED = "its header does not state whether bytes are signed; by their histogram they are read as 0 to 255"
 
 
 @pytest.mark.parametrize("statistics", [UNKNOWN, {"dmin": 0, "dmax": -1}, {"dmin": np.nan, "dmax": np.nan},
@@ -78,7 +78,7 @@ def test_bytes_that_tell_nothing_are_warned_of(tmp_path: Path) -> None:
     write_file(tmp_path / "a.mrc", volume, **UNKNOWN)
     assert open_volume(tmp_path / "a.mrc").dtype == np.int8
     assert [problem for problem, _ in read_header(tmp_path / "a.mrc").remarks] == [
-        "neither its header nor its histogram tell whether bytes are signed; they are read as -128 to 127"
+        "neither its header nor its histogram show whether bytes are signed; they are read as -128 to 127"
     ]
 
 
@@ -124,7 +124,7 @@ def test_a_stale_length_of_the_extended_header_is_told_and_the_voxels_are_read(
     volume = grey_values(0, 300, -999, 999).astype(np.int16)
     write_file(tmp_path / "a.mrc", volume, nsymbt=length)
     np.testing.assert_array_equal(open_volume(tmp_path / "a.mrc"), volume)
-    told = f"its header states an extended header of {length:,} bytes, but the file holds none"
+    told = f"its header states an extended header of {length:,} bytes, but the file contains none"
     assert findings(tmp_path / "a.mrc") == [("warning", f"{told}: voxels are read from byte 1024 on")]
 
 
@@ -148,7 +148,7 @@ def test_a_file_larger_than_its_header_says_is_told(tmp_path: Path) -> None:
     write_file(tmp_path / "a.mrc", volume, more=b"x" * 3840)
     np.testing.assert_array_equal(open_volume(tmp_path / "a.mrc"), volume)
     assert findings(tmp_path / "a.mrc") == [
-        ("warning", "3,840 bytes more than its header promises (93,184): they are ignored")
+        ("warning", "3,840 bytes more than its header states (93,184); they are ignored")
     ]
 
 

@@ -34,9 +34,7 @@ def test_an_unknown_voxel_size_is_asked_for(tomogram: Tomogram, tmp_path: Path) 
     content = bytearray(path.read_bytes())
     content[40:52] = bytes(12)
     path.write_bytes(content)
-    with pytest.raises(
-        DataError, match=r"a\.mrc: .*; look it up and write it, in angstrom, into the column voxel_size"
-    ):
+    with pytest.raises(DataError, match=r"a\.mrc: .*; write it, in angstrom, to the column voxel_size"):
         open_tomogram(tomogram)
     assert open_tomogram(replace(tomogram, voxel_size=12.0)).voxel_size == 12.0
 

@@ -12,7 +12,7 @@ import pytest
 
 from cryopipe.errors import DataError, FileError
 from cryopipe.files import atomic
-from cryopipe.files.ownership import LIST, fingerprint, replaced_files, withdraw_files
+from cryopipe.files.ownership import LIST, fingerprint, remove_written_files, replaced_files
 
 
 def write(folder: Path, **files: str) -> None:
@@ -51,7 +51,7 @@ def test_what_the_user_put_there_stays(tmp_path: Path) -> None:
     users = {"Refine3D": "/", "Refine3D/run_data.star": "user", "sub": "/", "sub/mine": "user"}
     write(folder, a="new")
     assert content(folder) == {"a": "new", **users}
-    withdraw_files(folder)
+    remove_written_files(folder)
     assert content(folder) == users
     assert not (folder / LIST).exists()
 
@@ -106,7 +106,7 @@ def test_a_changed_file_that_is_no_longer_produced_is_left_and_named(
     write(tmp_path / "f", a="1")
     assert content(tmp_path / "f") == {"a": "1", "b": "user"}
     assert caplog.messages == [
-        f"{tmp_path / 'f' / 'b'}: was changed since cryopipe wrote it and is out of date; it is left there"
+        f"{tmp_path / 'f' / 'b'}: outdated, but not removed, because it was changed after cryopipe wrote it"
     ]
     write(tmp_path / "f", a="2")  # it is the user's now, for good
     assert content(tmp_path / "f") == {"a": "2", "b": "user"}

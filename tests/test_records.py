@@ -36,8 +36,8 @@ def test_files_of_a_cluster_that_is_no_more_go_and_those_of_the_user_stay(
     assert sorted(path.name for path in tmp_path.glob("*.mrc")) == ["02.mrc", "03_half1.mrc", "03_mine.mrc"]
     assert recorded_names(tmp_path / "made") == {"02"}
     assert caplog.messages == [
-        f"{maps['03_half1.mrc']}: belongs to 03, which is no more, and was changed since cryopipe wrote it; "
-        "it is left there"
+        f"{maps['03_half1.mrc']}: belongs to 03, which no longer exists, but is kept, because it was changed after "
+        "cryopipe wrote it"
     ]
 
 

@@ -312,9 +312,9 @@ def test_chimerax_script_opens_everything_by_relative_and_quoted_names(tmp_path:
 
 @pytest.mark.parametrize("name", ["a\nb", "back\\slash", 'it\'s "both"', "tab\tin"])
 def test_names_that_chimerax_cannot_be_told_are_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot be named in a ChimeraX script; rename it without"):
+    with pytest.raises(DataError, match="cannot be used in a ChimeraX script; rename it without"):
         quoted(name)
-    with pytest.raises(DataError, match="cannot be named in a ChimeraX script"):
+    with pytest.raises(DataError, match="cannot be used in a ChimeraX script"):
         write_chimerax_script(tmp_path / "x.cxc", tmp_path / name, "a.mrc", "b.mrc", 10, 1, [])
     assert not (tmp_path / "x.cxc").exists()
 

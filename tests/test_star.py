@@ -133,16 +133,16 @@ def test_text_survives(tmp_path: Path, values: list[str]) -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (float("nan"), "x holds nan, which RELION would read as 0"),
-        (float("inf"), "x holds inf, which RELION would read as 0"),
-        (None, "x holds None, which a STAR file cannot hold"),
+        (float("nan"), "x is nan, which RELION would read as 0"),
+        (float("inf"), "x is inf, which RELION would read as 0"),
+        (None, "x is None, which a STAR file cannot contain"),
         (
             "two\nlines",
-            r"x holds 'two\\nlines': a STAR file cannot hold line breaks, tabs or control characters",
+            r"x is 'two\\nlines': a STAR file cannot contain line breaks, tabs or control characters",
         ),
-        ("a\tb", r"x holds 'a\\tb': a STAR file cannot hold line breaks"),
-        ("' and \" .mrc", "a STAR file cannot hold both kinds of quotes before blanks"),
-        ("\u2028", "a STAR file cannot hold line breaks"),
+        ("a\tb", r"x is 'a\\tb': a STAR file cannot contain line breaks"),
+        ("' and \" .mrc", "a STAR file cannot contain both single and double quotes before blanks"),
+        ("\u2028", "a STAR file cannot contain line breaks"),
     ],
 )
 def test_values_that_would_be_lost_are_refused(tmp_path: Path, value: object, message: str) -> None:
@@ -299,12 +299,12 @@ def test_lines_of_repeated_quotes_take_no_longer_than_others(text: str, values: 
     [
         (
             "data_a\nloop_\n_x #1\n_y\n_x #3\n1 2 3\n",
-            "line 5 names the column x again; rename or remove one of them",
+            "line 5 repeats the column x; rename or remove one of them",
         ),
-        ("data_a\n_x 1\n_x 2\n", "line 3 names the column x again"),
+        ("data_a\n_x 1\n_x 2\n", "line 3 repeats the column x"),
         (
             "data_a\n_x 1\ndata_b\n_x 1\ndata_a\n_x 2\n",
-            "line 5 begins a second block data_a; rename or remove",
+            "line 5 is the beginning of a second block data_a; rename or remove",
         ),
     ],
 )

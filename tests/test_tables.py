@@ -34,7 +34,7 @@ def test_a_table_without_rows_keeps_its_columns(tmp_path: Path) -> None:
 
 
 def test_missing_and_broken_tables_are_told(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match=r"t\.tsv: no such file; run the step that makes it"):
+    with pytest.raises(FileError, match=r"t\.tsv: no such file; run the rule that writes it"):
         read_table(tmp_path / "t.tsv")
     (tmp_path / "t.tsv").write_bytes(b"")
     with pytest.raises(FileError, match=r"t\.tsv: is not a tab-separated table"):

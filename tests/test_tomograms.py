@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cryopipe.errors import TableError
-from cryopipe.tomograms import Tomogram, find_siblings, find_twins, read_tomogram_table
+from cryopipe.tomograms import Tomogram, find_same_files, find_same_series, read_tomogram_table
 
 HEADER = "tomogram\tpath\tvoxel_size\ttilt_min\ttilt_max\tcontrast\tmask"
 
@@ -157,7 +157,7 @@ def test_volumes_of_one_tilt_series_are_found_by_their_names() -> None:
     paths = {"a": "d/TS_01_EVN.mrc", "b": "d/TS_01_Vol.mrc", "c": "d/odd/TS_01.mrc", "d": "d/TS_02_Vol.mrc"}
     paths |= {"e": "other/TS_01.mrc", "f": "d/TS_02_Vol.mrc"}
     tomograms = {name: Tomogram(name, path, None, (-60, 60), "dark", None) for name, path in paths.items()}
-    found = find_siblings(tomograms)
+    found = find_same_series(tomograms)
     assert found == {"a": ["b", "c"], "b": ["a", "c"], "c": ["a", "b"], "d": [], "e": [], "f": []}
 
 
@@ -213,7 +213,7 @@ def test_twins_are_told_beside_paths_that_lead_nowhere(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     paths = {"a": "loop/a.mrc", "b": "file/a.mrc", "c": "x" * 300, "d": "file", "e": "./file"}
     tomograms = {n: Tomogram(n, f"{tmp_path}/{p}", None, (-60, 60), "dark", None) for n, p in paths.items()}
-    assert find_twins(tomograms) == {"a": [], "b": [], "c": [], "d": ["e"], "e": ["d"]}
+    assert find_same_files(tomograms) == {"a": [], "b": [], "c": [], "d": ["e"], "e": ["d"]}
 
 
 def test_twins_are_found_through_links_and_detours(tmp_path: Path) -> None:
@@ -224,4 +224,4 @@ def test_twins_are_found_through_links_and_detours(tmp_path: Path) -> None:
         name: Tomogram(name, str(tmp_path / path), None, (-60, 60), "dark", None)
         for name, path in paths.items()
     }
-    assert find_twins(tomograms) == {"a": ["b", "c"], "b": ["a", "c"], "c": ["a", "b"], "d": []}
+    assert find_same_files(tomograms) == {"a": ["b", "c"], "b": ["a", "c"], "c": ["a", "b"], "d": []}

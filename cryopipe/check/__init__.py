@@ -83,9 +83,9 @@ def check_tomogram(
     tomogram
         A row of the tomogram table; paths are relative to the working directory.
     twins
-        Names of other rows of the table with the same file; see `cryopipe.tomograms.find_twins`.
+        Names of other rows of the table with the same file; see `cryopipe.tomograms.find_same_files`.
     siblings
-        Names of other rows with volumes of the same tilt series; see `cryopipe.tomograms.find_siblings`.
+        Names of other rows with volumes of the same tilt series; see `cryopipe.tomograms.find_same_series`.
     """
     findings = []
     if twins:

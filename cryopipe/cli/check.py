@@ -16,7 +16,7 @@ from cryopipe.check import TomogramCheck, check_options, check_tomogram
 from cryopipe.config import check_named_files, read_config
 from cryopipe.errors import one_line, size_text
 from cryopipe.estimate import describe_run
-from cryopipe.tomograms import find_siblings, find_twins, read_tomogram_table
+from cryopipe.tomograms import find_same_files, find_same_series, read_tomogram_table
 
 THREADS = 4
 """Largest number of tomograms checked at the same time; each takes about 600 MB, and more are limited by the disk."""
@@ -35,7 +35,7 @@ def check(
     low, high = options["imaging"]["tilt_range"]
     tomograms = read_tomogram_table(options["tomograms"], (low, high), options["imaging"]["contrast"])
     check_named_files(options, tomograms, config)
-    twins, siblings = find_twins(tomograms), find_siblings(tomograms)
+    twins, siblings = find_same_files(tomograms), find_same_series(tomograms)
     others = ([found[name] for name in tomograms] for found in (twins, siblings))
     with ThreadPoolExecutor(min(THREADS, len(os.sched_getaffinity(0)))) as threads:
         checks = list(threads.map(check_tomogram, tomograms.values(), *others))

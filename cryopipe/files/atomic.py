@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: written under a temporary name, then renamed."""
+"""Atomic writing of files: under a temporary name, then renamed."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ from cryopipe.errors import FileError
 _REMEDIES = {
     errno.ENOSPC: "free some space on that disk and run again",
     errno.EDQUOT: "your disk quota is used up; free some space and run again",
-    errno.EFBIG: "larger than a file may be here (`ulimit -f`); raise that limit and run again",
+    errno.EFBIG: "the file exceeds the limit of file sizes (`ulimit -f`); raise that limit and run again",
     errno.EROFS: "that disk is read-only; choose another directory",
     errno.ENOTDIR: "a directory in its path is a file; choose another directory",
     errno.EEXIST: "a directory in its path is a file; choose another directory",
-    errno.EISDIR: "a directory of that name stands in the way; remove it or choose another name",
+    errno.EISDIR: "a directory has that name; remove it or choose another name",
     errno.ENAMETOOLONG: "choose a shorter name",
-    errno.EACCES: "you may not write there; change the permissions or choose another directory",
+    errno.EACCES: "you have no permission to write there; change the permissions or choose another directory",
 }
 
 _TEMPORARY = re.compile(r"\..*-(?P<home>[0-9a-f]{8})-(?P<process>[0-9]+)-[0-9a-f]{8}(\.[^.]*)?", re.DOTALL)
 _ABANDONED_SECONDS = 86_400.0
-"""A temporary file of another computer counts as left over once nobody wrote to it for so long."""
+"""Time without a change after which another computer's temporary file is removed."""
 
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Hand out a temporary path that becomes `path` if all goes well.
+    """Yield a temporary path whose file is renamed to `path` if no error occurs.
 
-    The temporary file lies in the same directory and has the same suffix, so that libraries which go by
-    suffixes do the same as for `path`. When the block ends, the file is flushed to disk and renamed; when
-    the block raises, the file is removed and whatever stood at `path` before stays as it was. What a process that
-    was killed left behind in that directory is removed, too.
+    The temporary file is in the same directory and has the same suffix, because some libraries choose the format by
+    the suffix. When the block ends, the file is flushed to disk and renamed; if the block raises an exception, the
+    file is removed and an existing file at `path` is not changed. Temporary files of killed processes in that
+    directory are also removed.
 
     Parameters
     ----------
     path
-        Where the file is to be; missing directories above it are made.
+        The file to write; missing directories are created.
 
     Yields
     ------
@@ -58,7 +58,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         If the disk is full or read-only, or the directory cannot be made or written to.
     """
     target = Path(path)
-    # 40 letters of the stem keep the temporary name below the 255 bytes that file systems allow
+    # at most 40 characters of the stem, because file systems allow names of 255 bytes
     temporary = target.with_name(f".{target.stem[:40]}-{_owner()}{target.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -77,14 +77,14 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def temporary_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """Hand out an empty folder inside `folder` that is removed, with all that is in it, when the block ends.
+    """Yield an empty folder inside `folder` that is removed with its content when the block ends.
 
-    Directories that are missing are made; `folder` itself does not stay if it is empty in the end.
+    Missing directories are created; `folder` itself is removed if it is empty at the end.
 
     Raises
     ------
     FileError
-        If it cannot be made.
+        If it cannot be created.
     """
     target = Path(folder)
     temporary = target / f".partial-{_owner()}"
@@ -104,7 +104,7 @@ def temporary_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def _owner() -> str:
-    """Name this process, and something within it, in the name of a temporary file."""
+    """Return a unique part of a temporary file's name: computer, process and random digits."""
     return f"{_home()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
@@ -113,13 +113,13 @@ def _unwritable(error: OSError, target: Path) -> FileError:
 
 
 def _concerns(error: OSError, temporary: Path, target: Path) -> bool:
-    """Tell whether an error is about this file: the block may stumble over others, too."""
+    """Return whether an error concerns this file, not another one that the block opened."""
     paths = {str(path) for path in (temporary, target, *target.parents)}
     return error.filename is None or str(error.filename) in paths
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write `text` to `path` as UTF-8 with the line ends it has, whole or not at all."""
+    """Write `text` to `path` atomically, as UTF-8 with unchanged line ends."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(text.encode("utf-8"))
 
@@ -134,7 +134,7 @@ def _flush_to_disk(path: Path) -> None:
 
 @functools.cache
 def _home() -> str:
-    """Name what process numbers are unique in: this computer, or the container on it."""
+    """Return an identifier of this computer, or of the container, in which process numbers are unique."""
     try:
         namespace = os.stat("/proc/self/ns/pid").st_ino
     except OSError:
@@ -144,10 +144,10 @@ def _home() -> str:
 
 @functools.cache
 def _remove_left_overs(folder: Path) -> None:
-    """Remove the temporary files and folders of processes that were killed; one look per process and folder is enough."""
+    """Remove the temporary files and folders of killed processes, once per process and folder."""
     try:
         names = os.listdir(folder)
-    except OSError:  # one may be allowed to write where one may not look
+    except OSError:  # a directory may be writable but not readable
         return
     for found in filter(None, map(_TEMPORARY.fullmatch, names)):
         path = folder / found.string

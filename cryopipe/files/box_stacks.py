@@ -1,8 +1,8 @@
 """Stacks of subtomograms on disk: one HDF5 file per tomogram, one box per chunk.
 
-A file holds `boxes` (n, z, y, x) in half precision, `particle` (n,) names in UTF-8, and the attributes
+A file contains `boxes` (n, z, y, x) in half precision, `particle` (n,) names in UTF-8, and the attributes
 box_size (voxels), voxel_size (angstrom), tilt_min, tilt_max (degrees) and tomogram (name). Boxes are not
-compressed: noise does not compress, and a learner reads them in random order, as fast as the disk goes.
+compressed, because noise does not compress and uncompressed boxes are faster to read in random order.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from cryopipe.errors import DataError, FileError
 from cryopipe.files.atomic import atomic_path
-from cryopipe.files.hdf5 import PatientFile
+from cryopipe.files.hdf5 import DeferredErrorFile
 
 OPEN_FILES = 128
-"""Files that one stack keeps open at a time; systems often allow a process no more than 1024."""
+"""Largest number of files that one stack keeps open; many systems allow a process 1024."""
 _REMEDY = "delete it and run extract_subtomograms again"
 
 
 class BoxWriter:
-    """Write one tomogram's boxes; the file appears under its name when the context ends without an error.
+    """Writer of one tomogram's boxes; the file exists under its name after the context ends without an error.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class BoxWriter:
     def __enter__(self) -> Self:
         with ExitStack() as resources:
             temporary = resources.enter_context(atomic_path(self.path))
-            self._stream = resources.enter_context(PatientFile(temporary))
+            self._stream = resources.enter_context(DeferredErrorFile(temporary))
             resources.callback(self._stream.raise_failure)
             file = resources.enter_context(h5py.File(self._stream, "w"))
             file.attrs.update(self._attributes)
@@ -91,11 +91,11 @@ class BoxWriter:
         Raises
         ------
         DataError
-            If a box holds NaN, an infinite value, or one that half precision cannot hold.
+            If a box contains NaN, an infinite value, or a value too large for half precision.
         OSError
-            If the disk is full; it becomes a `FileError` where the context ends.
+            If the disk is full; the end of the context turns it into a `FileError`.
         ValueError
-            If shapes or lengths do not agree.
+            If shapes or lengths do not match.
         """
         values = np.asarray(boxes)
         if values.shape != (len(names), *(self.box_size,) * 3):
@@ -107,7 +107,7 @@ class BoxWriter:
         finite = np.isfinite(half).all(axis=(1, 2, 3))
         if not finite.all():
             raise DataError(
-                f"box of particle {names[int(np.argmin(finite))]!r} holds values that are not finite numbers "
+                f"the box of particle {names[int(np.argmin(finite))]!r} contains values that are not finite "
                 "in half precision",
                 file=self.path,
                 remedy="run `cryopipe check` on its tomogram",
@@ -123,7 +123,7 @@ class BoxWriter:
 
 @dataclass(frozen=True)
 class _BoxFile:
-    """What the head of one file says."""
+    """Attributes and particle names of one file."""
 
     path: Path
     box_size: int
@@ -134,14 +134,14 @@ class _BoxFile:
 
 
 class BoxStack:
-    """Boxes of several files, joined in the files' order and read when they are asked for.
+    """Boxes of several files, joined in the files' order and read on access.
 
-    It may be handed to forked or spawned worker processes: each opens its own files.
+    Forked or spawned worker processes can use it: each opens its own files.
 
     Parameters
     ----------
     paths
-        HDF5 files as `BoxWriter` writes them, at least one. All have one box size and one voxel size.
+        HDF5 files written by `BoxWriter`, at least one, all with the same box size and voxel size.
 
     Attributes
     ----------
@@ -197,7 +197,7 @@ class BoxStack:
         Parameters
         ----------
         indices
-            Whatever selects from a numpy array of n elements: integer, slice, integers, booleans.
+            Index of a numpy array of n elements: integer, slice, integers or booleans.
         """
         selected = np.arange(len(self))[indices]
         flat = np.atleast_1d(selected)
@@ -214,13 +214,13 @@ class BoxStack:
         return {**self.__dict__, "_handles": OrderedDict()}
 
     def close(self) -> None:
-        """Close the files that are open; they open again when boxes are asked for."""
+        """Close the open files; they are opened again on access."""
         while self._handles:
             self._handles.popitem()[1].close()
 
     def _handle(self, number: int) -> h5py.File:
         if self._process != os.getpid():
-            # A forked child shares its parent's file positions until it has opened the files itself.
+            # A forked child shares the file positions of its parent until it opens the files itself.
             self.close()
             self._process = os.getpid()
         if number not in self._handles:
@@ -232,7 +232,7 @@ class BoxStack:
 
 
 def _runs(indices: NDArray[np.int64], starts: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Cut ascending `indices` into runs of neighbours (or repeats) that lie in one file: positions per run."""
+    """Split ascending `indices` into runs of consecutive (or equal) indices in one file; return positions per run."""
     if not len(indices):
         return []
     files = np.searchsorted(starts, indices, side="right")

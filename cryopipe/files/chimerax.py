@@ -17,14 +17,14 @@ TOMOGRAM_MODEL, DENSITY_MODEL, LABELS_MODEL, FIRST_CLUSTER_MODEL = 1, 2, 3, 10
 
 @dataclass(frozen=True)
 class Cluster:
-    """What the script shows of a cluster.
+    """A cluster in a ChimeraX script.
 
     Attributes
     ----------
     number
         Its value in the labels.
     particles
-        How many are placed.
+        Number of placed particles.
     """
 
     number: int
@@ -37,13 +37,13 @@ def quoted(text: str) -> str:
     Raises
     ------
     DataError
-        If it holds both kinds of quotes, a backslash or a control character: ChimeraX cannot be told such a
-        name safely.
+        If it contains both single and double quotes, a backslash or a control character, which cannot be quoted
+        safely for ChimeraX.
     """
     if not text.isprintable() or "\\" in text or ("'" in text and '"' in text):
         raise DataError(
-            f"{text!r} cannot be named in a ChimeraX script",
-            remedy="rename it without backslashes, control characters and mixed quotes, or link to it",
+            f"{text!r} cannot be used in a ChimeraX script",
+            remedy="rename it without backslashes, control characters and mixed quotes, or make a link to it",
         )
     return f"'{text}'" if '"' in text else f'"{text}"'
 
@@ -62,15 +62,15 @@ def write_chimerax_script(
     Parameters
     ----------
     path
-        The .cxc script. ChimeraX runs it in its own folder; the files are named relative to it.
+        The .cxc script. ChimeraX runs it in the script's folder; paths of files are relative to it.
     tomogram, density, labels
         The MRC files; every label value is a cluster's number.
     voxel_size
-        Angstrom; set for all three, with one origin, whatever their headers say.
+        Angstrom; set for all three files, with the same origin, regardless of their headers.
     level
-        Of the density's surface.
+        Level of the density's surface.
     clusters
-        The clusters that are placed in this tomogram.
+        The clusters with particles in this tomogram.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def write_chimerax_script(
     for cluster in clusters:
         model = FIRST_CLUSTER_MODEL + cluster.number
         low, high = cluster.number - 0.5, cluster.number + 0.5
-        # What is not this cluster's label becomes 0, so that the surface at half its value is its border.
+        # All other labels become 0, so that the surface at half the label's value is the cluster's border.
         lines += [
             f"volume threshold #{LABELS_MODEL} minimum {low} set 0 maximum {high} setMaximum 0 modelId #{model}",
             f'rename #{model} "cluster {cluster.number:02d}, {cluster.particles} particles"',

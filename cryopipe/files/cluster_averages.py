@@ -1,4 +1,4 @@
-"""The average of a cluster: its class, and its files `cluster_NN.mrc` and what stands beside them."""
+"""Averages of clusters: `cluster_NN.mrc` with its half-maps, FSC curve and particles."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RESOLUTION = "cryopipeResolution0143"
 
 @dataclass(frozen=True)
 class ClusterAverage:
-    """A cluster's average with what is known of it.
+    """A cluster's average with its FSC, particles and half-maps.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ def cluster_number(path: str | os.PathLike[str]) -> int:
     match = re.fullmatch(r"cluster_(\d+)", Path(path).stem)
     if match is None:
         raise DataError(
-            "not the average of a cluster",
+            "is not the average of a cluster",
             file=path,
             remedy="name the file cluster_NN.mrc, such as cluster_01.mrc",
         )
@@ -79,7 +79,7 @@ def cluster_number(path: str | os.PathLike[str]) -> int:
 
 
 def average_files(folder: str | os.PathLike[str]) -> list[Path]:
-    """Return the files of a folder that hold averages of clusters, without their half-maps, sorted by name."""
+    """Return the averages of clusters in a folder, without half-maps, sorted by name."""
     return sorted(
         path for path in Path(folder).glob("cluster_*.mrc") if re.fullmatch(r"cluster_\d+", path.stem)
     )
@@ -97,7 +97,7 @@ def read_map(path: str | os.PathLike[str]) -> tuple[NDArray[np.float32], float]:
     """
     voxel_size = read_header(path).voxel_size
     if voxel_size is None:
-        raise DataError("a map without a voxel size", file=path, remedy="write it into the file's header")
+        raise DataError("has no voxel size", file=path, remedy="write the voxel size to the file's header")
     return np.array(open_volume(path), np.float32), voxel_size
 
 

@@ -1,4 +1,4 @@
-"""What the jobs of a run cost: time and memory, as the workflow's tables and the jobs' own logs tell them."""
+"""Time and memory of a run's jobs, from the workflow's tables and the jobs' logs."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ COST_COLUMNS = ("rule", "jobs", "wall_seconds", "cpu_seconds", "longest_seconds"
 
 
 def read_costs(folder: Path) -> pd.DataFrame:
-    """Sum up the jobs of a run by rule, in the order in which the rules ended.
+    """Return the total time and the peak memory of a run's jobs by rule, in the order in which the rules ended.
 
-    The wall time is the workflow's own (`costs/`), processor time and memory are what every job's log ends with
-    (where a log does not, the workflow's samples of them). Tables that a killed driver left half-written do not count.
+    The wall time is from the workflow's tables (`costs/`); processor time and memory are from the last line of each job's
+    log, or from the workflow's tables if a log has no such line. Incomplete tables are ignored.
 
     Parameters
     ----------
     folder
-        Where the workflow ran.
+        The directory in which the workflow ran.
 
     Returns
     -------
-    rule, jobs, wall_seconds and cpu_seconds of all jobs together, longest_seconds, memory_mb (10^6 bytes) of the job
-    that took most.
+    rule, jobs, wall_seconds and cpu_seconds (totals of all jobs), longest_seconds and memory_mb (10^6 bytes; largest
+    values of a single job).
     """
     read = (_read_job(path, folder) for path in sorted((folder / "costs").glob("**/*.tsv")))
     jobs = pd.DataFrame([job for job in read if job is not None])
@@ -43,7 +43,7 @@ def read_costs(folder: Path) -> pd.DataFrame:
 
 
 def _read_job(path: Path, folder: Path) -> dict[str, str | float] | None:
-    """Return what one job cost, by its table of samples and the end of its log; None where that table is not whole."""
+    """Return the cost of one job from its table and the end of its log; None if the table is incomplete."""
     try:
         table = pd.read_csv(path, sep="\t", na_values=["-", "NA"])
     except pd.errors.EmptyDataError:

@@ -17,9 +17,9 @@ def write_dynamo_table(path: str | os.PathLike[str], values: NDArray[np.float64]
     Parameters
     ----------
     path
-        The .tbl file; written whole or not at all.
+        The .tbl file; written atomically.
     values
-        (n, columns); column meanings are Dynamo's, the first is the tag.
+        (n, columns) in Dynamo's order of columns; the first is the tag.
 
     Raises
     ------
@@ -27,7 +27,7 @@ def write_dynamo_table(path: str | os.PathLike[str], values: NDArray[np.float64]
         If a number is NaN or infinite.
     """
     if not np.isfinite(values).all():
-        raise DataError("a Dynamo table cannot hold NaN or infinity", file=path)
+        raise DataError("a Dynamo table cannot contain NaN or infinity", file=path)
     write_text(path, "".join(" ".join(_number(value) for value in row) + "\n" for row in values.tolist()))
 
 
@@ -47,7 +47,7 @@ def read_dynamo_table(path: str | os.PathLike[str]) -> NDArray[np.float64]:
     except (OSError, ValueError) as error:
         raise FileError(f"is not a Dynamo table ({error})", file=path, remedy="give a .tbl file") from error
     if len({len(row) for row in rows}) > 1:
-        raise FileError("has rows of different lengths", file=path, remedy="give a whole .tbl file")
+        raise FileError("has rows of different lengths", file=path, remedy="give a complete .tbl file")
     return np.array(rows, dtype=np.float64).reshape(len(rows), -1 if rows else 0)
 
 

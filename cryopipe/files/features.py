@@ -27,7 +27,7 @@ def write_features(
     features
         (n, d).
     arrays
-        More arrays of numbers by name; (n, ...) each.
+        Other arrays of numbers by name, (n, ...) each.
     """
     values = np.asarray(features, np.float32)
     if values.ndim != 2 or len(values) != len(names):
@@ -41,12 +41,12 @@ def write_features(
 def read_features(
     path: str | os.PathLike[str],
 ) -> tuple[list[str], NDArray[np.float32], dict[str, NDArray]]:
-    """Read what `write_features` wrote: names (n,), features (n, d), and the other arrays by name.
+    """Read a file of `write_features`: names (n,), features (n, d), and the other arrays by name.
 
     Raises
     ------
     FileError
-        If the file is missing or not such an archive.
+        If the file is missing or not an archive of features.
     """
     try:
         with np.load(path, allow_pickle=False) as archive:

@@ -1,4 +1,4 @@
-"""A file for HDF5 to write into that a full disk does not turn into a crash."""
+"""File object for HDF5 that keeps write errors, because HDF5 crashes on a full disk."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import io
 from typing import Any
 
 
-class PatientFile(io.FileIO):
-    """A file whose first error of writing is kept until `raise_failure` is called.
+class DeferredErrorFile(io.FileIO):
+    """A file whose first write error is kept until `raise_failure` is called.
 
-    HDF5 ends the process with a segmentation fault when it closes a file that it could not write. It is told that
-    all went well, and whoever handed it the file asks afterwards.
+    HDF5 ends the process with a segmentation fault when it closes a file after a write error. Therefore every write
+    reports success to HDF5, and the caller of HDF5 calls `raise_failure` afterwards.
 
     Parameters
     ----------
     path
-        The file to create, or to empty.
+        The file to create or to truncate.
     """
 
     def __init__(self, path: Any) -> None:
@@ -23,7 +23,7 @@ class PatientFile(io.FileIO):
         self.failure: OSError | None = None
 
     def write(self, data: Any) -> int:
-        """Write all bytes of `data`, unless writing failed before; return their number either way."""
+        """Write all bytes of `data`, unless an earlier write failed; always return their number."""
         rest = memoryview(data).cast("B")
         try:
             while len(rest) and self.failure is None:
@@ -33,12 +33,12 @@ class PatientFile(io.FileIO):
         return memoryview(data).nbytes
 
     def raise_failure(self) -> None:
-        """Raise what went wrong, if anything did.
+        """Raise the first write error, if there was one.
 
         Raises
         ------
         OSError
-            The first error of writing.
+            The first write error.
         """
         if self.failure is not None:
             raise self.failure

@@ -1,4 +1,4 @@
-"""Tilt angles from the files that lie beside a tomogram: IMOD, SerialEM, AreTomo, Warp and RELION 5."""
+"""Tilt angles from the files of IMOD, SerialEM, AreTomo, Warp and RELION 5."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from cryopipe.files.star import read_star
 from cryopipe.volume_names import shorter_stems
 
 _TILT_COLUMNS = ("rlnTomoYTilt", "rlnTomoNominalStageTiltAngle")
-"""RELION's tilt angle after and before alignment; the first that is there counts."""
+"""RELION's tilt angle after and before alignment; the first existing column is used."""
 
 
 def tilt_angles(path: str | os.PathLike[str]) -> np.ndarray:
-    """Read the tilt angles of the images that went into a tomogram.
+    """Read the tilt angles of the images of a tomogram.
 
     Parameters
     ----------
@@ -34,15 +34,15 @@ def tilt_angles(path: str | os.PathLike[str]) -> np.ndarray:
     Raises
     ------
     FileError
-        If the file is missing, of another kind, or holds no angles between -90 and 90 degrees.
+        If the file is missing, of an unknown format, or has no angles or angles outside -90 to 90 degrees.
     """
     path = Path(path)
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise FileError(
-            f"tilt angles cannot be read from a file of the kind {path.suffix!r}",
+            f"tilt angles cannot be read from a file with the suffix {path.suffix!r}",
             file=path,
-            remedy=f"give one of {', '.join(_READERS)}",
+            remedy=f"give a file with one of the suffixes {', '.join(_READERS)}",
         )
     try:
         angles = np.array(reader(path), dtype=np.float64)
@@ -53,18 +53,20 @@ def tilt_angles(path: str | os.PathLike[str]) -> np.ndarray:
         LookupError,
         ValueError,
         ElementTree.ParseError,
-    ) as error:  # LookupError: an encoding that nobody knows
+    ) as error:  # LookupError: unknown encoding
         raise FileError(
             f"tilt angles cannot be read ({str(error)[:200]})",
             file=path,
-            remedy="give the file as its program wrote it",
+            remedy="give the unchanged file of the program that wrote it",
         ) from error
     if angles.size == 0:
-        raise FileError("holds no tilt angles", file=path, remedy="give the file of the whole tilt series")
+        raise FileError("contains no tilt angles", file=path, remedy="give the file of the whole tilt series")
     wrong = angles[~(np.abs(angles) <= 90)]
     if wrong.size:
         raise FileError(
-            f"tilt angle {wrong[0]:g} is outside -90 to 90 degrees", file=path, remedy="give a tilt series"
+            f"tilt angle {wrong[0]:g} is outside -90 to 90 degrees",
+            file=path,
+            remedy="give the file of a tilt series",
         )
     return angles
 
@@ -75,13 +77,13 @@ def read_tilt_range(path: str | os.PathLike[str]) -> tuple[float, float]:
     Raises
     ------
     FileError
-        As `tilt_angles` does, and if all angles are the same.
+        As `tilt_angles`, and if all angles are the same.
     """
     angles = tilt_angles(path)
     low, high = float(angles.min()), float(angles.max())
     if low == high:
         raise FileError(
-            f"holds the one tilt angle {low:g} only",
+            f"contains only the tilt angle {low:g}",
             file=path,
             remedy="give the file of the whole tilt series",
         )
@@ -89,10 +91,10 @@ def read_tilt_range(path: str | os.PathLike[str]) -> tuple[float, float]:
 
 
 def find_tilt_file(tomogram: str | os.PathLike[str]) -> Path | None:
-    """Find the file with a tomogram's tilt angles beside it, by its name.
+    """Return the file of a tomogram's tilt angles in the same folder, found by its name; None if there is none.
 
-    For TS_01.mrc, TS_01_rec.mrc, rec_TS_01.mrc, TS_01_10.00Apx.mrc and the like this is TS_01.tlt, TS_01.aln, TS_01.xml,
-    TS_01.rawtlt or TS_01.mdoc, the first that is there: refined angles come before those of the microscope.
+    For TS_01.mrc, TS_01_rec.mrc, rec_TS_01.mrc, TS_01_10.00Apx.mrc and similar names this is the first existing file of
+    TS_01.tlt, TS_01.aln, TS_01.xml, TS_01.rawtlt and TS_01.mdoc: refined angles are preferred to those of the microscope.
     """
     tomogram = Path(tomogram)
     stems = shorter_stems(tomogram)
@@ -102,7 +104,7 @@ def find_tilt_file(tomogram: str | os.PathLike[str]) -> Path | None:
 
 
 def _from_list(path: Path) -> list[float]:
-    """IMOD's .tlt and .rawtlt: one angle per line; AreTomo writes the image's number behind it."""
+    """IMOD's .tlt and .rawtlt: one angle per line; in AreTomo's files the image's number follows."""
     return [float(line.split()[0]) for line in _text(path).splitlines() if line.strip()]
 
 
@@ -134,7 +136,7 @@ def _from_star(path: Path) -> list[float]:
         for column in _TILT_COLUMNS:
             if column in table:
                 return [float(angle) for angle in table[column]]
-    raise ValueError(f"no column {' or '.join(_TILT_COLUMNS)}: it is no tilt series")
+    raise ValueError(f"no column {' or '.join(_TILT_COLUMNS)}: not a tilt series")
 
 
 def _text(path: Path) -> str:

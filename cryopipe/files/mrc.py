@@ -1,4 +1,4 @@
-"""Volumes in MRC files: read as memory maps that cannot be written to, written whole or not at all."""
+"""Reading of MRC files as read-only memory maps, and atomic writing of volumes."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def open_volume(path: str | os.PathLike[str]) -> np.ndarray:
 
     Returns
     -------
-    Array (z, y, x) of the stored type. It is a memory map: slices are read from disk when they are used.
+    Memory map (z, y, x) of the stored type: slices are read from disk on access.
 
     Raises
     ------
     FileError
-        As `read_header` does.
+        As `read_header`.
     """
     header = read_header(path)
     return np.memmap(
@@ -44,13 +44,13 @@ def open_volume(path: str | os.PathLike[str]) -> np.ndarray:
 def open_mask(path: str | os.PathLike[str]) -> np.ndarray:
     """Open a mask: an array (z, y, x) that is above 0 inside.
 
-    Masks of bytes come in three ways: 0 and 1; 0 and 255, which read as signed are 0 and -1; and IMOD's, which are 0
-    and 1 less 128. A signed one without any voxel above 0 is one of the latter two.
+    Masks of bytes have one of three pairs of values: 0 and 1; 0 and 255, which are 0 and -1 as signed bytes; and IMOD's
+    -128 and -127. A signed mask without voxels above 0 has the second or the third.
 
     Raises
     ------
     FileError
-        As `read_header` does.
+        As `read_header`.
     """
     volume = open_volume(path)
     if volume.dtype != np.int8:
@@ -68,15 +68,15 @@ def open_mask(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def write_volume(path: str | os.PathLike[str], volume: np.ndarray, voxel_size: float) -> None:
-    """Write a volume as an MRC file that every program of the field reads.
+    """Write a volume as an MRC file.
 
     Parameters
     ----------
     path
-        The file; written whole or not at all.
+        The file; written atomically.
     volume
         Array (z, y, x). int8, int16 and uint16 keep their type, bool becomes int8, uint8 becomes uint16 and
-        everything else float32. A memory map works: it is written a few sections at a time.
+        everything else float32. The array may be a memory map: a few sections are written at a time.
     voxel_size
         Angstrom.
 
@@ -98,7 +98,7 @@ def write_volume(path: str | os.PathLike[str], volume: np.ndarray, voxel_size: f
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         stream.write(bytes(HEADER_BYTES))
         for start in range(0, volume.shape[0], sections):
-            with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused below
+            with np.errstate(over="ignore"):  # values too large for float32 become infinite; reported below
                 slab = np.asarray(volume[start : start + sections]).astype(DTYPES[mode])
             if not np.isfinite(slab).all():
                 raise DataError("the volume holds NaN or infinity and was not written", file=path)
@@ -121,14 +121,14 @@ def write_sparse_volume(
     voxel_size: float,
     rows: Iterable[tuple[int, int, np.ndarray]],
 ) -> None:
-    """Write a volume of any size as an MRC file that holds some rows of it and takes room for no others.
+    """Write some rows of a volume as a sparse MRC file, which uses disk space only for these rows.
 
-    File systems store no holes; whoever reads them gets zeros. The header states no statistics of the voxels.
+    All other voxels are read as zeros. The header contains no statistics of the voxels.
 
     Parameters
     ----------
     path
-        The file; written whole or not at all.
+        The file; written atomically.
     shape_zyx
         Voxels.
     dtype
@@ -136,7 +136,7 @@ def write_sparse_volume(
     voxel_size
         Angstrom.
     rows
-        Where neighbouring rows begin, z and y, and what they hold, (count, x). Later ones replace earlier ones.
+        z and y of the first of several consecutive rows, and their values (count, x). Later rows replace earlier ones.
 
     Raises
     ------
@@ -144,7 +144,7 @@ def write_sparse_volume(
         If the file cannot be written.
     """
     header = _new_header(shape_zyx, _mode_for(dtype), voxel_size)
-    # Maximum below minimum, as the format has it where they are unknown.
+    # The format marks unknown statistics by a maximum below the minimum.
     header["dmin"], header["dmax"], header["dmean"], header["rms"] = 0, -1, -2, -1
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         stream.write(header.tobytes())

@@ -1,12 +1,12 @@
 """Headers of MRC files, read leniently and checked against the size of the file.
 
-The format is https://www.ccpem.ac.uk/mrc_format/mrc2014.php. Readers are lenient about header fields that
-programs of the field fill in differently (stamp, axis order, extended headers) as long as the sizes make
-sense, and strict about everything that decides which number a voxel holds.
+The format is https://www.ccpem.ac.uk/mrc_format/mrc2014.php. The reader accepts header fields that programs
+fill in differently (stamp, axis order, extended headers) if the sizes are plausible, and is strict about everything
+that determines the values of voxels.
 
-mrcfile gives the layout of the header (`HEADER_DTYPE`) and no more: it refuses files without a stamp or with
-bytes behind the volume, or warns of them one by one, does not know IMOD's flag of unsigned bytes, names no remedy,
-and writes from arrays that are whole in memory to a file that a kill leaves half-written.
+Only the layout of the header (`HEADER_DTYPE`) is taken from mrcfile, because mrcfile refuses or warns about files
+without a stamp or with bytes after the volume, does not read IMOD's flag of unsigned bytes, gives no remedies, and
+writes only arrays in memory, not atomically.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DTYPES: dict[int, np.dtype[Any]] = {
     6: np.dtype("u2"),
     12: np.dtype("f2"),
 }
-"""The value type of each mode that is read."""
+"""Value type of each supported mode."""
 UNREADABLE_MODES = {
     3: "complex 16-bit integers: a Fourier transform",
     4: "complex 32-bit numbers: a Fourier transform",
@@ -52,12 +52,12 @@ _BIG: Final = ">"
 _STACK_OF_VOLUMES = 401
 _SAMPLE_BYTES = 2**20
 _FEWEST_BYTES = 4096
-"""Bytes below which a histogram says nothing."""
+"""Smallest number of bytes for a histogram."""
 
 
 @dataclass(frozen=True)
 class MrcHeader:
-    """What the header of an MRC file says, checked against the file's size.
+    """Header of an MRC file, checked against the file's size.
 
     Attributes
     ----------
@@ -66,14 +66,14 @@ class MrcHeader:
     shape_zyx
         Number of voxels, (z, y, x).
     voxel_size
-        Angstrom, the mean of the three axes; None where the header does not know it.
+        Angstrom, the mean of the three axes; None if the header does not state it.
     voxel_size_problem
-        Why `voxel_size` is None; empty where it is known.
+        Why `voxel_size` is None; empty if it is known.
     voxel_size_xyz
-        Angstrom along x, y, z, as the header states it; 0 where it does not.
+        Angstrom along x, y, z in the header; 0 if not stated.
     axes
-        Which axis the columns, rows and sections are said to be: (1, 2, 3) for x, y, z. Programs of the field
-        take them for x, y, z whatever stands here, and so do we.
+        Axes of the columns, rows and sections in the header, (1, 2, 3) for x, y, z. Like other programs, cryopipe
+        treats them as x, y, z regardless of these values.
     mode
         Number of the MRC mode.
     dtype
@@ -81,9 +81,9 @@ class MrcHeader:
     data_offset
         Bytes before the first voxel.
     remarks
-        What is doubtful and was decided from the file itself, each with its remedy.
+        Ambiguities that were resolved from the content of the file, each with its remedy.
     stack
-        What kind of stack the header says this is; empty for a volume.
+        Description of the stack if the file is a stack of images or volumes; empty for a volume.
     """
 
     path: Path
@@ -100,7 +100,7 @@ class MrcHeader:
 
     @property
     def data_bytes(self) -> int:
-        """Bytes that the voxels take in the file."""
+        """Size of the voxels in the file, bytes."""
         return math.prod(self.shape_zyx) * self.dtype.itemsize
 
 
@@ -115,7 +115,7 @@ def read_header(path: str | os.PathLike[str]) -> MrcHeader:
     Raises
     ------
     FileError
-        If the file is missing, unreadable, compressed, truncated, not an MRC, or of a mode that holds no
+        If the file is missing, unreadable, compressed, truncated, not an MRC file, or of a mode without a
         real-space volume.
     """
     path = Path(path)
@@ -153,30 +153,30 @@ def read_header(path: str | os.PathLike[str]) -> MrcHeader:
 def _first_voxel(
     path: Path, header: np.void, size: int, data_bytes: int
 ) -> tuple[int, list[tuple[str, str]]]:
-    """Return where the voxels begin, and what is odd about the file's size."""
+    """Return the offset of the first voxel in bytes, and remarks about the file's size."""
     extended = int(header["nsymbt"])
     promised = HEADER_BYTES + extended + data_bytes
     if size == HEADER_BYTES + data_bytes and extended:
-        problem = f"its header states an extended header of {extended:,} bytes, but the file holds none"
-        return HEADER_BYTES, [(f"{problem}: voxels are read from byte {HEADER_BYTES} on", "look at a slice")]
+        problem = f"its header states an extended header of {extended:,} bytes, but the file contains none"
+        return HEADER_BYTES, [(f"{problem}: voxels are read from byte {HEADER_BYTES} on", "view a slice")]
     if size < promised:
         by = size_text(int(header[name]) for name in ("nx", "ny", "nz"))
         raise FileError(
-            f"is truncated: {size:,} bytes, but its header promises {promised:,} "
+            f"is truncated: {size:,} bytes, but its header states {promised:,} "
             f"({by} voxels of {data_bytes // math.prod(int(header[n]) for n in ('nx', 'ny', 'nz'))} bytes)",
             file=path,
             remedy="copy or reconstruct it again",
         )
     if size > promised:
-        problem = f"{size - promised:,} bytes more than its header promises ({promised:,}): they are ignored"
+        problem = f"{size - promised:,} bytes more than its header states ({promised:,}); they are ignored"
         return promised - data_bytes, [
-            (problem, "if its header is of a smaller volume, reconstruct it again")
+            (problem, "if the header belongs to a smaller volume, reconstruct it again")
         ]
     return promised - data_bytes, []
 
 
 def _stack(header: np.void) -> str:
-    """Say what kind of stack the space group means; see the format's notes on ISPG and MZ."""
+    """Return a description of the stack that the space group indicates; see the format's notes on ISPG and MZ."""
     space_group, sections, interval = (int(header[name]) for name in ("ispg", "nz", "mz"))
     if space_group == 0 and interval == 1 and sections > 1:
         return f"a stack of {sections} images (space group 0, mz 1)"
@@ -212,7 +212,7 @@ def _read_block(path: Path) -> tuple[bytes, int]:
 
 
 def _interpret(path: Path, block: bytes, size: int) -> np.void:
-    """Return the header in the byte order in which it makes sense; the stamp decides where both do."""
+    """Return the header in the byte order with plausible values; if both are plausible, the stamp decides."""
     little, big = (np.frombuffer(block, HEADER_DTYPE.newbyteorder(order))[0] for order in (_LITTLE, _BIG))
     stamped_big = bytes(big["machst"])[:2] == b"\x11\x11"
     candidates = (big, little) if stamped_big else (little, big)
@@ -222,12 +222,12 @@ def _interpret(path: Path, block: bytes, size: int) -> np.void:
     header = candidates[0]
     if block[208:211] != b"MAP":
         raise FileError(
-            "is not an MRC file: no 'MAP' stamp, and the sizes in its header make no sense",
+            "is not an MRC file: no 'MAP' stamp, and the sizes in its header are impossible",
             file=path,
             remedy="give a volume in MRC format",
         )
     raise FileError(
-        f"its header makes no sense: {header['nx']} x {header['ny']} x {header['nz']} voxels (x, y, z), "
+        f"its header has impossible values: {header['nx']} x {header['ny']} x {header['nz']} voxels (x, y, z), "
         f"mode {header['mode']}, extended header of {header['nsymbt']} bytes",
         file=path,
         remedy="copy or reconstruct it again",
@@ -246,10 +246,10 @@ def _makes_sense(header: np.void, size: int) -> bool:
 def _byte_type(
     path: Path, header: np.void, offset: int, voxels: int
 ) -> tuple[np.dtype[Any], list[tuple[str, str]]]:
-    """Tell mode 0 as IMOD wrote it before 2012 (0 to 255) from the standard's (-128 to 127).
+    """Return the type of mode 0: unsigned as IMOD wrote it before 2012, or signed as in the standard; and remarks.
 
-    IMOD says which in a flag beside its stamp: https://bio3d.colorado.edu/imod/doc/mrc_format.txt. Without
-    the stamp the header's extremes tell, and without them the voxels.
+    IMOD marks the type by a flag after its stamp: https://bio3d.colorado.edu/imod/doc/mrc_format.txt. Without the
+    stamp, the type follows from the minimum and maximum in the header, or from the histogram of the voxels.
     """
     signed, unsigned = np.dtype("i1"), np.dtype("u1")
     integers = np.frombuffer(header["extra2"].tobytes(), header.dtype["nx"])
@@ -266,19 +266,19 @@ def _byte_type(
     narrower = _variance(counts, signed) / max(_variance(counts, unsigned), 1e-6)
     if narrower > 1.25:
         problem = (
-            "its header does not say whether bytes are signed; by their histogram they are read as 0 to 255"
+            "its header does not state whether bytes are signed; by their histogram they are read as 0 to 255"
         )
-        return unsigned, [(problem, "look at a slice; if it is wrong, convert the original to 16 bits")]
+        return unsigned, [(problem, "view a slice; if it is wrong, convert the original to 16 bits")]
     if narrower > 0.8 and counts[126:130].all() and counts[[254, 255, 1]].all():
         problem = (
-            "neither its header nor its histogram tell whether bytes are signed; they are read as -128 to 127"
+            "neither its header nor its histogram show whether bytes are signed; they are read as -128 to 127"
         )
-        return signed, [(problem, "look at a slice; if it is wrong, convert the original to 16 bits")]
+        return signed, [(problem, "view a slice; if it is wrong, convert the original to 16 bits")]
     return signed, []
 
 
 def _sample(path: Path, offset: int, voxels: int) -> np.ndarray:
-    """Return about a million bytes from all over the volume."""
+    """Return about a million bytes from positions across the whole volume."""
     parts = min(64, max(1, voxels // _FEWEST_BYTES))
     each = min(voxels // parts, _SAMPLE_BYTES // parts)
     with path.open("rb") as stream:
@@ -290,9 +290,9 @@ def _sample(path: Path, offset: int, voxels: int) -> np.ndarray:
 
 
 def _variance(counts: np.ndarray, dtype: np.dtype[Any]) -> float:
-    """Return the variance of bytes taken as `dtype`: the right reading does not cut the histogram in two.
+    """Return the variance of bytes read as `dtype`; the wrong type splits the histogram and increases the variance.
 
-    Zeros, which may be padding, and the extremes of both readings, where values were clipped, are left out.
+    Zeros, which may be padding, and the extremes of both types, which may be clipped values, are left out.
     """
     inner = counts.astype(float)
     inner[[0, 127, 128, 255]] = 0
@@ -311,11 +311,11 @@ def _voxel_size(header: np.void) -> tuple[tuple[float, float, float], str]:
     xyz = (sizes[0], sizes[1], sizes[2])
     shown = size_text(xyz, ".4g")
     if min(xyz) <= 0:
-        return xyz, f"voxel size in the header is {shown} A, that is, unknown"
+        return xyz, f"voxel size in the header is {shown} A, which means unknown"
     if max(xyz) > 1.01 * min(xyz):
         return xyz, f"voxel size in the header differs between the axes: {shown} A (x, y, z)"
     if all(abs(size - 1) < 1e-4 for size in xyz):
-        return xyz, "voxel size in the header is 1 A, which most programs write when they do not know it"
+        return xyz, "voxel size in the header is 1 A, which most programs write if it is unknown"
     if not 0.1 <= xyz[0] <= 1000:
-        return xyz, f"voxel size in the header is {shown} A, which cannot be"
+        return xyz, f"voxel size in the header is {shown} A, which is impossible"
     return xyz, ""

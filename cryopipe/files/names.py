@@ -1,4 +1,4 @@
-"""Names under which other programs find files."""
+"""Relative and absolute paths of files for other programs."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pathlib import Path
 
 
 def relative_name(file: str | os.PathLike[str], folder: str | os.PathLike[str]) -> str:
-    """Return how `file` is found from `folder`; a link keeps its own name, those above it are followed."""
+    """Return the path of `file` relative to `folder`; links in the folders are resolved, but not `file` itself."""
     path = Path(file)
     return os.path.relpath(os.path.join(os.path.realpath(path.parent), path.name), os.path.realpath(folder))
 
 
 def absolute_name(file: str | os.PathLike[str]) -> str:
-    """Return how `file` is found from anywhere: as its user named it, without `..`.
+    """Return the absolute path of `file` without `..`.
 
-    Links are followed only where a `..` stands behind them: other nodes of a cluster may see other disks there.
+    Links are resolved only before a `..`, because other nodes of a cluster may mount disks at other places.
     """
     parts = Path(file).absolute().parts
     behind = len(parts) - parts[::-1].index("..") if ".." in parts else 0

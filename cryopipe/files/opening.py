@@ -1,4 +1,4 @@
-"""A tomogram of the table, opened: its volume, its voxel size, its mask."""
+"""Opening of a tomogram of the table: volume, voxel size and mask."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cryopipe.tomograms import Tomogram
 
 @dataclass(frozen=True)
 class OpenTomogram:
-    """What a stage needs of a tomogram.
+    """Volume, voxel size and mask of a tomogram.
 
     Attributes
     ----------
@@ -33,14 +33,14 @@ class OpenTomogram:
 
 
 def open_tomogram(tomogram: Tomogram) -> OpenTomogram:
-    """Open a tomogram; the table's voxel size goes before the header's.
+    """Open a tomogram; a voxel size in the table overrides that of the header.
 
     Raises
     ------
     FileError
-        If a file is missing, truncated or not an MRC.
+        If a file is missing, truncated or not an MRC file.
     DataError
-        If neither the table nor the header know the voxel size, or the mask has another shape.
+        If neither the table nor the header state the voxel size, or the mask has another shape.
     """
     header = read_header(tomogram.path)
     voxel_size = tomogram.voxel_size or header.voxel_size
@@ -48,7 +48,7 @@ def open_tomogram(tomogram: Tomogram) -> OpenTomogram:
         raise DataError(
             header.voxel_size_problem,
             file=tomogram.path,
-            remedy="look it up and write it, in angstrom, into the column voxel_size of the tomogram table",
+            remedy="write it, in angstrom, to the column voxel_size of the tomogram table",
         )
     mask = None if tomogram.mask is None else open_mask(tomogram.mask)
     if mask is not None and mask.shape != header.shape_zyx:
@@ -61,10 +61,10 @@ def open_tomogram(tomogram: Tomogram) -> OpenTomogram:
 
 
 def release_pages(volume: NDArray[Any]) -> None:
-    """Give back the memory that holds a memory map's pages; the system's cache of the file is not touched.
+    """Release the pages of a memory map from the process's memory; the system's file cache is not changed.
 
-    What has been read through a map counts as the process's memory until then, up to the whole file. An array that
-    is no map, or part of one, is left alone.
+    Pages that were read count as the process's memory until they are released. An array that is not a memory map is
+    not changed.
     """
     pages = getattr(volume, "_mmap", None)
     if pages is not None and hasattr(mmap, "MADV_DONTNEED"):

@@ -1,7 +1,7 @@
-"""Folders that cryopipe shares with its user: only files that it wrote itself are ever replaced or removed.
+"""Replacement and removal of files that cryopipe wrote in folders that also contain user's files.
 
-A list beside the files, `cryopipe_files.tsv`, holds the fingerprint of every file that was written. A file that the list
-lacks, or that has changed since, belongs to the user.
+`cryopipe_files.tsv` in the folder lists size and checksum of every file that cryopipe wrote. A file that is not in the
+list, or has been changed since, belongs to the user and is never replaced or removed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cryopipe.files.atomic import atomic_path, temporary_folder, write_text
 logger = logging.getLogger(__name__)
 
 LIST = "cryopipe_files.tsv"
-"""What was written into the folder: file, size in bytes, SHA-256; a file that is being replaced stands there twice."""
+"""List of the files written to the folder: file, size in bytes, SHA-256; two rows for a file that is being replaced."""
 _HEADER = ("file", "size", "sha256")
 _CHUNK = 1 << 20
 Fingerprint = tuple[int, str]
@@ -30,7 +30,7 @@ Fingerprint = tuple[int, str]
 
 
 def fingerprint(path: str | os.PathLike[str]) -> Fingerprint | None:
-    """Return what a file's content is known by; None if it is no regular file (a link counts as none)."""
+    """Return the size and checksum of a file's content; None if it is not a regular file (a link is not)."""
     file = Path(path)
     if file.is_symlink() or not file.is_file():
         return None
@@ -43,16 +43,16 @@ def fingerprint(path: str | os.PathLike[str]) -> Fingerprint | None:
 
 @contextmanager
 def replaced_files(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """Hand out an empty folder whose files replace those that cryopipe wrote into `folder` before.
+    """Yield an empty folder whose files replace those that cryopipe wrote to `folder` before.
 
-    When the block ends, its files are moved to their places one by one, and earlier ones that are no longer produced are
-    removed. When the block raises, or a file of the user's stands at a place that is wanted, `folder` stays as it was.
-    Whenever the process is killed, the list still tells which files are cryopipe's.
+    When the block ends, its files are moved to `folder` one by one, and earlier files that are no longer produced are
+    removed. If the block raises an exception, or a user's file has the name of a new file, `folder` is not changed.
+    The list of cryopipe's files is correct even if the process is killed.
 
     Parameters
     ----------
     folder
-        Where the files are to be; it is made if need be.
+        Folder of the files; created if missing.
 
     Yields
     ------
@@ -61,7 +61,7 @@ def replaced_files(folder: str | os.PathLike[str]) -> Iterator[Path]:
     Raises
     ------
     FileError
-        If a file that cryopipe did not write, or that was changed since, stands at a place that is wanted.
+        If a file that cryopipe did not write, or that was changed since, has the name of a new file.
     """
     target = Path(folder)
     with temporary_folder(target) as staging:
@@ -75,18 +75,18 @@ def replaced_files(folder: str | os.PathLike[str]) -> Iterator[Path]:
         _publish(staging, target)
 
 
-def withdraw_files(folder: str | os.PathLike[str]) -> None:
-    """Remove the files that cryopipe wrote into `folder`, and the folder if nothing else is in it."""
+def remove_written_files(folder: str | os.PathLike[str]) -> None:
+    """Remove the files that cryopipe wrote to `folder`, and the folder if it is empty then."""
     target = Path(folder)
     if (target / LIST).is_file():
         _remove(target, _read_list(target), {})
         (target / LIST).unlink(missing_ok=True)
-        with suppress(OSError):  # the user's files are in it
+        with suppress(OSError):  # not empty
             target.rmdir()
 
 
 def remove_unchanged(path: str | os.PathLike[str], known: Fingerprint | None) -> bool:
-    """Remove a file if its content is still the known one; return whether nothing is there any more."""
+    """Remove a file if its content has not changed; return whether the file no longer exists."""
     file = Path(path)
     if not os.path.lexists(file):
         return True
@@ -113,7 +113,7 @@ def _publish(staging: Path, folder: Path) -> None:
     _write_list(folder, {name: [*earlier.get(name, []), *([new[name]] if name in new else [])]
                          for name in {**earlier, **new}})  # fmt: skip
     for name in new:
-        if standing[name] != new[name]:  # what stays the same keeps its time
+        if standing[name] != new[name]:  # an unchanged file keeps its modification time
             _move(staging / name, folder / name)
     _remove(folder, earlier, new)
     _write_list(folder, {name: [mark] for name, mark in new.items()})
@@ -130,16 +130,16 @@ def _known(path: Path) -> Fingerprint:
 
 
 def _remove(folder: Path, earlier: Mapping[str, list[Fingerprint]], new: Mapping[str, Fingerprint]) -> None:
-    """Remove the files of an earlier list that are no longer produced, and directories that are empty then."""
+    """Remove the listed files that are no longer produced, and directories that are empty then."""
     for name, marks in earlier.items():
         if name in new:
             continue
         if not any(remove_unchanged(folder / name, mark) for mark in marks):
             logger.warning(
-                "%s: was changed since cryopipe wrote it and is out of date; it is left there", folder / name
+                "%s: outdated, but not removed, because it was changed after cryopipe wrote it", folder / name
             )
         for parent in Path(name).parents[:-1]:
-            with suppress(OSError):  # something else is in it
+            with suppress(OSError):  # not empty
                 (folder / parent).rmdir()
 
 

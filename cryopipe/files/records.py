@@ -1,7 +1,8 @@
-"""Records of what results were made with, which also tell the results of things that are no more.
+"""Records of the options that results were made with.
 
-A record is a small file whose name ends in a digest of the rule's options: `{name}.{digest}.json`. It tells what a result was
-made with where Snakemake does not know: its driver notes that when a job ends, unless it is killed before.
+A record is a small file, `{name}.{digest}.json`, with a digest of the rule's options in its name. Records are needed
+because Snakemake stores the options only when a job ends while Snakemake itself is running. They also list the results
+of tomograms and clusters that no longer exist.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from cryopipe.files.ownership import Fingerprint, fingerprint, remove_unchanged
 logger = logging.getLogger(__name__)
 
 LONG_AGO = 86_400
-"""Seconds since 1970; 0 would count as no time."""
+"""Seconds since 1970; 0 would mean no time."""
 LARGEST = 100_000_000
-"""Bytes; larger files, of which only tomograms have some, get no fingerprint: it would take a while to read them."""
+"""Bytes; larger files get no checksum, because reading them would take too long."""
 
 
 def write_record(path: str | Path, options: Mapping[str, Any], files: Iterable[str | Path]) -> None:
@@ -35,9 +36,9 @@ def write_record(path: str | Path, options: Mapping[str, Any], files: Iterable[s
     path
         `{name}.{digest}.json`.
     options
-        What the rule was given.
+        The parameters of the rule.
     files
-        What it wrote; fingerprints tell later whether somebody changed them.
+        The output files; their checksums show later whether they were changed.
     """
     record = Path(path)
     earlier = glob.glob(f"{glob.escape(_name(record))}.????????.json", root_dir=record.parent)
@@ -48,20 +49,20 @@ def write_record(path: str | Path, options: Mapping[str, Any], files: Iterable[s
     write_text(record, json.dumps({"options": options, "files": marks}, indent=1, default=str) + "\n")
 
 
-def age_orphans(folder: str | Path, digests: Mapping[str, str], notes: str | Path) -> None:
-    """Set back the times of results that were made with other options and that Snakemake knows nothing of.
+def expire_unrecorded_results(folder: str | Path, digests: Mapping[str, str], notes: str | Path) -> None:
+    """Set the modification times of results of other options to the past, if Snakemake has no metadata of them.
 
-    Such results are older than what they were made from, so that they are made again. Results that Snakemake has notes of
-    are left alone: it compares the options itself.
+    These results are then older than their inputs, so that Snakemake makes them again. For results with metadata,
+    Snakemake compares the options itself.
 
     Parameters
     ----------
     folder
-        Where the records lie, in a folder per rule.
+        Folder of the records, with one subfolder per rule.
     digests
-        Of every rule's options as they are now.
+        Digests of the current options, by rule.
     notes
-        Snakemake's folder of notes (`.snakemake/metadata`).
+        Snakemake's folder of metadata (`.snakemake/metadata`).
     """
     for rule, digest in digests.items():
         for record in sorted(Path(folder, rule).glob("*.????????.json")):
@@ -69,12 +70,12 @@ def age_orphans(folder: str | Path, digests: Mapping[str, str], notes: str | Pat
                 continue
             for file in _read_marks(record):
                 if not _note_of(file, notes).exists() and os.path.isfile(file):
-                    logger.warning("%s: was made with other options, by a job that outlived its run", file)
+                    logger.warning("%s: was made with other options and will be made again", file)
                     os.utime(file, (LONG_AGO, LONG_AGO))
 
 
 def _note_of(file: str, notes: str | Path) -> Path:
-    """Return where Snakemake keeps its notes of a result: names too long for a file are cut into folders."""
+    """Return the path of Snakemake's metadata of a result; long names are split into folders."""
     text = base64.urlsafe_b64encode(file.encode()).decode()
     parts = [text[i : i + 254] for i in range(0, len(text), 254)]
     return Path(notes, *(f"@{part}" for part in parts[:-1]), parts[-1])
@@ -94,14 +95,14 @@ def recorded_names(folder: str | Path) -> set[str]:
 
 
 def remove_results(folder: str | Path, current: Iterable[str]) -> None:
-    """Remove the results of jobs that are no more; a file that was changed since is left, with a warning.
+    """Remove the results of tomograms or clusters that no longer exist; changed files are kept, with a warning.
 
     Parameters
     ----------
     folder
-        Where the records of a rule lie.
+        Folder of the records of a rule.
     current
-        Names of the jobs that there are.
+        Names of the current tomograms or clusters.
     """
     names = set(current)
     for path in sorted(Path(folder).glob("*.????????.json")):
@@ -110,7 +111,7 @@ def remove_results(folder: str | Path, current: Iterable[str]) -> None:
         for file, mark in _read_marks(path).items():
             if not remove_unchanged(file, mark):
                 logger.warning(
-                    "%s: belongs to %s, which is no more, and was changed since cryopipe wrote it; it is left there",
+                    "%s: belongs to %s, which no longer exists, but is kept, because it was changed after cryopipe wrote it",
                     *(file, _name(path)),
                 )
         path.unlink(missing_ok=True)

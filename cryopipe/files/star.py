@@ -1,10 +1,9 @@
-"""STAR files as RELION and its relatives write and read them.
+"""Reading and writing of STAR files.
 
-Values must survive: a tomogram called `007` or `nan`, a path with an apostrophe or `#` in it, a loop that an
-interrupted copy cut short. Plain loops, without quotes and comments, are read by `cryopipe.files.star_loop` through
-pandas; everything else by the grammar below, and both give the same tables. What is written is plain enough for
-RELION, starfile, Warp and Dynamo alike: one line per row, values parted by blanks, no blank line inside a loop,
-no comments in it.
+Values are preserved exactly: a tomogram named `007` or `nan`, a path with an apostrophe or `#`; a truncated loop is an
+error. Loops without quotes and comments are read by `cryopipe.files.star_loop` with pandas, all others by the parser
+below, with the same result. The written files can be read by RELION, starfile, Warp and Dynamo: one line per row, values
+separated by spaces, no blank lines or comments within a loop.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from cryopipe.files.star_loop import read_plain_loop, typed
 Block = pd.DataFrame | Mapping[str, object]
 
 _CLOSING = {quote: re.compile(quote + r"(?!\S)") for quote in "'\""}
-"""A quote ends a value only where a blank follows; within a value it stands for itself."""
+"""A quote ends a value only before a blank or the end of the line; elsewhere it is part of the value."""
 _BARE = re.compile(r"\S+")
 _NO_ROW = ("_", "data_", "loop_")
 _RESERVED = re.compile(r"(data_|loop_|save_|global_|stop_|_|;|\#|'|\"|\$|\[)", re.IGNORECASE)
@@ -55,7 +54,7 @@ def read_star(path: str | os.PathLike[str]) -> dict[str, pd.DataFrame]:
 
 
 def _read_blocks(path: Path, holding: str) -> dict[str, pd.DataFrame]:
-    """Read all blocks, but of their rows only the ones that hold a text; the others are not even looked at."""
+    """Read all blocks, but only the rows that contain the text `holding`, if given."""
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, ValueError) as error:
@@ -67,7 +66,7 @@ def _read_blocks(path: Path, holding: str) -> dict[str, pd.DataFrame]:
     for name, start, end in _split_blocks(lines):
         if name in blocks:
             raise FileError(
-                f"line {start} begins a second block data_{name}",
+                f"line {start} is the beginning of a second block data_{name}",
                 file=path,
                 remedy="rename or remove one of them",
             )
@@ -78,15 +77,15 @@ def _read_blocks(path: Path, holding: str) -> dict[str, pd.DataFrame]:
 
 
 def write_star(path: str | os.PathLike[str], blocks: Mapping[str, Block]) -> None:
-    """Write blocks to a STAR file, whole or not at all.
+    """Write blocks to a STAR file atomically.
 
     Parameters
     ----------
     path
         The STAR file.
     blocks
-        By name: a table becomes a loop, a mapping a block of single values. Floating-point numbers get at
-        least 6 decimals and 7 significant digits. A table without rows keeps its columns.
+        Blocks by name: a table becomes a loop, a mapping a block of single values. Floating-point numbers have at
+        least 6 decimals and 7 significant digits. A table without rows is written with its columns.
 
     Raises
     ------
@@ -107,8 +106,8 @@ def write_star(path: str | os.PathLike[str], blocks: Mapping[str, Block]) -> Non
 def read_particles(path: str | os.PathLike[str], tomogram: str | None = None) -> pd.DataFrame:
     """Read the table `particles` of a STAR file; see `read_star`.
 
-    A file whose only block has another name (RELION 3.0 and older) gives that block. With `tomogram`, only its
-    particles are read; jobs of single tomograms would otherwise each take the longer the more tomograms there are.
+    If the only block has another name (RELION 3.0 and older), that block is returned. With `tomogram`, only the rows of
+    its particles are read, so that the time of a job for one tomogram does not grow with the number of tomograms.
     """
     blocks = _read_blocks(Path(path), tomogram or "")
     if "particles" in blocks or len(blocks) == 1:
@@ -132,10 +131,10 @@ def write_particles(
 
 
 def _split_blocks(lines: Sequence[str]) -> Iterator[tuple[str, int, int]]:
-    """Yield the blocks' names and which lines (from 0, without the end) they hold.
+    """Yield the name, first line and end (exclusive) of each block, lines counted from 0.
 
-    A line that opens with `data_` opens a block only if it is one word: a row can open with a tomogram
-    called data_1.
+    A line that begins with `data_` begins a block only if it is one word, because a row can begin with a tomogram
+    named data_1.
     """
     opened: tuple[str, int] | None = None
     for index, line in enumerate(lines):
@@ -151,7 +150,7 @@ def _split_blocks(lines: Sequence[str]) -> Iterator[tuple[str, int, int]]:
 
 
 def _parse_block(path: Path, lines: Sequence[str], first: int) -> pd.DataFrame:
-    """Return the table of a block, whose lines count from `first` in the file."""
+    """Return the table of a block; `first` is the number of its first line in the file."""
     head, rows = _split_head(lines, first)
     if not head and not rows:
         return pd.DataFrame()
@@ -194,7 +193,7 @@ def _parse_rows(path: Path, columns: Sequence[str], lines: Sequence[tuple[int, s
             raise FileError(
                 f"line {number} has {len(values)} values for {len(columns)} columns",
                 file=path,
-                remedy="the file is cut short or edited by hand; write it again",
+                remedy="the file is truncated or was edited by hand; write it again",
             )
         rows.append(values)
     texts = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
@@ -225,16 +224,16 @@ def _refuse_repeated(path: Path, columns: Sequence[str], numbers: Sequence[int])
         if name in columns[:at]
     )
     raise FileError(
-        f"line {number} names the column {name} again", file=path, remedy="rename or remove one of them"
+        f"line {number} repeats the column {name}", file=path, remedy="rename or remove one of them"
     )
 
 
 def _tokens(text: str) -> list[str]:
-    """Return the values on a line; the time grows with its length, whatever quotes it holds."""
+    """Return the values on a line, in time proportional to its length."""
     if not any(mark in text for mark in "'\"#"):
         return text.split()
     tokens = []
-    unclosed = ""  # quotes that nothing closes from here on
+    unclosed = ""  # quotes without a closing quote on the rest of the line
     at = 0
     while (bare := _BARE.search(text, at)) is not None:
         start, mark = bare.start(), text[bare.start()]
@@ -275,19 +274,19 @@ def _column_texts(path: str | os.PathLike[str], name: str, values: pd.Series) ->
 
 
 def _text(path: str | os.PathLike[str], name: str, value: object) -> str:
-    """Return one value as it stands in the file."""
+    """Return the text of one value in the file."""
     if isinstance(value, bool | np.bool_ | int | np.integer):
         return str(int(value))
     if isinstance(value, float | np.floating):
         return _decimal(path, name, float(value))
     if not isinstance(value, str):
-        raise DataError(f"{name} holds {value!r}, which a STAR file cannot hold", file=path)
+        raise DataError(f"{name} is {value!r}, which a STAR file cannot contain", file=path)
     return _quoted(path, name, value)
 
 
 def _decimal(path: str | os.PathLike[str], name: str, value: float) -> str:
     if not math.isfinite(value):
-        raise DataError(f"{name} holds {value}, which RELION would read as 0", file=path)
+        raise DataError(f"{name} is {value}, which RELION would read as 0", file=path)
     if 1 <= abs(value) < 1e9:
         return f"{value:.6f}"
     return "0.000000" if value == 0 else f"{value:.9e}" if not 1e-3 <= abs(value) < 1 else f"{value:.10f}"
@@ -296,7 +295,7 @@ def _decimal(path: str | os.PathLike[str], name: str, value: float) -> str:
 def _quoted(path: str | os.PathLike[str], name: str, value: str) -> str:
     if any(mark != " " and (mark.isspace() or not mark.isprintable()) for mark in value):
         raise DataError(
-            f"{name} holds {value!r}: a STAR file cannot hold line breaks, tabs or control characters",
+            f"{name} is {value!r}: a STAR file cannot contain line breaks, tabs or control characters",
             file=path,
             remedy="rename it",
         )
@@ -307,7 +306,7 @@ def _quoted(path: str | os.PathLike[str], name: str, value: str) -> str:
         if f"{quote} " not in value and _tokens(written) == [value]:
             return written
     raise DataError(
-        f"{name} holds {value!r}: a STAR file cannot hold both kinds of quotes before blanks",
+        f"{name} is {value!r}: a STAR file cannot contain both single and double quotes before blanks",
         file=path,
         remedy="rename it",
     )

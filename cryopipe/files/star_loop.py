@@ -1,7 +1,7 @@
-"""Loops of STAR files without quotes and comments, read through pandas; the types of STAR columns.
+"""Reading of STAR loops without quotes and comments with pandas, and the types of STAR columns.
 
-pandas takes 007 for 7, `nan` for no number and `True` for a truth value, and fills short rows up. Loops where
-any of this could matter are read as text and typed by the rules here, or left to `cryopipe.files.star`.
+pandas reads 007 as 7, `nan` as a missing number and `True` as a boolean, and completes short rows. Loops in which this
+can occur are read as text and typed by the rules of this module, or left to `cryopipe.files.star`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from cryopipe.columns import TEXT_COLUMNS
 _INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]{0,17})")
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _LARGEST = 1e18
-"""Integers below it have at most 18 digits and always fit 64 bits."""
+"""Integers below this limit have at most 18 digits and fit into 64 bits."""
 _OTHER_BLANKS = "\x0b\x0c\x1c\x1d\x1e\x1f\r\x00"
-"""ASCII blanks that part values in Python and not in pandas, and the zero byte, which ends a text in C."""
+"""ASCII blanks that separate values in Python but not in pandas, and the zero byte, which ends a text in C."""
 _MARKS = "'\"#" + _OTHER_BLANKS
 _BLANKS_BEYOND_ASCII = re.compile(r"[^\S\x00-\x7f]")
 _BLANK, _SIGN, _ZERO, _DIGIT, _OTHER = b" -01x"
@@ -41,10 +41,10 @@ _EXACT: dict[str, Any] = (
 
 
 def typed(column: str, texts: Sequence[str]) -> pd.Series:
-    """Return the values of a column: integers or floating-point numbers if all are, else text.
+    """Return the values of a column: integers or floating-point numbers if all are, otherwise text.
 
-    Columns of names (`cryopipe.columns.TEXT_COLUMNS`), digits with zeros before them and integers beyond 18 digits
-    stay text.
+    Columns of names (`cryopipe.columns.TEXT_COLUMNS`), numbers with leading zeros and integers of more than 18 digits
+    remain text.
     """
     if column in TEXT_COLUMNS or not len(texts):
         return pd.Series(texts, dtype=str if column in TEXT_COLUMNS else float)
@@ -56,7 +56,7 @@ def typed(column: str, texts: Sequence[str]) -> pd.Series:
 
 
 def read_plain_loop(columns: Sequence[str], lines: Sequence[str]) -> pd.DataFrame | None:
-    """Read the rows of a loop, one to a line; None if they hold quotes, comments within, or rows of other lengths."""
+    """Read the rows of a loop, one per line; None if there are quotes, comments in rows, or rows of other lengths."""
     body = "\n".join(lines)
     if "#" in body:
         body = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
@@ -91,12 +91,12 @@ def _read(columns: Sequence[str], body: bytes, as_text: bool) -> pd.DataFrame | 
         return None
     last = table[table.columns[-1]]
     if not pd.api.types.is_numeric_dtype(last) and not last.astype(bool).all():
-        return None  # a row that is too short lacks its last value
+        return None  # a row is too short
     return pd.DataFrame({name: typed(name, table[name].tolist()) for name in table}) if as_text else table
 
 
 def _holds_padded_digits(body: bytes) -> bool:
-    """Tell whether a value such as 007 or -01 stands anywhere."""
+    """Return whether there is a value such as 007 or -01."""
     classes = b"  " + body.translate(_CLASSES) + b" "
     codes = np.frombuffer(classes, np.uint8)
     padded = (codes[2:-1] == _ZERO) & (codes[1:-2] <= _SIGN) & ((codes[3:] ^ _ZERO) <= 1)
@@ -106,12 +106,12 @@ def _holds_padded_digits(body: bytes) -> bool:
 
 
 def _as_typed(values: pd.Series) -> bool:
-    """Tell whether pandas' type of a column is the one that `typed` would give."""
+    """Return whether pandas' type of a column is the same as that of `typed`."""
     if values.dtype in (np.int64, np.float64) and values.name not in TEXT_COLUMNS:
         return bool((np.abs(values.to_numpy()) < _LARGEST).all())
     return pd.api.types.is_string_dtype(values) and not pd.api.types.is_numeric_dtype(values)
 
 
 def _padded(text: str) -> bool:
-    """Tell whether the text is a name made of digits, such as 007, or a number too long for an integer."""
+    """Return whether the text is a name of digits, such as 007, or too long for an integer."""
     return text.lstrip("+-").isdigit() and _INTEGER.fullmatch(text) is None

@@ -11,7 +11,7 @@ from cryopipe.errors import FileError
 from cryopipe.files.atomic import write_text
 
 TEXT_COLUMNS = ("tomogram", "particle", "cluster", "path", "mask", "problem", "remedy", "status", "contrast")
-"""Columns that stay text even where every value looks like a number."""
+"""Columns that remain text even if every value looks like a number."""
 
 
 def write_table(path: str | os.PathLike[str], table: pd.DataFrame) -> None:
@@ -20,7 +20,7 @@ def write_table(path: str | os.PathLike[str], table: pd.DataFrame) -> None:
     Parameters
     ----------
     path
-        The file; written whole or not at all.
+        The file; written atomically.
     table
         Columns with string names; the index is not written. Numbers keep their full precision.
 
@@ -33,20 +33,19 @@ def write_table(path: str | os.PathLike[str], table: pd.DataFrame) -> None:
 
 
 def read_table(path: str | os.PathLike[str], text_columns: Iterable[str] = TEXT_COLUMNS) -> pd.DataFrame:
-    """Read a table that `write_table` wrote.
+    """Read a table written by `write_table`.
 
     Parameters
     ----------
     path
         The tab-separated file.
     text_columns
-        Columns that are text whatever they hold; a blank cell there is the empty string.
-        In other columns a blank cell is NaN.
+        Columns that are always text; their blank cells are empty strings. In other columns, blank cells are NaN.
 
     Raises
     ------
     FileError
-        If the file is missing, empty or not such a table.
+        If the file is missing, empty or not a tab-separated table.
     """
     names = set(text_columns)
     try:
@@ -61,7 +60,7 @@ def read_table(path: str | os.PathLike[str], text_columns: Iterable[str] = TEXT_
             na_values={name: [""] for name in header if name not in names},
         )
     except FileNotFoundError:
-        raise FileError("no such file", file=path, remedy="run the step that makes it") from None
+        raise FileError("no such file", file=path, remedy="run the rule that writes it") from None
     except (ValueError, OSError) as error:
         raise FileError(
             f"is not a tab-separated table ({error})", file=path, remedy="remove it and run again"

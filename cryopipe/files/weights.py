@@ -1,4 +1,4 @@
-"""Weights of networks and states of trainings: safetensors files, which hold numbers and no code."""
+"""Reading and writing of network weights and training states as safetensors files, which cannot contain code."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def save_weights(
     Parameters
     ----------
     path
-        The safetensors file; written whole or not at all.
+        The safetensors file; written atomically.
     tensors
         Tensors of any type and device by name.
     metadata
-        Texts by name; JSON where there is more to say than a word.
+        Texts by name, such as JSON.
 
     Raises
     ------
@@ -35,12 +35,12 @@ def save_weights(
     """
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
-        # safetensors' own writer hides a full disk in a text and lets nobody else read the file
+        # safetensors' own writer reports a full disk only as text and makes the file unreadable for other users
         temporary.write_bytes(_with_sorted_texts(save(plain, dict(metadata))))
 
 
 def _with_sorted_texts(file: bytes) -> bytes:
-    """Return a safetensors file with its texts by name: the writer's order is random, and equal models would differ."""
+    """Return a safetensors file with sorted texts: their order is random, which makes files of equal models differ."""
     begin = 8 + int.from_bytes(file[:8], "little")
     header = json.loads(file[8:begin])
     texts = {"__metadata__": dict(sorted(header.pop("__metadata__", {}).items()))}
@@ -50,7 +50,7 @@ def _with_sorted_texts(file: bytes) -> bytes:
 
 
 def load_weights(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Read what `save_weights` wrote: tensors on the CPU, and the texts.
+    """Read a file of `save_weights`: tensors on the CPU, and the texts.
 
     Raises
     ------
@@ -63,9 +63,9 @@ def load_weights(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor],
             return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
     except FileNotFoundError:
         raise FileError(
-            "no such file of weights", file=path, remedy="correct the path or train first"
+            "no such file", file=path, remedy="correct the path, or train the network first"
         ) from None
     except (SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
         raise FileError(
-            f"is not a safetensors file ({error})", file=path, remedy="replace it by a whole one"
+            f"is not a safetensors file ({error})", file=path, remedy="replace it by a complete one"
         ) from error

@@ -13,7 +13,7 @@ import cryopipe.estimate
 import cryopipe.installation
 import cryopipe.tomograms
 from cryopipe.errors import CryopipeError
-from cryopipe.files.records import age_orphans
+from cryopipe.files.records import expire_unrecorded_results
 from cryopipe.provenance import (
     OPTIONS,
     RECORDS,
@@ -56,12 +56,12 @@ try:
             )
         # Snakemake does not know the options of results from jobs that ended after Snakemake itself had ended
         digests = {rule: digest(options_of(rule, config)) for rule in OPTIONS}
-        age_orphans(RECORDS, digests, ".snakemake/metadata")
+        expire_unrecorded_results(RECORDS, digests, ".snakemake/metadata")
 except CryopipeError as error:
     raise WorkflowError(str(error)) from None
 
-TWINS = cryopipe.tomograms.find_twins(TOMOGRAMS)
-SIBLINGS = cryopipe.tomograms.find_siblings(TOMOGRAMS)
+TWINS = cryopipe.tomograms.find_same_files(TOMOGRAMS)
+SIBLINGS = cryopipe.tomograms.find_same_series(TOMOGRAMS)
 
 
 # Boxes to average: those used for learning, or boxes of a smaller voxel size around the same particles.
