@@ -62,3 +62,12 @@ def test_environments_are_pinned_like_the_constraints() -> None:
     for path in (CHECKOUT / "envs").glob("*.yaml"):
         packages = yaml.safe_load(path.read_text())["dependencies"][-1]["pip"]
         assert [package for package in packages if package not in pins] == [], path.name
+
+
+def test_the_page_on_architecture_lists_the_layers_of_import_linter() -> None:
+    rules = (CHECKOUT / ".importlinter").read_text().split("layers =")[1].split("\n\n")[0]
+    layers = [set(re.findall(r"cryopipe\.(\w+)", line)) for line in rules.splitlines()]
+    page = (CHECKOUT / "docs" / "architecture.md").read_text()
+    table = page.split("| package or module | content |")[1].split("\n\n")[0]
+    rows = [set(re.findall(r"`(\w+)`", line.split("|")[1])) for line in table.splitlines()[2:]]
+    assert rows == [layer for layer in layers if layer]
