@@ -1,4 +1,4 @@
-"""Check one tomogram; if it cannot be used, say why in one line."""
+"""Check one tomogram; if it cannot be used, report the reason in one line."""
 
 import logging
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ def main(job: Any) -> None:
             logging.warning("%s: %s: %s", tomogram.name, finding.status, finding)
             if finding.status == "bad":
                 raise ConfigError(f"tomogram {tomogram.name}: {finding}")
-    # from the configuration and not a parameter of the rule: a change of it must not do all checks again
+    # not a parameter of the rule, so that a change does not repeat all checks
     if check.bad and job.config["bad_tomograms"] == "stop":
         raise DataError(f"tomogram {tomogram.name}: {check.bad}", file=tomogram.path)
     write_table(job.output[0], checks_table([check]))

@@ -1,4 +1,4 @@
-"""Sort all particles into clusters by their features."""
+"""Cluster all particles by their features."""
 
 from typing import TYPE_CHECKING, Any
 

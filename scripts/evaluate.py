@@ -1,4 +1,4 @@
-"""Score picks, clusters, poses and averages against known truth."""
+"""Score picks, clusters, poses and averages against ground truth."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -19,7 +19,7 @@ def main(job: Any) -> None:
     folder = Path(RECORDS) / "pick_particles"
     for name in sorted(recorded_names(folder) - {Path(path).stem for path in job.input}):
         logging.warning(
-            "tomogram %s is not in the table any more; its results still lie in results/, as %s",
+            "tomogram %s is no longer in the table; its results are still in results/, such as %s",
             name,
             f"results/picks/{name}.star",
         )

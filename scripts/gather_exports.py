@@ -1,4 +1,4 @@
-"""Gather what was exported in one table, and remove what was exported in formats that are no longer asked for."""
+"""Gather the exported files in one table, and remove the files of formats that are no longer in the configuration."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

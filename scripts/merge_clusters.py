@@ -1,4 +1,4 @@
-"""Gather the particles of all clusters; clusters that match become one where the configuration says so."""
+"""Gather the particles of all clusters, and merge matching clusters if the configuration requires it."""
 
 from typing import TYPE_CHECKING, Any
 

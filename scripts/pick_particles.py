@@ -1,4 +1,4 @@
-"""Pick the particles of one tomogram; one that failed its check, and is to be skipped, has none."""
+"""Pick the particles of one tomogram; no particles if the tomogram failed its check and is skipped."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,4 +1,4 @@
-"""Put the averages back into one tomogram, as density, labels and a ChimeraX script."""
+"""Place the averages in one tomogram: density, labels and a ChimeraX script."""
 
 import logging
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ def main(job: Any) -> None:
     tomogram, options = Tomogram(**job.params.tomogram), ReembeddingOptions(**job.params.reembedding)
     shown = tomogram.path
     if not is_usable(read_table(job.input.check)):
-        shown = job.output.density  # it may be the name that is bad
+        shown = job.output.density  # the name itself may be unusable in ChimeraX
         logging.warning("%s cannot be used, see %s: its volumes are empty", tomogram.name, job.input.check)
         shape, voxel_size = (1, 1, 1), tomogram.voxel_size or 1.0
     else:

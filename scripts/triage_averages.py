@@ -1,4 +1,4 @@
-"""Describe the averages of all clusters, and offer as one the clusters whose averages match."""
+"""Describe the averages of all clusters, and list clusters with matching averages as possible mergers."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

@@ -295,7 +295,7 @@ def test_relion_5_positions_in_the_frame_of_a_project(shared_data: Path, tmp_pat
     strange = {"TS_01": tomograms["TS_01"], "other": replace(tomograms["TS_02"], name="other")}
     with pytest.raises(
         DataError,
-        match=r"holds no tomogram 'other', but TS_01, TS_02; write each tomogram's name there into the column exp",
+        match=r"contains no tomogram 'other', but TS_01, TS_02; write each tomogram's name in that file to the column exp",
     ):
         export_particles(
             gather_particles(table, []),
@@ -540,7 +540,7 @@ def poses(count: int = 3) -> ParticlePoses:
 @pytest.mark.parametrize(
     ("found", "message"),
     [
-        (poses(2), r"^x\.star: holds 2 particles, not 3; this is a fault of cryopipe"),
+        (poses(2), r"^x\.star: contains 2 particles, not 3; this is a fault of cryopipe"),
         (replace(poses(), tomograms=["a", "b", "a"]), r"particle 2 is in tomogram 'b', not 'a'"),
         (
             replace(poses(), positions=np.ones((3, 3)) + np.array([0, 0, 0.2])),

@@ -1,6 +1,6 @@
-"""Particles for other software: RELION 3.1, 4 and 5, Warp and M, Dynamo, ArtiaX.
+"""Export of particles to RELION 3.1, 4 and 5, Warp and M, Dynamo, and ArtiaX.
 
-Every writer reads its own files back; what is off by more than 0.1 voxel or 0.1 degree is an error.
+Every file is read back; deviations of more than 0.1 voxel or 0.1 degree are errors.
 """
 
 from __future__ import annotations
@@ -55,11 +55,10 @@ SUMMARY_COLUMNS = ["format", "file", "particles", "position_error", "angle_error
 
 
 def export_particles(particles: ParticleSet, context: ExportContext, folder: Path) -> pd.DataFrame:
-    """Write the particles in every format that the options ask for, and verify each file.
+    """Write the particles in every format of the options, and verify each file.
 
-    Particles that lie outside their tomogram, as a shift found on a face of it leaves some, are in no file.
-    A format's files come to their places once all of them are verified; of earlier files only those that cryopipe wrote are
-    replaced or removed.
+    Particles outside their tomogram, for example after a shift beyond one of its faces, are not exported. The files of a
+    format are moved to `folder` after all of them are verified; only files that cryopipe wrote are replaced or removed.
 
     Parameters
     ----------
@@ -68,7 +67,7 @@ def export_particles(particles: ParticleSet, context: ExportContext, folder: Pat
     context
         Tomograms, microscope and options.
     folder
-        Each format gets a folder of its name in it.
+        Folder for the formats, each in a subfolder of its name.
 
     Returns
     -------
@@ -79,9 +78,9 @@ def export_particles(particles: ParticleSet, context: ExportContext, folder: Pat
     Raises
     ------
     DataError
-        If something cannot be written, or a file does not say what was meant.
+        If something cannot be written, or a file read back differs from the particles.
     FileError
-        If a file of the user's stands where one is to be written.
+        If a user's file has the name of a file to be written.
     """
     check_tomograms(particles, context)
     particles, context = under_exported_names(particles, context)

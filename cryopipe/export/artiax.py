@@ -1,4 +1,4 @@
-"""ArtiaX, the particle plug-in of ChimeraX: one plain list, and one per tomogram."""
+"""Export to ArtiaX, the particle plug-in of ChimeraX: one list of all particles and one per tomogram."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Dynamo: a table of numbers, and the list that names the tomograms behind its column 20.
+"""Export to Dynamo: a table of numbers, and the list of the tomograms that its column 20 numbers.
 
 Dynamo counts a volume's continuous coordinates from the outer corner of its first voxel, so that voxel i
 (from 0) has its centre at i + 0.5 (https://wiki.dynamo.biozentrum.unibas.ch, "Volume center"). Its
-angles turn the template clockwise about z, the new x and the new z, so that the active rotation is
+angles rotate the template clockwise about z, the new x and the new z, so that the active rotation is
 Rz(-tdrot) Rx(-tilt) Rz(-narot) (same place, "Euler angles convention").
 """
 
@@ -44,7 +44,9 @@ class DynamoWriter:
         for name, record in context.tomograms.items():
             if name in used:
                 if not record.path.isprintable():
-                    raise DataError("a path with control characters", file=record.path, remedy="rename it")
+                    raise DataError(
+                        "the path contains control characters", file=record.path, remedy="rename it"
+                    )
                 lines.append(f"{context.number_of(name)} {absolute_name(record.path)}\n")
         write_text(folder / "tomograms.doc", "".join(lines))
         return [Written(path, rows)]

@@ -1,4 +1,4 @@
-"""Options of the export, and what its writers know of tomograms and averages."""
+"""Options of the export, and the properties of a tomogram that its writers use."""
 
 from __future__ import annotations
 
@@ -17,41 +17,41 @@ class ExportOptions(Options):
 
     formats: Sequence[str] = option(
         ("relion", "relion5"),
-        "What to write; relion is RELION 3.1, whose files newer versions read too; each format gets a folder of its "
-        "name in results.",
+        "Formats to write, each in a folder of its name in results; relion is the format of RELION 3.1, which newer "
+        "versions also read.",
         choices=["relion", "relion4", "relion5", "warp", "dynamo", "artiax"],
         unique=True,
     )
     subtomograms: bool = option(
         False,
-        "For relion, cut boxes from the original tomograms at their own voxel sizes, with one wedge volume per tilt "
-        "scheme.",
+        "For relion, also extract subtomograms from the original tomograms at their own voxel sizes, with one missing-wedge "
+        "volume per tilt range.",
     )
     box_width: float | None = option(
         None,
-        "Edge of those boxes; null takes the width of the boxes that the features were learned from.",
+        "Edge length of those boxes; null: as the boxes for learning features.",
         unit="angstrom",
         minimum=1,
         maximum=100_000,
     )
     tilt_series_pixel_size: float | None = option(
         None,
-        "Pixel size of the tilt series that the tomograms were made of, for relion4 and relion5; null takes the "
-        "tomograms' voxel size, that is, no binning.",
+        "Pixel size of the tilt series of the tomograms, for relion4 and relion5; null: the tomograms' voxel size "
+        "(no binning).",
         unit="angstrom",
         minimum=0.1,
         maximum=1000,
     )
     binned_by: str = option(
         "fourier",
-        "How the tomograms were binned; averaging (the mean of blocks of voxels) moves a voxel's centre by half a "
-        "voxel less half a pixel.",
+        "Method by which the tomograms were binned; averaging (the mean of blocks of voxels) shifts the voxels' centres "
+        "by half a voxel minus half a pixel.",
         choices=["fourier", "averaging"],
     )
     relion_tomograms: str | None = option(
         None,
-        "The tomograms.star of your RELION 4 or 5 project; positions then count in its frames and the optimisation "
-        "set refers to it. null writes one with what is known, which lacks the tilt series.",
+        "The tomograms.star of your RELION 4 or 5 project; positions then refer to its tomogram sizes, and the "
+        "optimisation set refers to it. null: a tomograms.star without the tilt series is written.",
     )
     tilt_hand: int = option(
         -1, "RELION's rlnTomoHand for a tomograms.star that cryopipe writes.", choices=[-1, 1]
@@ -60,12 +60,12 @@ class ExportOptions(Options):
 
 @dataclass(frozen=True)
 class TomogramRecord:
-    """What the writers know about a tomogram.
+    """Properties of a tomogram for the writers.
 
     Attributes
     ----------
     name
-        As in the tomogram table.
+        Name in the tomogram table.
     path
         The MRC file.
     shape_zyx
@@ -77,7 +77,7 @@ class TomogramRecord:
     contrast
         "dark" or "bright" particles.
     exported_name
-        What the other programs call it, where that is another name.
+        Name in other programs, if different.
     """
 
     name: str

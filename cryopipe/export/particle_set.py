@@ -1,4 +1,4 @@
-"""The particles to export: the table with every input column, and their poses."""
+"""Particles to export: their poses and a table with every input column."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ParticlePoses:
-    """Where particles are and how they are turned.
+    """Positions and rotations of particles.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class ParticlePoses:
 
 @dataclass(frozen=True)
 class ParticleSet(ParticlePoses):
-    """Particles with everything that is known about them.
+    """Particles with their poses and all columns of their tables.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ def inside_tomograms(
 ) -> NDArray[np.bool_]:
     """Return (n,) whether each particle lies inside its tomogram.
 
-    Inside is what lies between the centres of the outermost voxels, so that it is inside in every frame:
+    Inside means between the centres of the outermost voxels, which is inside in all coordinate systems:
     RELION's whole voxels, unbinned pixels, Dynamo's continuous coordinates.
 
     Parameters
@@ -94,15 +94,15 @@ def inside_tomograms(
 
 
 def gather_particles(particles: pd.DataFrame, clusters: Sequence[pd.DataFrame]) -> ParticleSet:
-    """Join all particles with the poses that the alignment of the clusters found.
+    """Join all particles with the poses from the alignment of the clusters.
 
     Parameters
     ----------
     particles
         All particles, noise too.
     clusters
-        Tables of aligned particles, with angles and origins, that are some of `particles`. Where both tables
-        hold a column, such as the cluster, these win.
+        Tables of aligned particles, a subset of `particles`, with angles and origins. If both tables contain a column,
+        such as the cluster, the values of these tables are used.
 
     Returns
     -------
@@ -133,7 +133,7 @@ def gather_particles(particles: pd.DataFrame, clusters: Sequence[pd.DataFrame]) 
     half_sets = joined.get(columns.HALF_SET, alternating)
     joined[columns.HALF_SET] = half_sets.where(half_sets.isin([1, 2]), alternating).astype(np.int64)
     if len(joined) != len(particles):
-        raise DataError(f"{len(particles)} particles came in, but {len(joined)} would go out")
+        raise DataError(f"{len(particles)} particles became {len(joined)} when the tables were joined")
     positions, rotations = poses_of_table(joined)
     return ParticleSet(joined[columns.TOMOGRAM].astype(str).tolist(), positions, rotations, joined)
 
@@ -143,12 +143,12 @@ def _check_unique(table: pd.DataFrame, where: str) -> None:
     if len(twice):
         raise DataError(
             f"particle {twice.iloc[0]!r} occurs twice in {where}",
-            remedy="give every particle a name of its own in rlnTomoParticleName",
+            remedy="give every particle a unique name in rlnTomoParticleName",
         )
 
 
 def _with_columns_of(particles: pd.DataFrame, aligned: pd.DataFrame) -> pd.DataFrame:
-    """Take every value from `aligned` where it has one, else from `particles`."""
+    """Return `particles` with the values of `aligned` for the aligned particles."""
     rows = aligned.set_index(columns.PARTICLE).reindex(particles[columns.PARTICLE]).reset_index()
     has = particles[columns.PARTICLE].isin(aligned[columns.PARTICLE])
     joined = particles.copy()

@@ -1,8 +1,7 @@
-"""RELION 3.1: particle tables with optics groups and, on request, subtomograms with wedge volumes.
+"""Export to RELION 3.1: particle tables with optics groups and, on request, subtomograms with wedge volumes.
 
-Coordinates are whole 0-based voxels of the tomogram, the voxel that lies at `box size // 2` of the box; the
-remainder stands in the origins, since RELION's own extraction cuts fractions off. RELION >= 4 reads the same
-files for 3D subtomograms.
+Coordinates are whole 0-based voxels of the tomogram, the voxel at `box size // 2` of the box; the origins contain the
+remainder, because RELION's own extraction truncates coordinates. RELION >= 4 reads the same files for 3D subtomograms.
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ class Relion3Writer:
             table[IMAGE], table[WEDGE] = _write_images(particles, clustered, optics, context, folder)
             _write_references(particles, table[OPTICS], optics, context, folder)
         lean = table[[name for name in LEAN_COLUMNS if name in table]].copy()
-        # RELION finds tomograms from the folder it is started in, which is this one.
+        # Paths are relative to the folder in which RELION is started, which is this one.
         paths = {
             name: _seen_from(record.path, context.final(folder)) for name, record in context.tomograms.items()
         }
@@ -77,7 +76,7 @@ class Relion3Writer:
         written.append(_write(folder / "noise.star", bare, optics, noise))
         count = sum(len(file.rows) for file in written[1:])
         if count != len(particles):
-            raise DataError(f"{len(particles)} particles came in, but {count} went out", file=folder)
+            raise DataError(f"{count} of {len(particles)} particles were written", file=folder)
         return written
 
     def read(self, path: Path, context: ExportContext) -> ParticlePoses:

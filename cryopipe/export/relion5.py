@@ -1,4 +1,4 @@
-"""RELION 4 and 5: particles in the frame of the tilt series, tomograms and optimisation set.
+"""Export to RELION 4 and 5: particles in coordinates of the unbinned tomogram, tomograms and optimisation set.
 
 RELION 5 counts positions in angstrom from the tomogram's centre N / 2 (`rlnCenteredCoordinate*Angst`), RELION 4 in
 unbinned pixels from voxel 0 (`rlnCoordinate*`). Positions include the shifts, so that the origins are 0.
@@ -35,7 +35,7 @@ KEPT_COLUMNS = (
 
 
 class TiltSeriesWriter:
-    """particles.star, tomograms.star (unless a RELION project brings it), optimisation_set.star.
+    """Writer of particles.star, tomograms.star (unless a RELION project has one) and optimisation_set.star.
 
     RELION 5 also gets `import.star`, a list of coordinate files per tomogram for its import job.
     Noise is left out.
@@ -61,7 +61,7 @@ class TiltSeriesWriter:
         project = context.options.relion_tomograms
         if not project:
             write_star(folder / "tomograms.star", {"global": _tomograms_table(frames, context, final)})
-        # Paths count from the project's directory: this folder, or that of the RELION project.
+        # Paths are relative to the project's directory: this folder, or that of the RELION project.
         write_star(
             folder / "optimisation_set.star",
             {
@@ -134,7 +134,7 @@ def _add_vectors(table: pd.DataFrame, names: tuple[str, ...], values: FloatArray
 
 
 def _tomograms_table(frames: Frames, context: ExportContext, folder: Path) -> pd.DataFrame:
-    """Return what is known of the tomograms; the tilt series' own geometry is not."""
+    """Return the table of the tomograms, without the geometry of the tilt series, which is unknown."""
     microscope = context.microscope
     distinct = sorted(set(np.round(frames.pixel_sizes, 6)))
     groups = np.searchsorted(distinct, np.round(frames.pixel_sizes, 6)) + 1

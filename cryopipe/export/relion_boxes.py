@@ -1,4 +1,4 @@
-"""Boxes cut at whole voxels from a tomogram, as RELION wants its particles."""
+"""Extraction of boxes at whole voxels of a tomogram, for RELION."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cryopipe.volume.padding import Region, find_padding
 
 SAMPLE = 200
-"""Boxes that a tomogram's grey scale is measured on."""
+"""Number of boxes from which a tomogram's grey scale is measured."""
 
 
 def even_box_size(width: float, voxel_size: float) -> int:
@@ -29,7 +29,7 @@ def cut_boxes(
     """Cut one box per particle, particles bright, background at mean 0 and standard deviation 1.
 
     All boxes of a tomogram are divided by one number, the median of their backgrounds' standard
-    deviations, so that they stay on one scale; the background is what lies outside the inscribed sphere.
+    deviations, so that they have the same scale; the background is the volume outside the inscribed sphere.
     Voxels beyond the tomogram, or in its padding, are filled with noise of the box's own background.
 
     Parameters
@@ -37,13 +37,13 @@ def cut_boxes(
     volume
         (z, y, x), may be memory-mapped.
     centres
-        (n, 3) x, y, z of the voxel that comes to lie at `box_size // 2`.
+        (n, 3) x, y, z of the voxel at `box_size // 2` of the box.
     box_size
         Voxels, even.
     contrast
-        "dark" turns the sign.
+        "dark" inverts the sign.
     seed
-        Of the fill.
+        Seed of the noise.
 
     Yields
     ------
@@ -53,16 +53,16 @@ def cut_boxes(
     sign = -1.0 if contrast == "dark" else 1.0
     region = Region(volume.shape, find_padding(volume))
     every = max(1, len(centres) // SAMPLE)
-    spreads = [
+    deviations = [
         _statistics(*_cut(volume, region, centre, box_size), background)[1] for centre in centres[::every]
     ]
-    positive = [spread for spread in spreads if spread > 0]
+    positive = [deviation for deviation in deviations if deviation > 0]
     scale = float(np.median(positive)) if positive else 1.0
     for number, centre in enumerate(centres):
         box, known = _cut(volume, region, centre, box_size)
-        mean, spread = _statistics(box, known, background)
+        mean, deviation = _statistics(box, known, background)
         rng = np.random.default_rng([seed, number])
-        filled = np.where(known, box, mean + (spread or scale) * rng.standard_normal(box.shape))
+        filled = np.where(known, box, mean + (deviation or scale) * rng.standard_normal(box.shape))
         yield (sign * (filled - mean) / scale).astype(np.float32)
 
 
@@ -92,7 +92,7 @@ def _cut(
 def _statistics(
     box: NDArray[np.float64], known: NDArray[np.bool_], background: NDArray[np.bool_]
 ) -> tuple[float, float]:
-    """Return mean and standard deviation of the background, or of all that is known if that is nothing."""
+    """Return mean and standard deviation of the background, or of all known voxels if the background is unknown."""
     values = box[known & background]
     if values.size < 2:
         values = box[known]

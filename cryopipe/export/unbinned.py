@@ -1,4 +1,4 @@
-"""Positions in the frame of the unbinned tomogram, where RELION 4 and 5 count."""
+"""Conversion to coordinates of the unbinned tomogram, which RELION 4 and 5 use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SIZES = ("rlnTomoSizeX", "rlnTomoSizeY", "rlnTomoSizeZ")
 
 @dataclass(frozen=True)
 class Frames:
-    """The unbinned frames of the tomograms that hold particles, one entry per tomogram.
+    """Unbinned coordinate frames of the tomograms with particles, one entry per tomogram.
 
     Attributes
     ----------
@@ -50,12 +50,12 @@ class Frames:
         return np.array([index[name] for name in tomograms], dtype=np.int64)
 
     def to_unbinned(self, tomograms: list[str], positions: FloatArray) -> FloatArray:
-        """Turn (m, 3) positions in voxels of the tomograms into unbinned pixels, 0-based."""
+        """Convert (m, 3) positions in voxels of the tomograms to unbinned pixels, 0-based."""
         binnings = self.binnings[self.rows_of(tomograms)][:, None]
         return positions * binnings + self.offset * (binnings - 1)
 
     def from_unbinned(self, tomograms: list[str], positions: FloatArray) -> FloatArray:
-        """Turn (m, 3) unbinned pixels, 0-based, into voxels of the tomograms."""
+        """Convert (m, 3) unbinned pixels, 0-based, to voxels of the tomograms."""
         binnings = self.binnings[self.rows_of(tomograms)][:, None]
         return (positions - self.offset * (binnings - 1)) / binnings
 
@@ -92,9 +92,9 @@ def frames_of(particles: ParticleSet, context: ExportContext) -> Frames:
 def read_frames(path: str | os.PathLike[str], names: list[str], context: ExportContext) -> Frames:
     """Read the unbinned frames of the named tomograms from a tomograms.star of RELION 4 or 5.
 
-    Sizes in unbinned pixels must agree with the tomogram's own shape: positions count from the centre of the
-    former, and a wrong size moves all of them. Binning leaves a remainder, and RELION wants even sizes, so that
-    less than one voxel of the tomogram, or one pixel to an even size, is no disagreement.
+    Sizes in unbinned pixels must match the tomogram's shape, because positions are relative to the centre and a wrong
+    size shifts all of them. Differences of less than one voxel of the tomogram, or of one pixel to an even size, are
+    accepted, because binning leaves a remainder and RELION requires even sizes.
 
     Raises
     ------
@@ -114,9 +114,9 @@ def read_frames(path: str | os.PathLike[str], names: list[str], context: ExportC
     unknown = [name for name in names if name not in table.index]
     if unknown:
         raise DataError(
-            f"holds no tomogram {unknown[0]!r}, but {', '.join(map(str, table.index[:5]))}",
+            f"contains no tomogram {unknown[0]!r}, but {', '.join(map(str, table.index[:5]))}",
             file=path,
-            remedy="write each tomogram's name there into the column exported_name of the tomogram table",
+            remedy="write each tomogram's name in that file to the column exported_name of the tomogram table",
         )
     twice = [name for name in names if (table.index == name).sum() > 1]
     if twice:
@@ -136,7 +136,7 @@ def read_frames(path: str | os.PathLike[str], names: list[str], context: ExportC
 def _check_frame(
     path: str | os.PathLike[str], record: TomogramRecord, pixel_size: float, size: FloatArray
 ) -> None:
-    """Refuse a frame (sizes x, y, z in unbinned pixels) that differs from the tomogram by a voxel or more."""
+    """Raise an error if the size (x, y, z in unbinned pixels) differs from the tomogram's by a voxel or more."""
     if not 0 < pixel_size < np.inf:
         raise DataError(
             f"tomogram {record.name!r} has {_PIXEL_SIZE} {pixel_size:g}",

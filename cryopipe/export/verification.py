@@ -1,4 +1,4 @@
-"""Every file that is written is read back and compared with what was meant."""
+"""Verification of exported files: poses read back are compared with those that were written."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _REMEDY = "this is a fault of cryopipe: please report it with the file"
 
 @dataclass(frozen=True)
 class Deviation:
-    """The largest differences between what was meant and what a file says.
+    """Largest differences between the poses in a file and the exported poses.
 
     Attributes
     ----------
@@ -46,10 +46,10 @@ def verify(path: str | os.PathLike[str], meant: ParticlePoses, found: ParticlePo
     Raises
     ------
     DataError
-        If particles are lost, stand in another tomogram, or are off by more than 0.1 voxel or 0.1 degree.
+        If particles are missing, in another tomogram, or differ by more than 0.1 voxel or 0.1 degree.
     """
     if len(found) != len(meant):
-        raise DataError(f"holds {len(found)} particles, not {len(meant)}", file=path, remedy=_REMEDY)
+        raise DataError(f"contains {len(found)} particles, not {len(meant)}", file=path, remedy=_REMEDY)
     if found.tomograms != meant.tomograms:
         row = next(i for i, name in enumerate(meant.tomograms) if found.tomograms[i] != name)
         raise DataError(

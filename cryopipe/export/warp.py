@@ -1,7 +1,7 @@
-"""Warp and M: positions in voxels of the tomogram, one file per voxel size.
+"""Export to Warp and M: positions in voxels of the tomogram, one file per voxel size.
 
 `WarpTools ts_export_particles --coords_angpix` and `MTools create_species --angpix_coords` take one pixel size for a
-whole file; it stands in the file's name and in rlnPixelSize. Shifts are part of the coordinates.
+whole file, which is in the file's name and in rlnPixelSize. Coordinates include the shifts.
 """
 
 from __future__ import annotations

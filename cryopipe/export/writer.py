@@ -1,4 +1,4 @@
-"""The small interface behind which every format hides."""
+"""Interface of the writers of all formats, and their common context."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cryopipe.files.cluster_averages import ClusterAverage
 
 @dataclass(frozen=True)
 class ExportContext:
-    """What all writers share.
+    """Input of all writers.
 
     Attributes
     ----------
@@ -33,14 +33,13 @@ class ExportContext:
     options
         The section `export`.
     box_width
-        Edge of the boxes the features were learned from, angstrom.
+        Edge of the boxes for learning features, angstrom.
     seed
-        Of the noise that fills boxes beyond the tomogram.
+        Seed of the noise that fills boxes beyond the tomogram.
     averages
-        By cluster number; the references that RELION may start from.
+        Averages by cluster number, as references for RELION.
     final_folder
-        Where the files will lie once they are verified, for names that are relative to it or absolute; None if they stay
-        where they are written.
+        Folder of the files after verification, to which names in the files refer; None if the files are not moved.
     """
 
     tomograms: Mapping[str, TomogramRecord]
@@ -52,7 +51,7 @@ class ExportContext:
     final_folder: Path | None = None
 
     def final(self, folder: Path) -> Path:
-        """Return where what is written into `folder` will lie."""
+        """Return the final folder of the files that are written to `folder`."""
         return self.final_folder or folder
 
     def number_of(self, tomogram: str) -> int:
@@ -100,12 +99,12 @@ def rows_in_clusters(particles: ParticleSet) -> NDArray[np.int64]:
 
 
 def check_tomograms(particles: ParticleSet, context: ExportContext) -> None:
-    """Refuse particles of tomograms that the table does not hold.
+    """Check that all tomograms of the particles are in the table.
 
     Raises
     ------
     DataError
-        With the first such tomogram.
+        With the first tomogram that is not.
     """
     unknown = sorted(set(particles.tomograms) - set(context.tomograms))
     if unknown:
@@ -116,7 +115,7 @@ def check_tomograms(particles: ParticleSet, context: ExportContext) -> None:
 
 
 def under_exported_names(particles: ParticleSet, context: ExportContext) -> tuple[ParticleSet, ExportContext]:
-    """Call all tomograms what the other programs call them, in the particles and in the context alike."""
+    """Return particles and context with the tomograms' names in other programs."""
     names = {name: record.exported_name or name for name, record in context.tomograms.items()}
     renamed = [names[name] for name in particles.tomograms]
     table = particles.table.copy()
