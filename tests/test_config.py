@@ -73,6 +73,14 @@ def test_the_shipped_configuration_lists_every_option_of_a_user() -> None:
             "line 2: features.iterations: unknown option 'iterations' here; it belongs in section 'features.disca'",
         ),
         (
+            "averaging:\n  starts: 3",
+            "line 2: averaging.starts: unknown option 'starts'; its new name is 'initial_models'",
+        ),
+        (
+            "averaging:\n  start_boxes: 100",
+            "line 2: averaging.start_boxes: unknown option 'start_boxes'; its new name is 'initial_boxes'",
+        ),
+        (
             "voltage: 300",
             "line 1: voltage: unknown option 'voltage' here; it belongs in section 'imaging' or 'simulation'",
         ),

@@ -172,11 +172,19 @@ def test_small_specks_are_not_part_of_the_structure() -> None:
 @pytest.mark.parametrize(
     ("average", "sigma", "message"),
     [
-        (torch.full((16, 16, 16), 5.0), 2.0, "an average is flat: nothing of it is placed"),
-        (asymmetric_map(16), 50.0, "nothing of an average lies above 50 standard deviations and is placed"),
+        (
+            torch.full((16, 16, 16), 5.0),
+            2.0,
+            "an average is flat (standard deviation near 0): its particles are not placed",
+        ),
+        (
+            asymmetric_map(16),
+            50.0,
+            "no voxel of an average exceeds 50 standard deviations: its particles are not placed",
+        ),
     ],
 )
-def test_an_average_without_structure_is_a_state_and_is_told(
+def test_an_average_without_structure_gives_an_empty_template_and_a_warning(
     average: torch.Tensor, sigma: float, message: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     template = make_template(average, 10, 10, ReembeddingOptions(sigma=sigma))
@@ -199,7 +207,10 @@ def test_the_better_score_keeps_shared_voxels_and_the_loss_is_counted(
     first, second = both.placements.to_dict("records")
     assert second["lost_voxels"] == 0
     assert first["lost_voxels"] > 0
-    assert "1 of 2 particles lose" in caplog.text
+    assert (
+        f"1 of 2 particles overlap particles with better scores, which keep {first['lost_voxels']} of {both.placements['voxels'].sum()} voxels"
+        in caplog.text
+    )
     assert first["voxels"] - first["lost_voxels"] == (both.labels == 1).sum()
     swapped = reembed(SHAPE, {1: raw_template(), 2: raw_template()}, table.iloc[::-1])
     assert (swapped.labels == both.labels).all()

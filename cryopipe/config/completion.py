@@ -38,6 +38,13 @@ CHECKOUT = ROOT
 """Another name of `cryopipe.installation.ROOT`."""
 Files = Sequence[tuple[str | Path, Document]]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.json"
+RENAMED = {
+    ("averaging", "starts"): "initial_models",
+    ("averaging", "start_boxes"): "initial_boxes",
+    ("averaging", "start_resolution"): "initial_resolution",
+    ("averaging", "start_iterations"): "initial_iterations",
+}
+"""New names of options that had another name in version 0.1.0."""
 
 
 @functools.cache
@@ -188,6 +195,9 @@ def _unknown(wrong: Violation, schema: Mapping[str, Any]) -> Mistake:
     if isinstance(name, bool):
         problem = f"unknown option {name} (YAML reads on, off, yes and no as true or false)"
         return Mistake(wrong.key, problem, nothing, DROP)
+    new = RENAMED.get(wrong.key)
+    if new is not None:
+        return Mistake(wrong.key, problem, f"its new name is {new!r}", Move((*here, new)))
     homes = [key for key, options in _sections(schema) if key and name in options]
     if homes:
         place = " or ".join(repr(".".join(home)) for home in homes)

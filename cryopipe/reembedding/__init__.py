@@ -1,4 +1,4 @@
-"""Averages put back into the tomograms, at the particles' positions and orientations."""
+"""Placement of averages in tomograms at the particles' positions and orientations."""
 
 from cryopipe.reembedding.options import ReembeddingOptions
 from cryopipe.reembedding.placed_particles import artiax_table, choose_particles

@@ -1,4 +1,4 @@
-"""Options of the averages put back into the tomograms."""
+"""Options of re-embedding."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from cryopipe.config.option import Options, option
 
 @dataclass(frozen=True)
 class ReembeddingOptions(Options):
-    """Averages put back into the tomograms."""
+    """Placement of averages in the tomograms at the particles' poses."""
 
     SECTION: ClassVar[str] = "reembedding"
 
     threshold: str = option(
         "sigma",
-        "What sets the surface of an average in the labels; sigma, a number of standard deviations, or mass, the "
-        "fraction of its density that the surface encloses.",
+        "Rule for the threshold of an average in the labels: sigma, a number of standard deviations above the mean, or "
+        "mass, the fraction of the density that the surface encloses.",
         choices=["sigma", "mass"],
     )
     sigma: float = option(
         2.0,
-        "Height of the surface above the average's mean, in its standard deviations, with threshold sigma.",
+        "Threshold in standard deviations above the average's mean, for threshold sigma.",
         above=0,
         maximum=1000,
     )
     mass_fraction: float = option(
         0.5,
-        "Fraction of the density above the average's mean that the surface encloses, with threshold mass.",
+        "Fraction of the density above the average's mean that the surface encloses, for threshold mass.",
         above=0,
         maximum=1,
     )
     particles: str = option(
         "kept",
-        "Place the particles that went into the average (kept), or all particles of the cluster (all).",
+        "Particles to place: those included in the average (kept), or all particles of the cluster (all).",
         choices=["kept", "all"],
     )

@@ -1,4 +1,4 @@
-"""Particle tables: true positions, which particles to place, and the list for ArtiaX."""
+"""Particle tables of re-embedding: selection of particles, and the table for ArtiaX."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def choose_particles(
     tables
         Particles of clusters, with poses.
     tomogram
-        Its name.
+        Name of the tomogram.
     options
-        Whether particles that were left out of their average are placed.
+        Whether particles that were excluded from their average are placed.
     """
     chosen = []
     for table in tables:
@@ -44,10 +44,10 @@ def choose_particles(
 
 
 def artiax_table(table: pd.DataFrame, tomogram_numbers: Mapping[str, int]) -> pd.DataFrame:
-    """Return particles as the ChimeraX plug-in ArtiaX reads them from a RELION STAR file.
+    """Return particles in the form that the ChimeraX plug-in ArtiaX reads from a RELION STAR file.
 
-    ArtiaX sorts and colours by columns that are numbers, so that tomograms are given by number; shifts are
-    part of the coordinates, which count in voxels of the tomogram.
+    ArtiaX sorts and colours by numeric columns, so tomograms are given by number. Coordinates are in voxels of the
+    tomogram and include the shifts.
 
     Parameters
     ----------

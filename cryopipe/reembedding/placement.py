@@ -1,4 +1,4 @@
-"""Templates written into a tomogram's volumes, particle by particle."""
+"""Placement of templates in the density and label volumes of a tomogram."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Reembedded:
-    """A tomogram filled with averages.
+    """A tomogram's volumes with placed averages.
 
     Attributes
     ----------
     density
-        (z, y, x) float32; where structures overlap, the larger value.
+        (z, y, x) float32; the larger value where structures overlap.
     labels
-        (z, y, x) int16 cluster numbers, 0 where there is none; where structures overlap, that of the
-        particle with the better score.
+        (z, y, x) int16 cluster numbers, 0 where there is no particle; that of the particle with the better score
+        where structures overlap.
     placements
         One row per particle in the order of the input: particle, cluster, score, voxels (of its structure inside the
-        tomogram), lost_voxels (of these, taken by particles with better scores), outside_voxels.
+        tomogram), lost_voxels (of these, labelled as particles with better scores), outside_voxels.
     """
 
     density: NDArray[np.float32]
@@ -45,21 +45,21 @@ def reembed(
     table: pd.DataFrame,
     what: str = "re-embedding",
 ) -> Reembedded:
-    """Place every particle's average at its position and orientation, to a fraction of a voxel.
+    """Place every particle's average at its position and orientation, with sub-voxel precision.
 
-    Particles are placed by falling score, and the first one keeps a voxel of the labels that two
-    structures claim; what the others lose is counted.
+    Particles are placed in the order of decreasing score; where structures overlap, labels are those of the first
+    particle, and the voxels lost by the others are counted.
 
     Parameters
     ----------
     shape_zyx
-        Of the tomogram.
+        Shape of the tomogram.
     templates
         By cluster number, at the tomogram's voxel size.
     table
-        Particles of this tomogram with poses, class number and, for the order, alignment scores.
+        Particles of this tomogram with poses and class numbers; alignment scores determine the order.
     what
-        For the progress messages.
+        Name in progress messages.
     """
     positions, rotations = poses_of_table(table)
     clusters = table[columns.CLASS].to_numpy(dtype=np.int64)
@@ -72,12 +72,12 @@ def reembed(
     for row in order:
         whole = np.rint(positions[row])
         template = templates[int(clusters[row])]
-        box = template.turned(rotations[int(row)], positions[row] - whole)
+        box = template.rotated(rotations[int(row)], positions[row] - whole)
         counts[row] = _place(density, labels, box, whole.astype(np.int64), template.level, int(clusters[row]))
         counter.advance()
     if counts[:, 1].any():
         logger.info(
-            "%s: %d of %d particles lose %d of %d voxels to particles with better scores",
+            "%s: %d of %d particles overlap particles with better scores, which keep %d of %d voxels",
             *(what, (counts[:, 1] > 0).sum(), len(table), counts[:, 1].sum(), counts[:, 0].sum()),
         )
     placements = pd.DataFrame(
@@ -108,7 +108,7 @@ def _place(
     level: float,
     label: int,
 ) -> tuple[int, int, int]:
-    """Write one turned template into the volumes; return its voxels inside, lost and outside."""
+    """Write one rotated template into the volumes; return the numbers of its voxels inside, lost and outside."""
     low = centre_xyz[::-1] - np.array(box.shape) // 2
     begin = np.clip(-low, 0, box.shape)
     end = np.clip(np.array(density.shape) - low, 0, box.shape)

@@ -1,4 +1,4 @@
-"""Averages made ready to be placed: rescaled, thresholded, cleaned and cut to size."""
+"""Preparation of averages for placement: rescaling, thresholding, cleaning and cropping."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from cryopipe.volume.masks import sphere_mask
 logger = logging.getLogger(__name__)
 
 FLAT = 1e-5
-"""An average whose standard deviation is this fraction of its largest value has no structure."""
+"""An average is flat if its standard deviation is at most this fraction of its largest value."""
 SMALLEST_PIECE = 0.1
-"""Pieces of a thresholded average smaller than this fraction of the largest one are noise."""
+"""Connected pieces of a thresholded average smaller than this fraction of the largest one are removed."""
 
 
 @dataclass(frozen=True)
 class Template:
-    """An average, ready to be placed.
+    """An average prepared for placement.
 
     Attributes
     ----------
     volume
-        (z, y, x) float32, at the tomogram's voxel size, centred at n // 2; in standard deviations of the
-        average above its mean, 0 away from the structure.
+        (z, y, x) float32, at the tomogram's voxel size, centred at n // 2; in standard deviations above the
+        average's mean, 0 outside the structure.
     level
-        Above it a voxel belongs to the structure.
+        Voxels with values above it belong to the structure.
     """
 
     volume: NDArray[np.float32]
@@ -45,11 +45,11 @@ class Template:
 
     @cached_property
     def coefficients(self) -> NDArray[np.float32]:
-        """(z, y, x) of the cubic B-spline that passes through the voxels."""
+        """(z, y, x) coefficients of the cubic B-spline through the voxels."""
         return np.asarray(ndimage.spline_filter(self.volume, order=3, output=np.float32, mode="constant"))
 
-    def turned(self, rotation: Rotation, shift_xyz: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Return the template turned about its centre and then shifted by voxels x, y, z."""
+    def rotated(self, rotation: Rotation, shift_xyz: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Return the template rotated about its centre and then shifted by voxels x, y, z."""
         matrix_zyx = rotation.inv().as_matrix()[::-1, ::-1]
         centre = np.array(self.volume.shape) // 2
         return np.asarray(
@@ -66,7 +66,7 @@ class Template:
 def make_template(
     average: Tensor, voxel_size: float, tomogram_voxel_size: float, options: ReembeddingOptions
 ) -> Template:
-    """Turn an average into a template at a tomogram's voxel size.
+    """Make a template from an average at a tomogram's voxel size.
 
     Parameters
     ----------
@@ -79,22 +79,24 @@ def make_template(
 
     Returns
     -------
-    The template; its volume is 0 throughout, and a warning is logged, where the average is flat.
+    The template. If the average is flat, its volume is 0 and a warning is logged.
     """
     size = 2 * int(np.ceil(average.shape[-1] * voxel_size / tomogram_voxel_size / 2))
     scaled = fourier_rescale(average.float(), voxel_size, tomogram_voxel_size, size)
     inside = sphere_mask(size, size / 2 - 1, 0) > 0
-    mean, spread = scaled[inside].mean(), scaled[inside].std()
-    if spread <= FLAT * average.abs().max():
-        logger.warning("an average is flat: nothing of it is placed")
+    mean, deviation = scaled[inside].mean(), scaled[inside].std()
+    if deviation <= FLAT * average.abs().max():
+        logger.warning("an average is flat (standard deviation near 0): its particles are not placed")
         return Template(np.zeros((size,) * 3, dtype=np.float32), options.sigma)
-    scaled = (scaled - mean) / spread
+    scaled = (scaled - mean) / deviation
     level = _level(scaled[inside], options)
     structure = _large_pieces(((scaled > level) & inside).numpy())
     if not structure.any():
-        logger.warning("nothing of an average lies above %.3g standard deviations and is placed", level)
+        logger.warning(
+            "no voxel of an average exceeds %.3g standard deviations: its particles are not placed", level
+        )
     near = ndimage.binary_dilation(structure, iterations=2).astype(np.float32)
-    # The structure itself stays as it is: only what lies beyond its rim is faded out.
+    # The structure itself is not changed; only the voxels outside it fall off smoothly.
     soft = np.where(structure, 1, ndimage.gaussian_filter(near, 0.7))
     return Template(_cropped(np.maximum(scaled.numpy() * soft, 0).astype(np.float32)), level)
 
@@ -105,14 +107,14 @@ def make_templates(
     tomogram_voxel_size: float,
     options: ReembeddingOptions,
 ) -> dict[int, Template]:
-    """Turn the averages of the clusters that are to be placed into templates; see `make_template`.
+    """Make templates from the averages of the clusters that are placed; see `make_template`.
 
     Parameters
     ----------
     averages
         By cluster number.
     clusters
-        Numbers of the clusters that have particles to place.
+        Numbers of the clusters with particles to place.
     tomogram_voxel_size
         Angstrom.
     options
@@ -138,7 +140,7 @@ def _level(values: Tensor, options: ReembeddingOptions) -> float:
 
 
 def _cropped(volume: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Cut off what stays empty however the volume is turned; its centre stays at n // 2."""
+    """Crop to the smallest cube that contains the structure in any rotation; the centre remains at n // 2."""
     centre = volume.shape[0] // 2
     places = np.argwhere(volume > 0) - centre
     reach = 2 + int(np.ceil(np.linalg.norm(places, axis=1).max(initial=0)))
