@@ -11,7 +11,7 @@ from cryopipe.features.training.devices import autocast, set_memory_format
 from cryopipe.features.training.distributed import gather_rows, own_slice
 from cryopipe.progress import Progress
 
-MAPS_BYTES = {"cpu": 0.25e9, "cuda": 2e9}
+MAPS_BYTES = {"cpu": 64e6, "cuda": 2e9}
 """Memory of a network's maps in one batch, in bytes, by type of device.
 
 Libraries choose the order of summation by the batch size, so features differ in the last digits between batch sizes.
