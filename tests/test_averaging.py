@@ -17,7 +17,6 @@ from cryopipe.averaging import (
     align_cluster,
     fsc_blocks,
     particle_table,
-    refine,
 )
 from cryopipe.averaging import spectra as spectra_module
 from cryopipe.averaging.fourier_band import Band
@@ -336,20 +335,6 @@ def test_boxes_that_do_not_belong_are_left_out(truth: BoxSet) -> None:
     result = align_cluster(boxes, np.tile([-60.0, 60.0], (44, 1)), VOXEL, QUICK, seed=2)
     assert not result.kept[40:].any()
     assert result.kept[:40].mean() > 0.85
-
-
-def test_given_poses_are_refined_at_another_voxel_size(truth: BoxSet, aligned: AlignmentResult) -> None:
-    rough = (
-        Rotation.from_rotvec(np.radians(4) * np.random.default_rng(1).normal(size=(40, 3)))
-        * aligned.rotations
-    )
-    result = refine(
-        truth.boxes, truth.tilt_ranges, VOXEL, QUICK, 1, rough, aligned.shifts_voxels, aligned.half_sets
-    )
-    before, _, _ = pose_errors(truth, rough, aligned.shifts_voxels)
-    after, _, _ = pose_errors(truth, result.rotations, result.shifts_voxels)
-    assert np.median(after) < 0.7 * np.median(before)
-    np.testing.assert_array_equal(result.half_sets, aligned.half_sets)
 
 
 def test_tables_hold_relions_angles_and_origins(aligned: AlignmentResult) -> None:

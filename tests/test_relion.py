@@ -17,7 +17,7 @@ from asymmetric import asymmetric_map
 from scipy.spatial.transform import Rotation
 
 from cryopipe import columns
-from cryopipe.averaging import AveragingOptions, particle_table, refine
+from cryopipe.averaging import AveragingOptions, align_cluster, particle_table
 from cryopipe.config import ImagingOptions
 from cryopipe.export import (
     ExportContext,
@@ -31,7 +31,7 @@ from cryopipe.files.mrc import open_volume, write_volume
 from cryopipe.files.star import read_particles, read_star, write_star
 from cryopipe.subtomograms import SubtomogramOptions, extract_subtomograms
 from cryopipe.volume.fsc import fourier_shell_correlation
-from cryopipe.volume.geometry import relion_angles, rotation_from_relion_angles
+from cryopipe.volume.geometry import relion_angles
 from cryopipe.volume.masks import sphere_mask
 from cryopipe.volume.wedge import wedge_mask
 
@@ -213,7 +213,7 @@ def test_relion_refines_from_our_export_without_a_word_about_columns(exported: E
 
 
 def test_relion_makes_our_average_from_our_poses(exported: Exported) -> None:
-    """The whole way: boxes cut at the picks, refined, averaged; exported boxes, cut at whole voxels."""
+    """The complete chain: boxes extracted at the picks, aligned from the data alone, averaged; exported boxes, cut at whole voxels."""
     tables, boxes, tilt_ranges = [], [], []
     for name, record in exported.tomograms.items():
         table = exported.picks[exported.picks[columns.TOMOGRAM] == name]
@@ -233,15 +233,8 @@ def test_relion_makes_our_average_from_our_poses(exported: Exported) -> None:
         boxes.append(ordered)
         tilt_ranges += [record.tilt_range] * len(table)
     picks = pd.concat(tables, ignore_index=True)
-    result = refine(
-        np.concatenate(boxes),
-        np.array(tilt_ranges),
-        VOXEL_SIZE,
-        AveragingOptions(refinement_iterations=2),
-        1,
-        rotation_from_relion_angles(picks[list(columns.ANGLES)].to_numpy()),
-        -picks[list(columns.ORIGINS)].to_numpy() / VOXEL_SIZE,
-        picks[columns.HALF_SET].to_numpy(),
+    result = align_cluster(
+        np.concatenate(boxes), np.array(tilt_ranges), VOXEL_SIZE, AveragingOptions(), seed=1
     )
     aligned = particle_table(picks.drop(columns=[*columns.ANGLES, *columns.ORIGINS]), result)
     setting = ExportContext(

@@ -1,6 +1,6 @@
 """Reference-free alignment and averaging of a cluster's boxes."""
 
-from cryopipe.averaging.alignment import AlignmentResult, align_cluster, refine
+from cryopipe.averaging.alignment import AlignmentResult, align_cluster
 from cryopipe.averaging.options import AveragingOptions
 from cryopipe.averaging.particle_alignment import align_particles
 from cryopipe.averaging.particle_table import fsc_blocks, particle_table
@@ -12,5 +12,4 @@ __all__ = [
     "align_particles",
     "fsc_blocks",
     "particle_table",
-    "refine",
 ]

@@ -30,6 +30,8 @@ FEWEST_FOR_FSC = 10
 """Smallest number of boxes for an FSC; with fewer, the superposition itself causes the half-maps' correlation."""
 ROUNDS = 3
 """Steps of local refinement of every box per round."""
+SEARCHES = 2
+"""Rounds with an exhaustive search; the second, with finer maps, corrects boxes misaligned at low resolution."""
 BAND_MARGIN = 3
 """Shells beyond the current resolution that are included, so that the resolution can improve."""
 
@@ -112,39 +114,7 @@ def align_cluster(
         for number in np.unique(half_sets)
     ]
     search = context.exhaustive_search(options.angular_step)
-    # A second search with finer maps corrects boxes that were misaligned at low resolution.
-    return _refine(context, halves, half_sets, [search, search], seed)
-
-
-def refine(
-    boxes: Boxes, tilt_ranges: NDArray[np.float64], voxel_size: float, options: AveragingOptions, seed: int,
-    rotations: Rotation, shifts_voxels: NDArray[np.float64], half_sets: NDArray[np.intp],
-    device: torch.device | None = None,
-) -> AlignmentResult:  # fmt: skip
-    """Refine given poses, such as those of the same particles in coarser boxes.
-
-    Parameters
-    ----------
-    boxes, tilt_ranges, voxel_size, options, seed, device
-        As for `align_cluster`.
-    rotations, shifts_voxels
-        Initial poses; shifts in voxels of these boxes.
-    half_sets
-        (n,) 1 or 2; not changed.
-    """
-    spectra = Spectra(boxes, tilt_ranges, device or torch.device("cpu"))
-    context = AlignmentContext(spectra.box_size, voxel_size, options, spectra.device)
-    matrices = torch.from_numpy(rotations.as_matrix()).to(context.mask)
-    poses = Poses(matrices, torch.from_numpy(np.asarray(shifts_voxels)).to(context.mask))
-    band = context.band(context.initial_shells)
-    halves = []
-    for number in np.unique(half_sets):
-        indices = np.flatnonzero(half_sets == number)
-        half = HalfSet(spectra, indices, context.mask * 0, context, int(number))
-        half.set_poses(poses.chosen(torch.from_numpy(indices)))
-        half.volume = band.volume_from_sums(half.align(band, None, 0), context.no_prior(band)) * context.mask
-        halves.append(half)
-    return _refine(context, halves, np.asarray(half_sets), [], seed)
+    return _refine(context, halves, half_sets, search, seed)
 
 
 def _half_sets(count: int, rng: np.random.Generator) -> NDArray[np.intp]:
@@ -157,13 +127,13 @@ def _refine(
     context: AlignmentContext,
     halves: list[HalfSet],
     half_sets: NDArray[np.intp],
-    searches: list[Grid | None],
+    search: Grid | None,
     seed: int,
 ) -> AlignmentResult:
     """Refine both half-sets in increasingly fine bands, then superpose and average them.
 
-    The first rounds use the exhaustive searches in `searches`, later rounds refine locally. Of large half-sets only a
-    subset is refined; all boxes are then aligned to its map.
+    The first `SEARCHES` rounds use the exhaustive search `search`, later rounds refine locally. Of large half-sets only
+    a subset is refined; all boxes are then aligned to its map.
     """
     rng = np.random.default_rng(seed)
     wholes = halves
@@ -171,8 +141,8 @@ def _refine(
     band, superposition, resolution = context.band(context.initial_shells), None, math.inf
     measurable = len(halves) == 2 and len(half_sets) >= FEWEST_FOR_FSC
     for number in range(context.options.refinement_iterations):
-        search = searches[number] if number < len(searches) else None
-        sums = [half.align(band, search, ROUNDS) for half in halves]
+        grid = search if number < SEARCHES else None
+        sums = [half.align(band, grid, ROUNDS) for half in halves]
         if not measurable:
             for half, s in zip(halves, sums, strict=True):
                 half.volume = band.volume_from_sums(s, context.no_prior(band)) * context.mask
@@ -191,12 +161,11 @@ def _refine(
         shells = max(context.shell_of(resolution), context.initial_shells) + BAND_MARGIN
         finer = context.band(min(context.last_shell, shells))
         settled = resolution > 0.995 * before and finer.shells <= band.shells
-        if settled and number >= len(searches) + 1:
+        if settled and number >= SEARCHES + 1:
             break
         band = finer
     for whole, part in zip(wholes, halves, strict=True):
         if part is not whole:
-            search = searches[0] if searches else None
             middle = context.band(min(band.shells, context.initial_shells + BAND_MARGIN))
             whole.adopt_map(part, search, middle, band, ROUNDS)
             whole.exclude_outliers(context.options.outlier_deviations)
