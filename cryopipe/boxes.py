@@ -7,6 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from cryopipe.volume.windows import overlap_windows
+
 
 class Boxes(Protocol):
     """An array (n, z, y, x), or a stack of boxes on disk that is indexed like one."""
@@ -98,14 +100,6 @@ class ShiftedBoxes:
         for number, original, target in zip(numbers, originals, shifted, strict=True):
             # Seeded by the particle's index, so that a box is the same on every access.
             target[:] = np.random.default_rng(int(number)).standard_normal(original.shape, np.float32)
-            sources, targets = zip(*map(_overlap, self._shifts[number][::-1], original.shape), strict=True)
+            sources, targets = overlap_windows(self._shifts[number][::-1], original.shape, original.shape)
             target[targets] = original[sources]
         return shifted
-
-
-def _overlap(shift: int, size: int) -> tuple[slice, slice]:
-    """Return the slices of an axis that a shift keeps: in the original and in the shifted box."""
-    return (
-        slice(max(0, shift), size + min(0, shift)),
-        slice(max(0, -shift), size - max(0, shift)),
-    )

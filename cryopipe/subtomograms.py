@@ -24,6 +24,7 @@ from cryopipe.errors import DataError
 from cryopipe.files.opening import release_pages
 from cryopipe.progress import Progress
 from cryopipe.volume.padding import Region, find_padding
+from cryopipe.volume.windows import overlap_windows
 
 logger = logging.getLogger(__name__)
 
@@ -206,18 +207,18 @@ def _cut(
     """
     boxes = np.empty((len(centres), *(2 * half + 1,) * 3), dtype=np.float32)
     for box, centre in zip(boxes, np.rint(centres).astype(int), strict=True):
-        lows, highs = np.maximum(centre - half, 0), np.minimum(centre + half + 1, volume.shape)
-        part = volume[tuple(slice(a, b) for a, b in zip(lows, highs, strict=True))].astype(np.float32)
+        source, target = overlap_windows(centre - half, box.shape, volume.shape)
+        part = volume[source].astype(np.float32)
         if not np.isfinite(part).all():
             raise DataError(
                 "contains NaN or infinite values", file=name, remedy="run `cryopipe check`, then fix the file"
             )
         if not region.whole:
-            known = region.grid(*map(np.arange, lows, highs))
+            known = region.grid(*(np.arange(axis.start, axis.stop) for axis in source))
             part[~known] = part[known].mean() if known.any() else 0
-        missing = zip(lows - (centre - half), (centre + half + 1) - highs, strict=True)
+        missing = [(axis.start, size - axis.stop) for axis, size in zip(target, box.shape, strict=True)]
         release_pages(volume)
-        box[:] = np.pad(part, list(missing), mode="symmetric")
+        box[:] = np.pad(part, missing, mode="symmetric")
     return boxes
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryopipe.volume.padding import Region, find_padding
+from cryopipe.volume.windows import overlap_windows
 
 SAMPLE = 200
 """Number of boxes from which a tomogram's grey scale is measured."""
@@ -77,15 +78,11 @@ def _cut(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return the box, 0 beyond the tomogram, and where it is known: in the tomogram, and not in its padding."""
     low = centre[::-1] - box_size // 2
-    shape = np.array(volume.shape)
-    begin = np.clip(low, 0, shape)
-    end = np.clip(low + box_size, 0, shape)
     box = np.zeros((box_size,) * 3)
     known = np.zeros(box.shape, dtype=bool)
-    if (end > begin).all():
-        target = tuple(slice(b - o, e - o) for b, e, o in zip(begin, end, low, strict=True))
-        box[target] = volume[tuple(slice(b, e) for b, e in zip(begin, end, strict=True))]
-        known[target] = region.grid(*map(np.arange, begin, end))
+    source, target = overlap_windows(low, box.shape, volume.shape)
+    box[target] = volume[source]
+    known[target] = region.grid(*(np.arange(part.start, part.stop) for part in source))
     return box, known
 
 

@@ -14,6 +14,7 @@ from cryopipe import columns
 from cryopipe.particles import FloatArray, poses_of_table
 from cryopipe.progress import Progress
 from cryopipe.reembedding.templates import Template
+from cryopipe.volume.windows import overlap_windows
 
 logger = logging.getLogger(__name__)
 
@@ -110,13 +111,8 @@ def _place(
 ) -> tuple[int, int, int]:
     """Write one rotated template into the volumes; return the numbers of its voxels inside, lost and outside."""
     low = centre_xyz[::-1] - np.array(box.shape) // 2
-    begin = np.clip(-low, 0, box.shape)
-    end = np.clip(np.array(density.shape) - low, 0, box.shape)
+    target, source = overlap_windows(low, box.shape, density.shape)
     total = int((box > level).sum())
-    if (end <= begin).any():
-        return 0, 0, total
-    source = tuple(slice(b, e) for b, e in zip(begin, end, strict=True))
-    target = tuple(slice(b + o, e + o) for b, e, o in zip(begin, end, low, strict=True))
     np.maximum(density[target], box[source], out=density[target])
     structure = box[source] > level
     free = labels[target] == 0

@@ -17,6 +17,7 @@ from cryopipe.files.mrc import open_volume, read_header
 from cryopipe.simulation.assemblies import PROTEIN_DENSITY
 from cryopipe.simulation.phantoms import Phantom, band_limit, box_size_for, check_sampling
 from cryopipe.volume.fourier import fourier_rescale, frequency_grid
+from cryopipe.volume.windows import overlap_windows
 
 SUFFIXES = (".mrc", ".map")
 _SURFACE = 0.15
@@ -136,9 +137,8 @@ def _centred(body: NDArray[np.float64], centre: NDArray[np.float64], size: int) 
     whole = np.round(centre).astype(int)
     cube = np.zeros((size,) * 3)
     low = whole - size // 2
-    first, last = np.maximum(low, 0), np.minimum(low + size, body.shape)
-    target = tuple(slice(a, b) for a, b in zip(first - low, last - low, strict=True))
-    cube[target] = body[tuple(slice(a, b) for a, b in zip(first, last, strict=True))]
+    source, target = overlap_windows(low, cube.shape, body.shape)
+    cube[target] = body[source]
     k = [np.fft.fftfreq(size)[:, None, None], np.fft.fftfreq(size)[:, None], np.fft.fftfreq(size)]
     phase = sum(frequency * offset for frequency, offset in zip(k, centre - whole, strict=True))
     return np.asarray(np.fft.ifftn(np.fft.fftn(cube) * np.exp(2j * np.pi * phase)).real)

@@ -16,6 +16,7 @@ from cryopipe.simulation.packing import Packer, body_of
 from cryopipe.simulation.phantoms import Phantom
 from cryopipe.simulation.rendering import ParticleRenderer
 from cryopipe.volume.geometry import random_rotations
+from cryopipe.volume.windows import overlap_windows
 
 _OUTLINE = 0.3
 """A neighbour is removed if a voxel has a particle density above this and a neighbour density above `_TRACE`."""
@@ -136,9 +137,8 @@ class Crowd:
     def _draw(self, patch: NDArray[np.float32], centre: NDArray[np.int64]) -> None:
         self._count += 1
         low = centre - patch.shape[0] // 2
-        first, last = np.maximum(low, 0), np.minimum(low + patch.shape, self._density.shape)
-        target = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
-        part = patch[tuple(slice(a, b) for a, b in zip(first - low, last - low, strict=True))]
+        target, source = overlap_windows(low, patch.shape, self._density.shape)
+        part = patch[source]
         self._density[target] += part
         stronger = part > self._strongest[target]
         self._strongest[target][stronger] = part[stronger]

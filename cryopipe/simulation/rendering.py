@@ -11,7 +11,7 @@ from torch import Tensor
 from cryopipe.errors import SimulationError
 from cryopipe.simulation.phantoms import Phantom
 from cryopipe.volume.fourier import fourier_rescale
-from cryopipe.volume.rotate import rotation_matrices
+from cryopipe.volume.rotate import rotation_matrices, sampling_grid, source_offsets
 
 _AXES = (-3, -2, -1)
 _OVERSAMPLING = 2
@@ -80,13 +80,9 @@ class ParticleRenderer:
 
     def _render_one(self, fine: Tensor, matrices: Tensor, shifts_voxels: Tensor) -> Tensor:
         size = self.patch_size
-        axis = torch.arange(size, device=self.device, dtype=torch.float32) - size // 2
-        target = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).flip(-1)
-        target = target.reshape(1, -1, 3) - shifts_voxels.to(target)[:, None]
-        # Row vectors times R are column vectors times the inverse of R: positions in the reference.
-        source = _OVERSAMPLING * target @ matrices.to(target)
-        edge = fine.shape[-1]
-        grid = 2 * (source + edge // 2) / (edge - 1) - 1
+        matrices = matrices.to(self.device, torch.float32)
+        offsets = source_offsets((size,) * 3, matrices, shifts_voxels)
+        grid = sampling_grid(_OVERSAMPLING * offsets + fine.shape[-1] // 2, fine.shape)
         # All copies are stacked along the grid's z axis, so that the density is not duplicated for each.
         grid = grid.reshape(1, -1, size, size, 3)
         return F.grid_sample(fine[None, None], grid, align_corners=True).reshape(-1, size, size, size)

@@ -19,6 +19,7 @@ from cryopipe.simulation.packing import Packer, body_of
 from cryopipe.simulation.phantoms import Phantom, filler_phantoms
 from cryopipe.simulation.rendering import ParticleRenderer
 from cryopipe.volume.geometry import random_rotations
+from cryopipe.volume.windows import overlap_windows
 
 logger = logging.getLogger(__name__)
 
@@ -210,9 +211,7 @@ class _SceneBuilder:
     ) -> None:
         """Add a patch with its middle at `centre`, cropped at the faces of the slab, and label its body."""
         low = centre - patch.shape[0] // 2
-        first, last = np.maximum(low, 0), np.minimum(low + patch.shape, self.density.shape)
-        target = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
-        source = tuple(slice(a, b) for a, b in zip(first - low, last - low, strict=True))
+        target, source = overlap_windows(low, patch.shape, self.density.shape)
         self.density[target] += patch[source]
         z, y, x = (centre + body).T
         self.labels[z, y, x] = label

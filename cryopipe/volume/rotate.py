@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -36,29 +37,50 @@ def rotate_volumes(
     -------
     (n, z, y, x) volumes of the same type and device.
     """
-    points = _source_points(volumes.shape[-3:], rotation_matrices.to(volumes), shifts_voxels)
+    shape = volumes.shape[-3:]
+    centre = torch.tensor([n // 2 for n in reversed(shape)], device=volumes.device, dtype=volumes.dtype)
+    points = source_offsets(shape, rotation_matrices.to(volumes), shifts_voxels) + centre
     volumes = (volumes - fill).expand(points.shape[0], *volumes.shape[-3:])
     sample = _sample_linear if interpolation == "linear" else _sample_cubic
     return sample(volumes, points) + fill
 
 
-def _source_points(shape: torch.Size, matrices: Tensor, shifts_voxels: Tensor | None) -> Tensor:
-    """Return the position in the reference of every voxel of the result: (n, z, y, x, 3), x, y, z, voxels."""
+def source_offsets(shape: Sequence[int], matrices: Tensor, shifts_voxels: Tensor | None = None) -> Tensor:
+    """Return where in the reference every voxel of a rotated and shifted volume comes from.
+
+    Parameters
+    ----------
+    shape
+        (z, y, x) of the rotated volume.
+    matrices
+        (n, 3, 3) active rotations of xyz column vectors, about the voxel n // 2 of every axis.
+    shifts_voxels
+        (n, 3) displacements x, y, z after the rotation.
+
+    Returns
+    -------
+    (n, z, y, x, 3) offsets x, y, z from the reference's centre, voxels; of the type and device of `matrices`.
+    """
     axes = [torch.arange(n, device=matrices.device, dtype=matrices.dtype) - n // 2 for n in shape]
     grid_zyx = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
     target = grid_zyx.flip(-1).reshape(1, -1, 3)
     if shifts_voxels is not None:
         target = target - shifts_voxels.to(matrices)[:, None, :]
     # Row vectors times R equal the inverse of R times column vectors.
-    source = target @ matrices
-    centre = torch.tensor([n // 2 for n in reversed(shape)], device=matrices.device, dtype=matrices.dtype)
-    return (source + centre).reshape(matrices.shape[0], *shape, 3)
+    return (target @ matrices).reshape(matrices.shape[0], *shape, 3)
+
+
+def sampling_grid(points: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return the coordinates that `grid_sample`, with aligned corners, has for points (..., 3) x, y, z in voxels.
+
+    They are -1 at the centre of the first voxel of a volume of `shape` (z, y, x) and 1 at that of the last.
+    """
+    sizes = torch.tensor(list(shape)[::-1], device=points.device, dtype=points.dtype)
+    return 2 * points / (sizes - 1).clamp(min=1) - 1
 
 
 def _sample_linear(volumes: Tensor, points: Tensor) -> Tensor:
-    sizes = torch.tensor(volumes.shape[:0:-1], device=points.device, dtype=points.dtype)
-    # grid_sample's coordinates are -1 at the first voxel's centre and 1 at the last one's.
-    grid = 2 * points / (sizes - 1).clamp(min=1) - 1
+    grid = sampling_grid(points, volumes.shape[1:])
     sampled = F.grid_sample(volumes[:, None], grid, mode="bilinear", padding_mode="zeros", align_corners=True)
     return sampled[:, 0]
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cryopipe.features.training.distributed import Draws
-from cryopipe.volume.rotate import rotation_matrices
+from cryopipe.volume.rotate import rotation_matrices, sampling_grid, source_offsets
 
 
 def uniform_rotations(draws: Draws) -> Tensor:
@@ -32,12 +32,8 @@ def rotated_copies(boxes: Tensor, matrices: Tensor, draws: Draws) -> Tensor:
     (n, z, y, x), by trilinear interpolation.
     """
     size = boxes.shape[-1]
-    axis = torch.arange(size, device=boxes.device, dtype=boxes.dtype) - size // 2
-    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
-    target = torch.stack([x, y, z], dim=-1).reshape(-1, 3)
-    # Row vectors times R are column vectors times its inverse: the source position of each voxel of the copy.
-    source = target @ matrices.to(boxes.dtype) + size // 2
-    grid = (2 * source / (size - 1) - 1).reshape(len(boxes), size, size, size, 3)
+    points = source_offsets(boxes.shape[1:], matrices.to(boxes.dtype)) + size // 2
+    grid = sampling_grid(points, boxes.shape[1:])
     rotated = F.grid_sample(boxes[:, None], grid, mode="bilinear", padding_mode="border", align_corners=True)[
         :, 0
     ]
