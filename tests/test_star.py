@@ -168,7 +168,10 @@ def test_tables_and_columns_that_star_cannot_name_are_refused(tmp_path: Path) ->
             b"\xff\xfe\x00\x01" * 300,
             r"is not UTF-8 text \(invalid start byte at byte 0\); save it as UTF-8 text",
         ),
-        (b"data_\nloop_\n_a #1\n_b #2\n1 2\n3\n", "line 6 has 1 values for 2 columns; the file is cut short"),
+        (
+            b"data_\nloop_\n_a #1\n_b #2\n1 2\n3\n",
+            "line 6 has 1 values for 2 columns; the file is truncated or was edited by hand; write it again",
+        ),
         (b"data_\nloop_\n_a #1\n1 2\n", "line 4 has 2 values for 1 columns"),
         (b"data_\n_a 1 2\n", "line 2 is not a label and its value: '_a 1 2'"),
     ],
