@@ -42,8 +42,8 @@ def test_model_of_one_dataset_is_applied_to_another(tmp_path: Path) -> None:
     boxes, _ = two_classes(60)
     first = dataset(tmp_path / "first", TRAINED, boxes[:40])
     log = learn(first, "--set-resources", "learn_features:gpu=2")
-    assert "learning in 2 processes" in log
-    assert log.count("kept iteration") == 1
+    assert "training in 2 processes" in log
+    assert log.count("best iteration: ") == 1
 
     applied = {
         "learner": "disca",
@@ -51,7 +51,7 @@ def test_model_of_one_dataset_is_applied_to_another(tmp_path: Path) -> None:
         "disca": {"train": False},
     }
     second = dataset(tmp_path / "second", {**applied, "centre": False}, boxes[40:])
-    assert "kept iteration" not in learn(second)
+    assert "best iteration: " not in learn(second)
     names, features, _ = read_features(second / FEATURES)
     assert names == [f"a/{number}" for number in range(20)]
     trained = learner()
