@@ -101,7 +101,11 @@ def finish(folder: Path, config: Mapping[str, Any], tomograms: tuple[str, ...] =
 
 def redone(folder: Path) -> set[str]:
     """The rules that a dry run plans for a reason of their own; rules that only follow others are left out."""
-    said = snakemake(folder, "--dry-run", "--cores", "1")
+    return redone_rules(snakemake(folder, "--dry-run", "--cores", "1"))
+
+
+def redone_rules(said: str) -> set[str]:
+    """The rules that a dry run, whose output is `said`, plans for a reason of their own."""
     if "Nothing to be done" in said:
         return set()
     found = REASONS.findall(said.split("\nReasons:\n")[1])
@@ -152,7 +156,7 @@ def changed(option: str, value: Any) -> dict[str, Any]:
 
 
 def table_of(does: Mapping[str, set[str]]) -> str:
-    """The table of the docs: for every option the rules that a change of it does again; whole sections where they agree."""
+    """The table of the docs: for every option the rules that a change of it repeats; whole sections where they agree."""
     rows: dict[str, list[str]] = {}
     for section in dict.fromkeys(option.partition(".")[0] for option in does):
         mine = {
@@ -162,11 +166,11 @@ def table_of(does: Mapping[str, set[str]]) -> str:
         for option, rules in {section: next(iter(mine.values()))}.items() if alike else mine.items():
             rows.setdefault(rules or "nothing", []).append(f"`{option}`")
     lines = [f"| {', '.join(names)} | {rules} |" for rules, names in rows.items()]
-    return "\n".join(["| a change of | does again |", "|---|---|", *lines]) + "\n"
+    return "\n".join(["| a change of | repeats |", "|---|---|", *lines]) + "\n"
 
 
 def all_redone(folder: Path) -> dict[str, set[str]]:
-    """What a change of each option does again, the report, which shows all options, apart; `folder` is finished."""
+    """The rules that a change of each option repeats, the report, which shows all options, apart; `folder` is finished."""
     does = {}
     for option, value in options().items():
         configure(folder, changed(option, value))
