@@ -121,8 +121,9 @@ def end_of(driver: subprocess.Popen[str]) -> str:
     """Wait for a driver alone: its jobs may outlive it and hold its output open."""
     driver.wait()
     assert driver.stdout is not None
-    os.set_blocking(driver.stdout.fileno(), False)
-    return driver.stdout.read() or ""
+    with driver.stdout as output:
+        os.set_blocking(output.fileno(), False)
+        return output.read() or ""
 
 
 def one_round(reference: Path, folder: Path, kills: int, moments: random.Random) -> list[str]:
@@ -141,7 +142,8 @@ def one_round(reference: Path, folder: Path, kills: int, moments: random.Random)
         while time.monotonic() < deadline and driver.poll() is None:
             time.sleep(0.05)
         if driver.poll() is not None:
-            assert driver.returncode == 0, end_of(driver)[-3000:]
+            said = end_of(driver)
+            assert driver.returncode == 0, said[-3000:]
             break
         killed.append(kill(driver, moments.choice(["driver", "job", "group"])))
         said = end_of(driver)
