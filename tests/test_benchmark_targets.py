@@ -63,11 +63,11 @@ def test_options_of_benchmarks_are_checked_and_paths_start_at_the_checkout(tmp_p
 def test_planning_is_measured_by_one_command(tmp_path: Path) -> None:
     run = snakemake(
         *(tmp_path, "--snakefile", SNAKEFILE, "--directory", str(tmp_path), "--cores", "1"),
-        "scale/tomograms_3.tsv",
+        "job_costs/tomograms_3.tsv",
     )
     assert run.returncode == 0, run.stderr
-    rows = (tmp_path / "scale" / "tomograms_3.tsv").read_text().splitlines()
+    rows = (tmp_path / "job_costs" / "tomograms_3.tsv").read_text().splitlines()
     assert [row.split("\t")[4] for row in rows[1:]] == [
         "plan up to the clusters", "plan from the clusters on", "what every job on a cluster begins with",
     ]  # fmt: skip
-    assert sorted(path.name for path in (tmp_path / "scale").iterdir()) == ["tomograms_3.tsv"]
+    assert sorted(path.name for path in (tmp_path / "job_costs").iterdir()) == ["tomograms_3.tsv"]

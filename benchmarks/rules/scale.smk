@@ -12,7 +12,7 @@ MEASURED = {
 
 rule measure_costs:
     output:
-        "scale/{dataset}.tsv",
+        "job_costs/{dataset}.tsv",
     log:
         "logs/measure_costs/{dataset}.log",
     benchmark:
@@ -44,7 +44,7 @@ for name, datasets in MEASURED.items():
         name:
             f"benchmark_{name}"
         input:
-            expand("scale/{dataset}.tsv", dataset=datasets),
+            expand("job_costs/{dataset}.tsv", dataset=datasets),
         log:
             f"logs/benchmark_{name}.log",
         conda:

@@ -122,7 +122,7 @@ use rule measure_posteriors as measure_full_posteriors with:
     benchmark:
         "costs/measure_full_posteriors.tsv"
     params:
-        size="full",
+        size=lambda wildcards: "full",
         device=OPTIONS.device,
 
 
