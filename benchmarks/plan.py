@@ -12,7 +12,8 @@ from benchmarks.plan_files import read_yaml
 from cryopipe.config import section_of
 from cryopipe.errors import ConfigError
 from cryopipe.features import LEARNERS
-from cryopipe.features.options import DiscaOptions, FeatureOptions
+from cryopipe.features.learners.disca_options import DiscaOptions
+from cryopipe.features.options import FeatureOptions
 from cryopipe.simulation.box_simulator import BoxOptions
 from cryopipe.simulation.options import SimulationOptions
 

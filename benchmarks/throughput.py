@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cryopipe.features.embedding import embed_all
+from cryopipe.features.learners.disca_options import DiscaOptions
 from cryopipe.features.networks.encoder import TransferEncoder
 from cryopipe.features.networks.yopo import Yopo, noisy_input
-from cryopipe.features.options import DiscaOptions
 from cryopipe.features.training.box_source import BoxSource
 from cryopipe.features.training.compilation import compile_network
 from cryopipe.features.training.devices import has_fast_bfloat16
-from cryopipe.features.training.loop import LOSSES, smoothed_targets, train_epoch
+from cryopipe.features.training.loop import LOSSES, rotated_classification, smoothed_targets, train_epoch
 from cryopipe.mixtures.gaussian import choose_mixture
 
 BOX_SIZE = 24
@@ -231,7 +231,8 @@ def _training_rate(network: nn.Module, case: Case, device: torch.device, compile
         targets = smoothed_targets(torch.arange(count, device=device) % CLUSTERS, CLUSTERS, 0.2)
         generator = torch.Generator(device).manual_seed(0)
         noise = noisy_input if case.noise else None
-        arguments = (source, targets, LOSSES["hinge"], case.batch_size, generator, noise, "timing")
+        loss = rotated_classification(targets, LOSSES["hinge"], noise)
+        arguments = (source, loss, case.batch_size, generator, "timing")
         spent.append(
             _seconds(device, lambda: train_epoch(classifier, optimiser, *arguments, forward=forward))
         )

@@ -36,6 +36,18 @@ class TiltBoxes(Boxes, Protocol):
         ...
 
 
+def voxel_size_of(boxes: Boxes) -> float | None:
+    """Return the voxel size of `boxes`, angstrom, or None if they do not know it, as plain arrays."""
+    size = getattr(boxes, "voxel_size", None)
+    return None if size is None else float(size)
+
+
+def name_of(boxes: Boxes, index: int) -> str:
+    """Return the name of the particle of box `index`, or its number from 1 if the boxes have no names."""
+    names = getattr(boxes, "names", None)
+    return f"number {index + 1}" if names is None else repr(names[index])
+
+
 class ChosenBoxes:
     """Selection of boxes from a larger collection, read on access.
 
@@ -59,6 +71,17 @@ class ChosenBoxes:
     def tilt_ranges(self) -> NDArray[np.float64]:
         """(n, 2) lowest and highest tilt of each box's tomogram, degrees."""
         return self.boxes.tilt_ranges[self.chosen]
+
+    @property
+    def voxel_size(self) -> float | None:
+        """Voxel size, angstrom; None if unknown."""
+        return voxel_size_of(self.boxes)
+
+    @property
+    def names(self) -> list[str] | None:
+        """(n,) names of the particles; None if the boxes have none."""
+        names = getattr(self.boxes, "names", None)
+        return None if names is None else [names[index] for index in self.chosen]
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -88,6 +111,16 @@ class ShiftedBoxes:
         """(n, 2) lowest and highest tilt of each box's tomogram, degrees, if the boxes have them."""
         ranges: NDArray[np.float64] = self._boxes.tilt_ranges  # type: ignore[attr-defined]
         return ranges
+
+    @property
+    def voxel_size(self) -> float | None:
+        """Voxel size, angstrom; None if unknown."""
+        return voxel_size_of(self._boxes)
+
+    @property
+    def names(self) -> list[str] | None:
+        """(n,) names of the particles; None if the boxes have none."""
+        return getattr(self._boxes, "names", None)
 
     def __len__(self) -> int:
         return len(self._boxes)

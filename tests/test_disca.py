@@ -19,7 +19,8 @@ from cryopipe.errors import LearningError
 from cryopipe.features import create_learner
 from cryopipe.features.learners import disca as disca_module
 from cryopipe.features.learners.disca import Disca
-from cryopipe.features.options import DiscaOptions, FeatureOptions
+from cryopipe.features.learners.disca_options import DiscaOptions
+from cryopipe.features.options import FeatureOptions
 from cryopipe.features.training.box_source import BoxSource
 from cryopipe.features.training.loop import (
     MAX_BAD_STEPS,
@@ -28,6 +29,7 @@ from cryopipe.features.training.loop import (
     guarded_step,
     optimiser_tensors,
     restore_optimiser,
+    rotated_classification,
     smoothed_targets,
     train_epoch,
 )
@@ -308,7 +310,8 @@ def epoch(faults: int, count: int) -> tuple[Faulty, torch.optim.Optimizer, objec
     source = BoxSource(two_classes(count, 8)[0], CPU, 1.0)
     targets = smoothed_targets(torch.arange(count) % 2, 2, 0.1)
     generator = torch.Generator().manual_seed(0)
-    return network, optimiser, train_epoch(network, optimiser, source, targets, cross_entropy, 2, generator)
+    loss = rotated_classification(targets, cross_entropy)
+    return network, optimiser, train_epoch(network, optimiser, source, loss, 2, generator)
 
 
 def test_bad_steps_are_skipped_and_reported(caplog: pytest.LogCaptureFixture) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from cryopipe.features.training.box_source import BoxSource
 from cryopipe.features.embedding import embed_all
 from cryopipe.features.networks.yopo import Yopo
-from cryopipe.features.training.loop import cross_entropy, smoothed_targets, train_epoch
+from cryopipe.features.training.loop import cross_entropy, rotated_classification, smoothed_targets, train_epoch
 from cryopipe.files.box_stacks import BoxStack
 
 def peak():
@@ -35,7 +35,7 @@ def work(stack, memory_gb):
     network = Yopo((4,), 2)
     optimiser = torch.optim.NAdam(network.parameters())
     targets = smoothed_targets(torch.arange(source.count) % 2, 2, 0.1)
-    train_epoch(network, optimiser, source, targets, cross_entropy, 16, torch.Generator())
+    train_epoch(network, optimiser, source, rotated_classification(targets, cross_entropy), 16, torch.Generator())
     embed_all(network, source, "embedding")
 
 torch.set_num_threads(1)

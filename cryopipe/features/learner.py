@@ -74,6 +74,10 @@ class Learner(ABC):
             If the file does not contain weights of this learner.
         """
 
+    def decode(self, features: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """Return the boxes (m, z, y, x) that belong to `features` (m, d); None if the learner generates no boxes."""
+        return None
+
 
 def no_history() -> pd.DataFrame:
     """Return an empty history, for learners without training."""

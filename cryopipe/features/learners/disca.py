@@ -8,7 +8,6 @@ separated clusters is kept.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import time
@@ -32,9 +31,10 @@ from cryopipe.features.learners.disca_state import Best, DiscaState, read_checkp
 from cryopipe.features.learners.disca_steps import cluster_features, fit_head
 from cryopipe.features.networks.yopo import noisy_input
 from cryopipe.features.training.box_source import BoxSource
+from cryopipe.features.training.checkpoint import fingerprint_of
 from cryopipe.features.training.compilation import compile_network, worth_compiling
 from cryopipe.features.training.distributed import broadcast, is_first_process, synchronise_batch_norm
-from cryopipe.features.training.loop import LOSSES, smoothed_targets, train_epoch
+from cryopipe.features.training.loop import LOSSES, rotated_classification, smoothed_targets, train_epoch
 from cryopipe.mixtures.components import Projection, principal_components
 from cryopipe.mixtures.gaussian import Mixture
 from cryopipe.mixtures.label_matching import agreement
@@ -127,14 +127,7 @@ class Disca(Learner):
         return state
 
     def _fingerprint(self, boxes: Boxes, network: nn.Module) -> str:
-        """Return a text that identifies a run: options, seed, boxes and initial weights."""
-        count = len(boxes)
-        content = hashlib.sha256(
-            np.asarray(boxes[np.unique([0, count // 2, count - 1])], np.float32).tobytes()
-        )
-        for value in network.state_dict().values():
-            content.update(value.cpu().contiguous().numpy().tobytes())
-        return f"{self.options} seed={self.seed} boxes={count} {content.hexdigest()}"
+        return fingerprint_of(self.options, self.seed, boxes, network)
 
     def _compiled(self, state: DiscaState, source: BoxSource) -> Forward | None:
         """Return the compiled network, or None if compilation does not pay.
@@ -218,11 +211,9 @@ class Disca(Learner):
                 classifier,
                 state.optimiser,
                 source,
-                targets,
-                LOSSES[options.loss],
+                rotated_classification(targets, LOSSES[options.loss], noise),
                 options.batch_size,
                 self._generator(state, 2 + copy),
-                noise,
                 f"{what}: training",
                 None if forward is None else lambda volumes: head(forward(volumes)),
             )

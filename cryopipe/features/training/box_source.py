@@ -8,9 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from cryopipe.boxes import Boxes
+from cryopipe.boxes import Boxes, name_of
+from cryopipe.errors import LearningError
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +50,7 @@ class BoxSource:
             at_once = max(1, _VOXELS_AT_ONCE // max(1, self.box_voxels))
             for start in range(0, self.count, at_once):
                 part = slice(start, start + at_once)
-                self.resident[part] = torch.from_numpy(np.asarray(boxes[part], np.float32)).to(device)
+                self.resident[part] = self._read(np.arange(self.count)[part]).to(device)
         else:
             logger.info(
                 "%s boxes take %.2g GB in half precision, more than half of memory_gb: they are read batch by batch",
@@ -60,8 +62,19 @@ class BoxSource:
         """Return the boxes at `indices` (m,) as a tensor (m, z, y, x) on the device."""
         if self.resident is not None:
             return self.resident[indices.to(self.device)].float()
-        boxes = torch.from_numpy(np.asarray(self._boxes[indices.cpu().numpy()], np.float32))
-        return boxes.half().to(self.device).float()
+        return self._read(indices.cpu().numpy()).to(self.device).float()
+
+    def _read(self, indices: NDArray[np.int64]) -> Tensor:
+        """Return the boxes at `indices` (m,) in half precision, on the CPU."""
+        boxes = torch.from_numpy(np.asarray(self._boxes[indices], np.float32)).half()
+        finite = torch.isfinite(boxes).flatten(1).all(dim=1)
+        if not bool(finite.all()):
+            name = name_of(self._boxes, int(indices[int((~finite).nonzero()[0])]))
+            raise LearningError(
+                f"the box of particle {name} contains values that are not finite in half precision",
+                remedy="run `cryopipe check` on its tomogram, or remove the particle",
+            )
+        return boxes
 
     def batches(self, parts: Sequence[Tensor]) -> Iterator[Tensor]:
         """Yield the boxes of each of `parts`, indices (m,), in order."""

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from cryopipe.boxes import Boxes
 from cryopipe.errors import FileError
 from cryopipe.files.weights import load_weights, save_weights
+
+
+def fingerprint_of(options: object, seed: int, boxes: Boxes, network: nn.Module) -> str:
+    """Return a text that identifies a training: options, seed, boxes and initial weights."""
+    count = len(boxes)
+    content = hashlib.sha256()
+    if count:
+        some = np.unique([0, count // 2, count - 1])
+        content.update(np.asarray(boxes[some], np.float32).tobytes())
+    for value in network.state_dict().values():
+        content.update(value.cpu().contiguous().numpy().tobytes())
+    return f"{options} seed={seed} boxes={count} {content.hexdigest()}"
 
 
 @dataclass(frozen=True)

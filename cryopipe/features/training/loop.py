@@ -1,10 +1,12 @@
-"""Supervised training on rotated copies, with non-finite steps skipped; optimiser states as tensors."""
+"""Training steps, with non-finite ones skipped; losses; optimiser states as tensors."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +29,12 @@ logger = logging.getLogger(__name__)
 
 MAX_BAD_STEPS = 10
 """Training stops with an error after this many consecutive steps with a non-finite loss or gradient."""
+
+
+Apply = Callable[..., Any]
+"""Network in training: boxes (m, z, y, x) -> its output; see `Steps.apply`."""
+BatchLoss = Callable[[Apply, Tensor, Tensor, Draws], Tensor]
+"""(network, boxes (m, z, y, x), their indices (m,), random numbers) -> mean loss of this process's boxes."""
 
 
 @dataclass(frozen=True)
@@ -113,86 +121,160 @@ def guarded_step(
     return None
 
 
+def rotated_classification(
+    targets: Tensor,
+    loss_function: Callable[[Tensor, Tensor], Tensor],
+    prepare: Callable[[Tensor, Draws], Tensor] | None = None,
+) -> BatchLoss:
+    """Return the loss of classifying randomly rotated copies of the boxes.
+
+    Parameters
+    ----------
+    targets
+        (n, K) of all boxes, on the device.
+    loss_function
+        (logits, targets) -> mean loss.
+    prepare
+        Applied to the rotated boxes before the network, for instance to add noise.
+    """
+
+    def batch_loss(apply: Apply, boxes: Tensor, indices: Tensor, draws: Draws) -> Tensor:
+        rotated = rotated_copies(boxes, uniform_rotations(draws), draws)
+        if prepare is not None:
+            rotated = prepare(rotated, draws)
+        return loss_function(apply(rotated).float(), targets[indices])
+
+    return batch_loss
+
+
 def train_epoch(
     network: nn.Module,
     optimiser: torch.optim.Optimizer,
     source: BoxSource,
-    targets: Tensor,
-    loss_function: Callable[[Tensor, Tensor], Tensor],
+    batch_loss: BatchLoss,
     batch_size: int,
     generator: torch.Generator,
-    prepare: Callable[[Tensor, Draws], Tensor] | None = None,
     what: str = "training",
-    forward: Callable[[Tensor], Tensor] | None = None,
+    forward: Callable[[Tensor], Any] | None = None,
+    members: Tensor | None = None,
 ) -> EpochReport:
-    """Train on every box once, randomly rotated, in random order; every batch is divided among the processes.
+    """Train on every box once, in random order; every batch is divided among the processes.
 
     Parameters
     ----------
     network
-        Boxes (m, 1, z, y, x) -> logits (m, K).
+        Boxes (m, 1, z, y, x) -> what `batch_loss` expects.
     optimiser
         Optimiser of the network's parameters; a bad step halves its learning rate.
     source
         The boxes.
-    targets
-        (n, K) on the device.
-    loss_function
-        (logits, targets) -> mean loss.
+    batch_loss
+        See `BatchLoss`.
     batch_size
         Boxes per step.
     generator
-        Generator of order, rotations and noise, on the device; in the same state in all processes.
-    prepare
-        Applied to the rotated boxes before the network, for instance to add noise.
+        Generator of order and draws, on the device; in the same state in all processes.
     what
         Text of the progress message.
     forward
         Compiled network, called instead of `network` for batches of the full size.
+    members
+        Indices (m,) of the boxes to train on; None for all.
 
     Raises
     ------
     LearningError
         After `MAX_BAD_STEPS` consecutive bad steps.
     """
-    network.train()
-    layout = set_memory_format(network, source.device)
-    together = data_parallel(network)
-    order = torch.randperm(source.count, generator=generator, device=source.device)
+    steps = Steps(network, optimiser, source.device, forward, batch_size)
+    count = source.count if members is None else len(members)
+    order = torch.randperm(count, generator=generator, device=source.device)
+    if members is not None:
+        order = members.to(source.device)[order]
     batches = _batches(order, batch_size, fewest=max(2, process_count()))
     own = [indices[own_slice(len(indices))] for indices in batches]
-    progress = Progress(source.count, "boxes", what)
-    losses: list[float] = []
-    bad = in_a_row = 0
+    progress = Progress(count, "boxes", what)
     for whole, indices, boxes in zip(batches, own, source.batches(own), strict=True):
         draws = Draws(generator, len(whole))
-        rotated = rotated_copies(boxes, uniform_rotations(draws), draws)
-        if prepare is not None:
-            rotated = prepare(rotated, draws)
-        volumes = rotated[:, None].contiguous(memory_format=layout)
-        statistics = {name: buffer.clone() for name, buffer in network.named_buffers()}
-        apply = forward if forward is not None and len(volumes) == batch_size else together
-        with autocast(source.device):
-            logits = apply(volumes)
         # The loss of a batch is the mean over its boxes in all processes.
         weight = len(indices) * process_count() / len(whole)
-        loss = loss_function(logits.float(), targets[indices]) * weight
-        value = guarded_step(loss, network, optimiser, together=True)
-        if value is not None:
-            losses.append(value)
-            in_a_row = 0
-        else:
-            # The forward pass has already added non-finite values to the running statistics.
-            for name, buffer in network.named_buffers():
-                buffer.copy_(statistics[name])
-            bad, in_a_row = bad + 1, in_a_row + 1
-        if in_a_row >= MAX_BAD_STEPS:
-            raise LearningError(
-                f"{in_a_row} consecutive training steps had a non-finite loss or gradient",
-                remedy="lower features.disca.learning_rate, and run `cryopipe check` to find NaN in the tomograms",
-            )
+        steps.take(partial(_weighted, batch_loss, boxes, indices, draws, weight))
         progress.advance(len(whole))
-    return EpochReport(sum(losses) / len(losses) if losses else float("nan"), bad)
+    return steps.report()
+
+
+def _weighted(
+    batch_loss: BatchLoss, boxes: Tensor, indices: Tensor, draws: Draws, weight: float, apply: Apply
+) -> Tensor:
+    return batch_loss(apply, boxes, indices, draws) * weight
+
+
+class Steps:
+    """Training steps of one epoch; those with a non-finite loss or gradient are skipped.
+
+    Parameters
+    ----------
+    network
+        Network to train; it is set to training mode.
+    optimiser
+        Optimiser of its parameters.
+    device
+        Device of the network.
+    forward, batch_size
+        Compiled network, for batches of this size.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        device: torch.device,
+        forward: Callable[[Tensor], Any] | None = None,
+        batch_size: int = 0,
+    ) -> None:
+        network.train()
+        self.network, self.optimiser, self.device = network, optimiser, device
+        self._forward, self._batch_size = forward, batch_size
+        self._layout = set_memory_format(network, device)
+        self._together = data_parallel(network)
+        self._losses: list[float] = []
+        self._bad = self._in_a_row = 0
+
+    def apply(self, boxes: Tensor, *arguments: Any) -> Any:
+        """Return the network's output for `boxes` (m, z, y, x), in the device's fast number format."""
+        volumes = boxes[:, None].contiguous(memory_format=self._layout)
+        compiled = self._forward if len(volumes) == self._batch_size else None
+        with autocast(self.device):
+            return (compiled or self._together)(volumes, *arguments)
+
+    def take(self, loss: Callable[[Apply], Tensor]) -> None:
+        """Take one step down the gradient of `loss`, a function of `apply`.
+
+        Raises
+        ------
+        LearningError
+            After `MAX_BAD_STEPS` consecutive bad steps.
+        """
+        statistics = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
+        value = guarded_step(loss(self.apply), self.network, self.optimiser, together=True)
+        if value is not None:
+            self._losses.append(value)
+            self._in_a_row = 0
+            return
+        # The forward pass has already added non-finite values to the running statistics.
+        for name, buffer in self.network.named_buffers():
+            buffer.copy_(statistics[name])
+        self._bad, self._in_a_row = self._bad + 1, self._in_a_row + 1
+        if self._in_a_row >= MAX_BAD_STEPS:
+            raise LearningError(
+                f"{self._in_a_row} consecutive training steps had a non-finite loss or gradient",
+                remedy="lower the learner's learning_rate, and run `cryopipe check` to find NaN in the tomograms",
+            )
+
+    def report(self) -> EpochReport:
+        """Return the result of the steps taken."""
+        losses = self._losses
+        return EpochReport(sum(losses) / len(losses) if losses else float("nan"), self._bad)
 
 
 def _batches(order: Tensor, batch_size: int, fewest: int) -> list[Tensor]:
