@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.plan import BenchmarkPlan
+from cryopipe.boxes import ArrayBoxes
 from cryopipe.columns import CLASS, COORDINATES, PARTICLE
 from cryopipe.errors import FileError
 from cryopipe.files.box_stacks import BoxStack, BoxWriter
@@ -32,14 +33,14 @@ class BoxSet:
     Attributes
     ----------
     boxes
-        (n, z, y, x) float32, mean 0 and standard deviation 1 each, particles bright.
+        n boxes with tilt ranges and voxel size, mean 0 and standard deviation 1 each, particles bright.
     truth
         (n,) class numbers, counted from 0.
     measured_snr
         NaN without noise.
     """
 
-    boxes: FloatArray
+    boxes: ArrayBoxes
     truth: NDArray[np.int64]
     measured_snr: float = float("nan")
 
@@ -49,7 +50,8 @@ def simulate_set(
 ) -> BoxSet:
     """Simulate one box per label; the label `len(phantoms)` means a box without a central particle."""
     made = BoxSimulator(phantoms, options, device, seed).sample(labels)
-    return BoxSet(made.boxes.cpu().numpy(), labels.cpu().numpy())
+    boxes = ArrayBoxes(made.boxes.cpu().numpy(), options.tilt_range, phantoms[0].voxel_size)
+    return BoxSet(boxes, labels.cpu().numpy())
 
 
 def cut_boxes(
@@ -119,7 +121,8 @@ def read_cut_boxes(boxes_path: str, truth_path: str) -> BoxSet:
             file=boxes_path,
             remedy="delete both files and repeat the run",
         )
-    return BoxSet(stack[:], truth[CLASS].to_numpy(np.int64), float(truth[SNR].mean()))
+    boxes = ArrayBoxes(stack[:], stack.tilt_ranges, stack.voxel_size)
+    return BoxSet(boxes, truth[CLASS].to_numpy(np.int64), float(truth[SNR].mean()))
 
 
 def measure_snr(

@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
-from benchmarks.box_sets import BoxSet, FloatArray, measure_snr, simulate_set
-from benchmarks.hardware import peak_memory
-from benchmarks.plan import BenchmarkPlan, Condition, Size
-from cryopipe.clustering import ClusteringOptions, find_clusters
-from cryopipe.evaluation.cluster_scores import score_clusters
-from cryopipe.features import Learner, create_learner
+from benchmarks.box_sets import BoxSet, measure_snr, simulate_set
+from benchmarks.plan import BenchmarkPlan
+from benchmarks.protocols import protocol_function
+from benchmarks.task import Task
 from cryopipe.progress import Progress
 from cryopipe.simulation.maps import read_named_maps
 from cryopipe.simulation.phantoms import Phantom, stock_phantoms
 
 logger = logging.getLogger(__name__)
-TEST_FRACTION = 0.2
-"""Fraction of the boxes on which a linear probe is tested."""
+SCORES = ("accuracy", "homogeneity", "v_measure", "clusters", "probe", "seconds", "memory_gb")
+"""Columns of a row: scores of clusters or classes (0 to 1), number of clusters, accuracy of a linear probe on the
+features, cost."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +33,7 @@ class Leaderboard:
     Attributes
     ----------
     runs
-        One row per condition, learner and seed: scores, number of clusters found, seconds, memory_gb.
+        One row per condition, learner and seed: `SCORES`, NaN where a protocol has no such score.
     classes
         Names of the classes, in the simulator's order.
     measured_snr
@@ -120,92 +114,22 @@ def run_benchmark(
             labels = torch.arange(len(phantoms) + plan.classes.empty).repeat_interleave(size.boxes_per_class)
             chosen = cut or simulate_set(phantoms, options, labels, device, seed)
             for name in learners:
-                learner = create_learner_of(plan, size, name, device, seed, encoder)
-                rows += _run_learner(plan, name, learner, chosen, conditions)
+                task = Task(plan, size, name, conditions, chosen, phantoms, maps, device, seed, encoder)
+                rows += run_task(task)
                 counter.advance()
     names = [phantom.name for phantom in phantoms] + ["no particle"] * plan.classes.empty
     snrs = {condition.name: measured[condition.snr] for condition in wanted}
-    return Leaderboard(pd.DataFrame(rows), names, snrs, size_name, maps, chosen.boxes.shape[:2])
-
-
-def create_learner_of(
-    plan: BenchmarkPlan, size: Size, name: str, device: torch.device, seed: int, encoder: str | None = None
-) -> Learner:
-    """Return the learner named `name` in a plan."""
-    options = plan.feature_options(name, size, encoder)
-    return create_learner(options.learner, options, device, seed)
-
-
-def _run_learner(
-    plan: BenchmarkPlan, name: str, learner: Learner, chosen: BoxSet, conditions: Sequence[Condition]
-) -> list[dict[str, Any]]:
-    """Fit one learner and score it under every condition that uses these boxes."""
-    started = time.monotonic()
-    with peak_memory(learner.device) as peak:
-        learner.fit(chosen.boxes)
-        features = learner.embed(chosen.boxes)
-    learned = time.monotonic() - started
-    rows = []
-    for condition in conditions:
-        started = time.monotonic()
-        scores = _score(features, chosen.truth, condition, plan.clusters, learner.seed)
-        seconds = learned + time.monotonic() - started
-        row = {"condition": condition.name, "learner": name, "seed": learner.seed, **scores}
-        rows.append({**row, "seconds": seconds, "memory_gb": peak.gigabytes})
-        shown = ", ".join(f"{key} {value:.3g}" for key, value in scores.items() if np.isfinite(value))
-        logger.info("%s, %s, seed %d: %s", condition.name, name, learner.seed, shown)
-    return rows
-
-
-def _score(
-    features: FloatArray,
-    truth: NDArray[np.int64],
-    condition: Condition,
-    clusters: tuple[int, int],
-    seed: int,
-) -> dict[str, float]:
-    """Score clusters of the features, or a linear probe if the condition has a fraction of labels."""
-    empty = dict.fromkeys(
-        ("homogeneity", "completeness", "v_measure", "rand_index", "clusters"), float("nan")
+    return Leaderboard(
+        pd.DataFrame(rows), names, snrs, size_name, maps, (len(chosen.boxes), chosen.boxes.shape[-1])
     )
-    if condition.labels is not None:
-        return {"accuracy": linear_probe(features, truth, condition.labels, seed), **empty}
-    # The published tables have no unassigned particles: assign every particle to a cluster.
-    considered = clusters if condition.clusters is None else condition.clusters
-    options = ClusteringOptions(clusters=considered, minimum_posterior=0.0, outlier_probability=0.0)
-    found = find_clusters(features, options, seed)
-    scores = score_clusters(truth.astype(str), found.labels)
-    return {
-        "accuracy": scores.accuracy,
-        "homogeneity": scores.homogeneity,
-        "completeness": scores.completeness,
-        "v_measure": scores.v_measure,
-        "rand_index": scores.rand_index,
-        "clusters": float(scores.clusters),
-    }
 
 
-def linear_probe(features: FloatArray, truth: NDArray[np.int64], fraction: float, seed: int) -> float:
-    """Return the accuracy of a logistic regression on the features, on boxes held out from its training.
-
-    Parameters
-    ----------
-    features
-        (n, d).
-    truth
-        (n,) class numbers.
-    fraction
-        Fraction of the training boxes whose labels are used, 0 to 1; the same in every class.
-    seed
-        Random seed of the division into training and test boxes.
-    """
-    rng = np.random.default_rng(seed)
-    training, test = [], []
-    for number in np.unique(truth):
-        members = rng.permutation(np.flatnonzero(truth == number))
-        held_out = max(1, round(TEST_FRACTION * len(members)))
-        test.append(members[:held_out])
-        training.append(members[held_out : held_out + max(1, round(fraction * (len(members) - held_out)))])
-    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-    chosen, unseen = np.concatenate(training), np.concatenate(test)
-    return float(probe.fit(features[chosen], truth[chosen]).score(features[unseen], truth[unseen]))
+def run_task(task: Task) -> list[dict[str, Any]]:
+    """Run one learner by its protocol; return its rows with condition, learner, seed and `SCORES`."""
+    rows = []
+    for scores in protocol_function(task.plan.protocol_of(task.name))(task):
+        row = {"condition": scores["condition"], "learner": task.name, "seed": task.seed}
+        rows.append(row | {name: float(scores.get(name, math.nan)) for name in SCORES})
+        shown = ", ".join(f"{name} {scores[name]:.3g}" for name in SCORES if name in scores)
+        logger.info("%s, %s, seed %d: %s", scores["condition"], task.name, task.seed, shown)
+    return rows

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.plan_files import read_yaml
+from benchmarks.protocols import PROTOCOLS, WITHOUT_LEARNER
 from cryopipe.config import section_of
 from cryopipe.errors import ConfigError
 from cryopipe.features import LEARNERS
-from cryopipe.features.learners.disca_options import DiscaOptions
 from cryopipe.features.options import FeatureOptions
 from cryopipe.simulation.box_simulator import BoxOptions
 from cryopipe.simulation.options import SimulationOptions
 
 SIZES = ("reduced", "full")
-FIGURES = ("accuracy", "homogeneity", "completeness", "v_measure", "rand_index")
+FIGURES = ("accuracy", "homogeneity", "v_measure", "probe")
 """Scores (0 to 1) that a published row may contain."""
 
 
@@ -58,7 +58,7 @@ class Condition:
     snr
         See `BoxOptions`; for tomograms see `SimulationOptions`.
     labels
-        Fraction of the labels used to train a linear probe; None scores clusters instead.
+        Fraction of the labels that a protocol with labels uses; None for all.
     clusters
         (lowest, highest) number of clusters considered when scoring; None for the plan's.
     """
@@ -84,7 +84,7 @@ class Size:
     template_box_size
         Voxels, used with density maps, which are larger than the phantoms; None for `box_size`.
     learners
-        Options of individual learners at this size.
+        Options of individual learners at this size; they update those of the plan.
     conditions
         Names of the conditions that run at this size; empty for all.
     """
@@ -110,9 +110,12 @@ class BenchmarkPlan:
     clusters
         (lowest, highest) number of clusters considered.
     learners
-        Options of each learner by name.
+        Entry of each learner by name: options of the section `features` of config.yaml, nested as there, without
+        `clusters`, and optionally the learner's own `protocol`.
     published
         Rows with method, condition and figures.
+    protocol
+        How learners are run and scored: a name of `benchmarks.protocols.PROTOCOLS`.
     tomograms
         If boxes are cut from simulated tomograms: their `number`, and options of `SimulationOptions` that are
         not in `boxes`.
@@ -129,6 +132,7 @@ class BenchmarkPlan:
     learners: Mapping[str, Mapping[str, Any]]
     sizes: Mapping[str, Size]
     published: Sequence[Mapping[str, Any]]
+    protocol: str = "clusters"
     tomograms: Mapping[str, Any] | None = None
 
     @property
@@ -172,18 +176,45 @@ class BenchmarkPlan:
         Raises
         ------
         ConfigError
+            If the learner is neither in the plan nor in cryopipe, or options do not exist.
+        """
+        options = {"clusters": self.clusters, **self.learner_entry(learner, size)}
+        section = options.get(options["learner"], {})
+        starts_with_encoder = options["learner"] == "transfer" or (
+            options["learner"] == "disca" and section.get("network", "encoder") == "encoder"
+        )
+        if options.get("weights") is None and starts_with_encoder:
+            options["weights"] = encoder
+        return section_of(FeatureOptions, f"learner {learner}", options)
+
+    def learner_entry(self, learner: str, size: Size) -> dict[str, Any]:
+        """Return a learner's entry, updated by that of the size, without its protocol.
+
+        Raises
+        ------
+        ConfigError
             If the learner is neither in the plan nor in cryopipe.
         """
         if learner not in self.learners and learner not in LEARNERS:
             known = sorted({*self.learners, *LEARNERS})
             raise ConfigError(f"learner {learner!r} is unknown", remedy=f"choose one of {', '.join(known)}")
-        options = {"learner": learner, "clusters": self.clusters, **self.learners.get(learner, {})}
-        options = {**options, **size.learners.get(learner, {})}
-        if options.get("weights") is None and options.get("network", "encoder") == "encoder":
-            options["weights"] = encoder
-        # A plan lists the common options of learners and those of DISCA on one level.
-        own = {name: options.pop(name) for name in list(options) if name in vars(DiscaOptions())}
-        return section_of(FeatureOptions, f"learner {learner}", {**options, "disca": own})
+        entry = updated(self.learners.get(learner, {"learner": learner}), size.learners.get(learner, {}))
+        return {name: value for name, value in entry.items() if name != "protocol"}
+
+    def protocol_of(self, learner: str) -> str:
+        """Return the name of the protocol that runs a learner: its own, or the plan's."""
+        return str(self.learners.get(learner, {}).get("protocol", self.protocol))
+
+
+def updated(options: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested options with some of them replaced; sections are updated, other values replaced."""
+    result = dict(options)
+    for name, value in changes.items():
+        old = result.get(name)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            value = updated(old, value)
+        result[name] = value
+    return result
 
 
 def read_plan(path: Path) -> BenchmarkPlan:
@@ -227,6 +258,11 @@ def _check(plan: BenchmarkPlan) -> None:
             f"{len(plan.classes.templates)} templates for {plan.classes.count} classes; give one for each"
         )
     known = {condition.name for condition in plan.conditions}
+    problems += [
+        f"{learner or 'plan'}: unknown protocol {protocol!r}; give one of {', '.join(PROTOCOLS)}"
+        for learner in ("", *plan.learners)
+        if (protocol := plan.protocol_of(learner)) not in PROTOCOLS
+    ]
     for row in plan.published:
         if row.get("condition") not in known:
             problems.append(f"published figure for the unknown condition {row.get('condition')!r}")
@@ -255,6 +291,11 @@ def _check(plan: BenchmarkPlan) -> None:
             problems.append("tomograms.number is missing; give 1 or more")
         if plan.classes.empty or len({condition.snr for condition in plan.conditions}) > 1:
             problems.append("boxes cut from tomograms need one SNR in all conditions and classes.empty false")
+    problems += [
+        f"{learner}: no 'learner'"
+        for learner, entry in plan.learners.items()
+        if "learner" not in entry and plan.protocol_of(learner) not in WITHOUT_LEARNER
+    ]
     if problems:
         raise ConfigError(f"benchmark {plan.name}: " + " | ".join(problems), remedy="correct its YAML file")
     if plan.tomograms is not None:
@@ -268,4 +309,5 @@ def _check(plan: BenchmarkPlan) -> None:
                 )
             plan.box_options(size, condition.snr, maps=name == "full")
         for learner in plan.learners:
-            plan.feature_options(learner, size)
+            if plan.protocol_of(learner) not in WITHOUT_LEARNER:
+                plan.feature_options(learner, size)

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
-from benchmarks.leaderboard import Leaderboard
+from benchmarks.leaderboard import SCORES, Leaderboard
 from benchmarks.plan import BenchmarkPlan, Size
 from cryopipe.errors import size_text
 
-SCORES = (
-    "accuracy",
-    "homogeneity",
-    "completeness",
-    "v_measure",
-    "rand_index",
-    "clusters",
-    "seconds",
-    "memory_gb",
-)
 HEADER = (
-    "condition", "method", "accuracy", "homogeneity", "completeness", "V", "ARI", "clusters", "seconds",
-    "memory, GB",
+    "condition", "method", "accuracy", "homogeneity", "V", "K", "probe", "seconds", "memory, GB",
 )  # fmt: skip
 TARGET = "target"
 """Method of a row with target figures that are not from a paper."""
@@ -36,7 +25,10 @@ runs one and writes its section of this page. `snakemake -s benchmarks/Snakefile
 encoder and runs all of them at full size; this requires a GPU.
 
 Rows marked *published* are figures from the papers, measured on the papers' structures. The other rows are cryopipe's
-(mean ± standard deviation over the seeds), measured on the classes listed in each section. These classes replace the
+(mean ± standard deviation over the seeds), measured on the classes listed in each section. *K* is the number of clusters
+found. *Probe* is the accuracy of a linear classifier trained on the features with the true labels of four fifths of the
+boxes and tested on the others: what the features hold, apart from clustering. *floor* (radial statistics) and *oracle*
+(the true noise-free maps, their likelihood summed over poses) bound what a learner can reach on these boxes. These classes replace the
 papers' structures, and the papers do not define their SNR: compare orders of magnitude, not hundredths.
 [Simulation](simulation.md) describes what is simulated and what is not; [clustering](clustering.md) describes how the
 number of clusters is estimated.
@@ -168,8 +160,16 @@ def _snrs(measured: Mapping[str, float]) -> str:
 
 
 def _options(plan: BenchmarkPlan, size: Size, learner: str) -> str:
-    options: Sequence[tuple[str, Any]] = [
-        *plan.learners.get(learner, {"learner": learner}).items(),
-        *size.learners.get(learner, {}).items(),
-    ]
-    return ", ".join(f"{name} {value}" for name, value in options)
+    entry = plan.learner_entry(learner, size)
+    protocol = plan.protocol_of(learner)
+    own = [] if protocol == plan.protocol else [f"protocol {protocol}"]
+    return ", ".join([*own, *_listed(entry)])
+
+
+def _listed(options: Mapping[str, Any]) -> list[str]:
+    """Return "name value" of every option; those of sections have the section's name before them."""
+    listed = []
+    for name, value in options.items():
+        within = _listed(value) if isinstance(value, Mapping) else None
+        listed += [f"{name} {value}"] if within is None else [f"{name}.{one}" for one in within]
+    return listed

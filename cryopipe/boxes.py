@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from cryopipe.volume.windows import overlap_windows
 
@@ -136,3 +136,35 @@ class ShiftedBoxes:
             sources, targets = overlap_windows(self._shifts[number][::-1], original.shape, original.shape)
             target[targets] = original[sources]
         return shifted
+
+
+class ArrayBoxes:
+    """Boxes in memory that know their voxel size and the tilt ranges of their tomograms.
+
+    Parameters
+    ----------
+    boxes
+        (n, z, y, x).
+    tilt_ranges
+        (n, 2) lowest and highest tilt of each box's tomogram, degrees, or (2,) for all.
+    voxel_size
+        Angstrom; None if unknown.
+    """
+
+    def __init__(
+        self, boxes: NDArray[np.float32], tilt_ranges: ArrayLike, voxel_size: float | None = None
+    ) -> None:
+        self.boxes, self.voxel_size = boxes, voxel_size
+        self.tilt_ranges = np.broadcast_to(np.asarray(tilt_ranges, float), (len(boxes), 2))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape (n, z, y, x)."""
+        return self.boxes.shape
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, indices: Any) -> NDArray[np.float32]:
+        """Return the boxes at `indices`, (m, z, y, x)."""
+        return self.boxes[indices]

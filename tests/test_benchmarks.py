@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,13 @@ from benchmarks.box_sets import (
     read_cut_boxes,
 )
 from benchmarks.hardware import describe_hardware, peak_memory
-from benchmarks.leaderboard import (
-    Leaderboard,
-    benchmark_phantoms,
-    linear_probe,
-    run_benchmark,
-)
+from benchmarks.leaderboard import Leaderboard, benchmark_phantoms, run_benchmark
+from benchmarks.linear_probe import division, linear_probe
 from benchmarks.pages import update_page
 from benchmarks.plan import BenchmarkPlan, plan_from_mapping, read_plan
 from benchmarks.plan_files import boxes_of, find_benchmarks, weights_of
 from benchmarks.result_tables import PAGE_HEADING, benchmark_section, summary_table
+from cryopipe.boxes import ArrayBoxes
 from cryopipe.errors import ConfigError, FileError, SimulationError
 from cryopipe.files.box_stacks import BoxWriter
 from cryopipe.files.mrc import write_volume
@@ -41,6 +39,7 @@ FOLDER = Path(__file__).parents[1] / "benchmarks" / "plans"
 NAMES = ("cssl_table1", "disca_table1_40", "disca_table1_60", "moebel_shrec", "practical_table1",
          "unseen_structures")  # fmt: skip
 CPU = torch.device("cpu")
+TINY_DISCA = {"iterations": 1, "widths": [4], "feature_width": 8, "batch_size": 8}
 
 
 def content(name: str) -> dict[str, Any]:
@@ -53,17 +52,18 @@ def tiny_plan() -> BenchmarkPlan:
     tiny = content("cssl_table1")
     tiny["classes"].update(count=2, templates=["a", "b"], largest_radius=100)
     tiny["boxes"].update(voxel_size=20.0, resolution=45, crowding=0.0, displacement=0)
-    tiny["conditions"] = [{"name": "half", "snr": math.inf, "labels": 0.5}, {"name": "clusters", "snr": 5.0}]
+    tiny["conditions"] = [{"name": "half", "snr": math.inf, "labels": 0.5}, {"name": "noisy", "snr": 5.0}]
     tiny["clusters"] = [2, 2]
-    tiny["learners"] = {"small": {"learner": "disca", "network": "yopo", "weights": "random"}}
+    tiny["learners"] = {"small": {"learner": "disca", "weights": "random", "disca": {"network": "yopo"}}}
+    tiny["protocol"] = "clusters"
     tiny["sizes"]["reduced"] = {
         "boxes_per_class": 12,
         "box_size": 12,
         "seeds": [1, 2],
-        "learners": {"small": {"iterations": 1, "widths": [4], "feature_width": 8, "batch_size": 8}},
+        "learners": {"small": {"disca": TINY_DISCA}},
     }
     tiny["sizes"]["full"]["learners"] = {}
-    tiny["sizes"]["full"]["conditions"] = ["clusters"]
+    tiny["sizes"]["full"]["conditions"] = ["noisy"]
     tiny["published"] = [{"method": "MoCo", "condition": "half", "accuracy": 0.53}]
     return plan_from_mapping("tiny", tiny)
 
@@ -114,6 +114,10 @@ def test_published_figures_are_those_of_the_papers() -> None:
         (("boxes", "voxels"), 3, "unknown 'voxels'"),
         (("sizes", "reduced", "conditions"), ["SNR 5"], "size reduced: unknown condition 'SNR 5'"),
         (("learners", "disca"), {"learner": "disca", "itrations": 3}, "unknown 'itrations'"),
+        (("learners", "disca", "disca"), {"itrations": 3}, "disca: unknown 'itrations'"),
+        (("protocol",), "label", "plan: unknown protocol 'label'; give one of clusters, labels"),
+        (("learners", "disca", "protocol"), "play", "disca: unknown protocol 'play'; give one of clusters"),
+        (("learners", "disca"), {"weights": "random"}, "disca: no 'learner'"),
     ],
 )
 def test_mistakes_in_a_plan_are_named(path: tuple[str | int, ...], value: object, message: str) -> None:
@@ -143,8 +147,8 @@ def test_unknown_learners_are_refused_and_any_learner_of_the_pipeline_is_known()
     assert plan.feature_options("disca", size).disca.iterations == 5
     assert plan.feature_options("disca", size).clusters == (10, 10)
     tiny = tiny_plan()
-    assert [one.name for one in tiny.conditions_at(tiny.sizes["reduced"])] == ["half", "clusters"]
-    assert [one.name for one in tiny.conditions_at(tiny.sizes["full"])] == ["clusters"]
+    assert [one.name for one in tiny.conditions_at(tiny.sizes["reduced"])] == ["half", "noisy"]
+    assert [one.name for one in tiny.conditions_at(tiny.sizes["full"])] == ["noisy"]
     assert tiny.feature_options("transfer", tiny.sizes["reduced"]).learner == "transfer"
     with pytest.raises(
         ConfigError, match=r"learner 'diska' is unknown; choose one of disca, .*small, .*transfer"
@@ -158,18 +162,19 @@ def test_a_tiny_benchmark_runs_the_same_way_twice() -> None:
     boards = [run_benchmark(plan, "reduced", ["small"], phantoms, CPU) for _ in range(2)]
     runs = boards[0].runs
     assert runs[["condition", "learner", "seed"]].to_numpy().tolist() == [
-        ["half", "small", 1], ["half", "small", 2], ["clusters", "small", 1], ["clusters", "small", 2],
+        ["half", "small", 1], ["half", "small", 2], ["noisy", "small", 1], ["noisy", "small", 2],
     ]  # fmt: skip
-    scores = ["accuracy", "v_measure", "clusters"]
+    scores = ["accuracy", "v_measure", "clusters", "probe"]
     pd.testing.assert_frame_equal(runs[scores], boards[1].runs[scores])
-    assert runs.loc[runs["condition"] == "clusters", "clusters"].tolist() == [2, 2]
+    assert runs["clusters"].tolist() == [2, 2, 2, 2]
+    assert runs["probe"].between(0, 1).all()
     assert (runs["seconds"] > 0).all()
     assert runs["memory_gb"].between(0.05, 64).all()
     assert math.isnan(boards[0].measured_snr["half"])
     section = benchmark_section(plan, boards[0], "one processor")
     assert "*MoCo, published* | 0.530 |" in section
     assert "Size: **reduced**, 24 boxes of 12³ voxels of 20 Å; seeds 1, 2; on one processor." in section
-    assert "- small: learner disca, network yopo, weights random, iterations 1, widths [4]" in section
+    assert "- small: learner disca, weights random, disca.network yopo, disca.iterations 1" in section
 
 
 def cut_plan() -> BenchmarkPlan:
@@ -178,10 +183,10 @@ def cut_plan() -> BenchmarkPlan:
     tiny["classes"].update(count=2, templates=["a", "b"], largest_radius=100)
     tiny["boxes"].update(voxel_size=20.0, resolution=45, tilt_step=10, displacement=20)
     tiny["tomograms"] = {"number": 2, "size": [64, 64, 32], "copies": 4, "vesicles": 0, "snr": 4.0}
-    tiny["learners"] = {"small": {"learner": "disca", "network": "yopo", "weights": "random"}}
+    tiny["learners"] = {"small": {"learner": "disca", "weights": "random", "disca": {"network": "yopo"}}}
     for size in tiny["sizes"].values():
         size.update(box_size=12, seeds=[1, 2, 3])
-        size["learners"] = {"small": {"iterations": 1, "widths": [4], "feature_width": 8, "batch_size": 8}}
+        size["learners"] = {"small": {"disca": TINY_DISCA}}
     tiny["clusters"] = [2, 2]
     return plan_from_mapping("cut", tiny)
 
@@ -197,7 +202,9 @@ def test_boxes_cut_from_tomograms_come_with_their_truth(tmp_path: Path) -> None:
     assert 8 <= len(found.truth) <= 16
     assert found.measured_snr == pytest.approx(4.0, rel=0.01)
     # the middle is brighter than the rim, whichever way the tomogram's contrast is
-    assert found.boxes[:, 4:8, 4:8, 4:8].mean() > 0.3
+    assert found.boxes[:][:, 4:8, 4:8, 4:8].mean() > 0.3
+    assert found.boxes.tilt_ranges.tolist() == [[-60, 60]] * len(found.truth)
+    assert found.boxes.voxel_size == 20
     write_table(tmp_path / "b.tsv", truth.iloc[::-1])
     with pytest.raises(
         FileError, match=r"the particles differ from those of .*; delete both files and repeat the run"
@@ -211,8 +218,11 @@ def test_learners_meet_the_same_cut_boxes_under_every_seed() -> None:
     truth = np.repeat([0, 1], 20)
     boxes = (rng.normal(size=(40, 12, 12, 12)) + truth[:, None, None, None]).astype(np.float32)
     phantoms = benchmark_phantoms(plan, None)
-    board = run_benchmark(plan, "reduced", ["small"], phantoms, CPU, cut=BoxSet(boxes, truth, 0.5))
-    assert board.runs["condition"].tolist() == ["K given", "K estimated", "linear probe"] * 3
+    board = run_benchmark(
+        plan, "reduced", ["small"], phantoms, CPU, cut=BoxSet(ArrayBoxes(boxes, (-60, 60)), truth, 0.5)
+    )
+    assert board.runs["condition"].tolist() == ["K given", "K estimated"] * 3
+    assert board.runs.groupby("seed")["probe"].nunique().tolist() == [1, 1, 1]
     assert board.runs.loc[board.runs["condition"] == "K given", "clusters"].tolist() == [2, 2, 2]
     assert set(board.measured_snr.values()) == {0.5}
     section = benchmark_section(plan, board, "one processor")
@@ -240,7 +250,7 @@ def test_an_encoder_of_ones_own_replaces_the_shipped_one_and_no_other() -> None:
         ({"tomograms": {"size": [64, 64, 32]}}, r"tomograms\.number is missing; give 1 or more"),
         ({"tomograms": {"number": 1, "voxels": 3}}, "tomograms: unknown 'voxels'"),
         (
-            {"conditions": [{"name": "K given", "snr": 1}, {"name": "linear probe", "snr": 2}]},
+            {"conditions": [{"name": "K given", "snr": 1}, {"name": "K estimated", "snr": 2}]},
             "boxes cut from tomograms need one SNR in all conditions and classes.empty false",
         ),
     ],
@@ -275,11 +285,14 @@ def test_the_floor_of_every_table_is_radial_statistics_and_runs_on_the_same_boxe
         assert plan.feature_options("floor", plan.sizes["reduced"]).learner == "radial"
         assert next(iter(plan.learners)) == "floor"
     plan = tiny_plan()
-    board = run_benchmark(plan, "reduced", ["radial", "small"], benchmark_phantoms(plan, None), CPU)
+    board = run_benchmark(
+        replace(plan, protocol="labels"), "reduced", ["radial", "small"], benchmark_phantoms(plan, None), CPU
+    )
     half = board.runs[board.runs["condition"] == "half"]
     assert half["learner"].tolist() == ["radial", "small"] * 2
     # two classes without noise: what lies in the shells tells them apart
     assert half.loc[half["learner"] == "radial", "accuracy"].min() >= 0.75
+    assert half["homogeneity"].isna().all()
 
 
 def test_a_linear_probe_learns_what_is_linear_and_nothing_else() -> None:
@@ -288,6 +301,19 @@ def test_a_linear_probe_learns_what_is_linear_and_nothing_else() -> None:
     apart = (rng.normal(size=(200, 8)) + 8 * np.eye(8)[truth]).astype(np.float32)
     assert linear_probe(apart, truth, 0.25, seed=1) == 1
     assert linear_probe(rng.normal(size=(200, 8)).astype(np.float32), truth, 1.0, seed=1) < 0.5
+    few, test = division(truth, 0.25, seed=1)
+    assert np.bincount(truth[few]).tolist() == [10] * 4
+    assert np.bincount(truth[test]).tolist() == [10] * 4
+    assert not set(few) & set(test)
+    assert set(division(truth, 1.0, seed=1)[1]) == set(test)
+
+
+def test_options_of_a_size_update_the_nested_ones_of_the_plan() -> None:
+    plan = read_plan(FOLDER / "disca_table1_60.yaml")
+    entry = plan.learner_entry("disca_random", plan.sizes["reduced"])
+    assert entry["disca"]["network"] == "yopo"
+    assert entry["disca"]["feature_width"] == 128
+    assert plan.feature_options("disca_random", plan.sizes["full"]).disca.feature_width == 1024
 
 
 def test_means_and_deviations_stand_beside_published_figures() -> None:
@@ -298,7 +324,7 @@ def test_means_and_deviations_stand_beside_published_figures() -> None:
             "learner": ["small"] * 3,
             "seed": [1, 2, 3],
             "accuracy": [0.4, 0.5, 0.6],
-            **dict.fromkeys(("homogeneity", "completeness", "v_measure", "rand_index", "clusters"), np.nan),
+            **dict.fromkeys(("homogeneity", "v_measure", "clusters", "probe"), np.nan),
             "seconds": 2.0,
             "memory_gb": 1.0,
         }
@@ -310,7 +336,7 @@ def test_means_and_deviations_stand_beside_published_figures() -> None:
     assert table.loc[1, "accuracy_sd"] == pytest.approx(0.1)
     board = Leaderboard(runs, ["a", "b"], {"half": math.nan}, "reduced", False, (24, 12))
     section = benchmark_section(plan, board, "x")
-    assert "| half | small | 0.500 ± 0.100 |  |  |  |  |  | 2 ± 0 | 1.00 ± 0.00 |" in section
+    assert "| half | small | 0.500 ± 0.100 |  |  |  |  | 2 ± 0 | 1.00 ± 0.00 |" in section
     assert "Measured SNR: no noise." in section
 
 
@@ -318,7 +344,7 @@ def test_the_page_keeps_other_sections() -> None:
     first = update_page("", {"b_table": "## B\n\nold\n", "a_table": "## A\n"}, PAGE_HEADING)
     second = update_page(first, {"b_table": "## B\n\nnew\n"}, PAGE_HEADING)
     assert second.index("## A") < second.index("## B")
-    assert "old" not in second
+    assert "\nold\n" not in second
     assert "new" in second
     assert second.startswith("# Benchmarks\n")
     assert update_page(second, {}, PAGE_HEADING) == second

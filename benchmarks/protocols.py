@@ -1,0 +1,28 @@
+"""Register of the protocols: how a learner is run and scored on the boxes of a benchmark.
+
+To add a protocol, write a module with a function `run(task: Task) -> list[dict]` (see `benchmarks.task`) and add it to
+`PROTOCOLS`. Plans choose a protocol by name, for all learners or in the entry of one.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+PROTOCOLS = {
+    "clusters": "benchmarks.cluster_protocol:run",
+    "labels": "benchmarks.label_protocol:run",
+}
+"""Module and function of every protocol; imported when the protocol runs.
+
+clusters: train without labels, cluster the features, compare clusters and classes. labels: train a linear probe with a
+fraction of the labels, and test it on other boxes.
+"""
+WITHOUT_LEARNER: tuple[str, ...] = ()
+"""Protocols that run no learner of cryopipe; their entries in a plan contain options of their own."""
+
+
+def protocol_function(name: str) -> Any:
+    """Return the function of the protocol `name`: a task (`benchmarks.task.Task`) -> rows (see `Leaderboard.runs`)."""
+    module, _, function = PROTOCOLS[name].partition(":")
+    return getattr(import_module(module), function)
