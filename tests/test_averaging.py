@@ -11,16 +11,9 @@ from asymmetric import asymmetric_map, correlation
 from scipy.spatial.transform import Rotation
 
 from cryopipe import columns
-from cryopipe.averaging import (
-    AlignmentResult,
-    AveragingOptions,
-    align_cluster,
-    fsc_blocks,
-    particle_table,
-)
-from cryopipe.averaging import spectra as spectra_module
-from cryopipe.averaging.fourier_band import Band
-from cryopipe.averaging.search import (
+from cryopipe.alignment import spectra as spectra_module
+from cryopipe.alignment.fourier_band import Band
+from cryopipe.alignment.search import (
     Grid,
     Poses,
     Reference,
@@ -29,7 +22,14 @@ from cryopipe.averaging.search import (
     refine_poses,
     shift_grid,
 )
-from cryopipe.averaging.spectra import Spectra
+from cryopipe.alignment.spectra import Spectra
+from cryopipe.averaging import (
+    AlignmentResult,
+    AveragingOptions,
+    align_cluster,
+    fsc_blocks,
+    particle_table,
+)
 from cryopipe.averaging.superposition import centre_of_density, rotated, superpose, transform_poses
 from cryopipe.boxes import ChosenBoxes
 from cryopipe.volume.fsc import fourier_shell_correlation

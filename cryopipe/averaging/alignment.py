@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from cryopipe.alignment.fourier_band import Band
+from cryopipe.alignment.search import Grid, Poses
+from cryopipe.alignment.spectra import Spectra
 from cryopipe.averaging.averages import fsc_weighted, wedge_compensated_average, wedge_compensated_sums
 from cryopipe.averaging.context import AlignmentContext
-from cryopipe.averaging.fourier_band import Band
 from cryopipe.averaging.halfset import HalfSet, initial_half_set
 from cryopipe.averaging.options import AveragingOptions
 from cryopipe.averaging.resolution import Resolution, measure_resolution
-from cryopipe.averaging.search import Grid, Poses
-from cryopipe.averaging.spectra import Spectra
 from cryopipe.averaging.superposition import rotated, superpose, transform_poses
 from cryopipe.boxes import Boxes
 from cryopipe.volume.fsc import FSC, CorrectedFSC, fourier_shell_correlation, resolution_at

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cryopipe.averaging.fourier_band import Band
+from cryopipe.alignment.fourier_band import Band
+from cryopipe.alignment.spectra import batches
 from cryopipe.averaging.halfset import HalfSet
 from cryopipe.averaging.initial_model import add_symmetric
-from cryopipe.averaging.spectra import batches
 from cryopipe.volume.fourier import frequency_vectors
 from cryopipe.volume.fsc import FSC
 

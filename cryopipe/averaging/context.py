@@ -9,9 +9,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from cryopipe.averaging.fourier_band import Band
+from cryopipe.alignment.fourier_band import Band
+from cryopipe.alignment.search import Grid, shift_grid
 from cryopipe.averaging.options import AveragingOptions
-from cryopipe.averaging.search import Grid, shift_grid
 from cryopipe.volume.geometry import rotation_grid, symmetry_rotations
 from cryopipe.volume.masks import sphere_mask
 

@@ -9,16 +9,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cryopipe.alignment.fourier_band import Band
+from cryopipe.alignment.search import Grid, Poses, Reference, best_on_grid, refine_poses
+from cryopipe.alignment.spectra import Spectra, batches, noise_from_power
 from cryopipe.averaging.context import AlignmentContext
-from cryopipe.averaging.fourier_band import Band
 from cryopipe.averaging.initial_model import (
     InitialModelData,
     add_symmetric,
     best_initial_model,
-    noise_from_power,
 )
-from cryopipe.averaging.search import Grid, Poses, Reference, best_on_grid, refine_poses
-from cryopipe.averaging.spectra import Spectra, batches
 from cryopipe.averaging.superposition import centre_of_density
 from cryopipe.progress import Progress
 from cryopipe.volume.fourier import shift_volumes

@@ -16,10 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cryopipe.alignment.fourier_band import Band
+from cryopipe.alignment.search import log_likelihoods
+from cryopipe.alignment.spectra import BATCH_BYTES, Spectra, noise_from_power
 from cryopipe.averaging.context import AlignmentContext
-from cryopipe.averaging.fourier_band import Band
-from cryopipe.averaging.search import log_likelihoods
-from cryopipe.averaging.spectra import BATCH_BYTES, Spectra
 from cryopipe.volume.geometry import random_rotations
 
 logger = logging.getLogger(__name__)
@@ -51,15 +51,6 @@ class InitialModelData:
         self.noise = noise_from_power(self.coefficients, self.wedges[self.schemes], band)
         search = context.exhaustive_search(INITIAL_ANGLE)
         self.phases, self.grid = band.shift_phases(search.shifts_voxels), search.matrices
-
-
-def noise_from_power(coefficients: Tensor, measured: Tensor, band: Band) -> Tensor:
-    """Return (K,) standard deviations: each shell's root mean square over the measured coefficients."""
-    sums = torch.zeros(2, band.shells + 1, device=band.device)
-    sums[0].index_add_(0, band.shell, (coefficients.abs() ** 2).sum(dim=0))
-    sums[1].index_add_(0, band.shell, measured.sum(dim=0))
-    deviation = (sums[0] / sums[1].clamp(min=1)).sqrt()
-    return deviation.clamp(min=1e-6 * float(deviation.max()) + 1e-12)[band.shell]
 
 
 def best_initial_model(data: InitialModelData, rng: np.random.Generator, name: str) -> InitialModel:

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cryopipe.alignment.search import Poses
 from cryopipe.averaging.context import AlignmentContext
-from cryopipe.averaging.search import Poses
 from cryopipe.averaging.superposition import NoiseAgreement, noise_agreement, superpose
 from cryopipe.volume.fsc import CorrectedFSC, corrected_fsc, resolution_at
 

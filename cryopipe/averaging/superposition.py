@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cryopipe.averaging.fourier_band import Band
-from cryopipe.averaging.search import Grid, Poses, Reference, best_on_grid, refine_poses, shift_grid
+from cryopipe.alignment.fourier_band import Band
+from cryopipe.alignment.search import Grid, Poses, Reference, best_on_grid, refine_poses, shift_grid
 from cryopipe.volume.fsc import fourier_shell_correlation, randomise_phases
 from cryopipe.volume.geometry import rotation_grid
 from cryopipe.volume.rotate import rotate_volumes

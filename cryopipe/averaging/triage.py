@@ -14,9 +14,9 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from cryopipe import columns
-from cryopipe.averaging.fourier_band import Band
+from cryopipe.alignment.fourier_band import Band
+from cryopipe.alignment.search import Poses
 from cryopipe.averaging.options import AveragingOptions
-from cryopipe.averaging.search import Poses
 from cryopipe.averaging.superposition import rotated, superpose, transform_poses
 from cryopipe.files.cluster_averages import ClusterAverage
 from cryopipe.particles import pose_columns, rotations_of_table, shifts_of_table

@@ -23,9 +23,9 @@ from scipy.spatial.transform import Rotation
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from aligned_sets import BoxSet, pose_errors
 
+from cryopipe.alignment.fourier_band import Band
+from cryopipe.alignment.search import Poses
 from cryopipe.averaging import AlignmentResult, AveragingOptions, align_cluster
-from cryopipe.averaging.fourier_band import Band
-from cryopipe.averaging.search import Poses
 from cryopipe.averaging.superposition import rotated, superpose
 from cryopipe.volume.fsc import fourier_shell_correlation, resolution_at
 from cryopipe.volume.geometry import random_rotations

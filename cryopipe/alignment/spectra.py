@@ -1,4 +1,4 @@
-"""Band-limited Fourier coefficients of a cluster's boxes, in batches."""
+"""Band-limited Fourier coefficients of boxes with their tilt ranges, in batches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cryopipe.averaging.fourier_band import Band
+from cryopipe.alignment.fourier_band import Band
 from cryopipe.boxes import Boxes
 from cryopipe.volume.fsc import shell_indices
 from cryopipe.volume.wedge import measured, wedge_mask
@@ -111,6 +111,15 @@ def _neighbourhood_sum(volume: Tensor) -> Tensor:
     """Return twice each (z, y, x) coefficient plus its 6 neighbours, with periodic borders."""
     shifted = [volume.roll(step, axis) for axis in range(3) for step in (1, -1)]
     return 2 * volume + torch.stack(shifted).sum(dim=0)
+
+
+def noise_from_power(coefficients: Tensor, measured: Tensor, band: Band) -> Tensor:
+    """Return (K,) standard deviations: each shell's root mean square over the measured coefficients."""
+    sums = torch.zeros(2, band.shells + 1, device=band.device)
+    sums[0].index_add_(0, band.shell, (coefficients.abs() ** 2).sum(dim=0))
+    sums[1].index_add_(0, band.shell, measured.sum(dim=0))
+    deviation = (sums[0] / sums[1].clamp(min=1)).sqrt()
+    return deviation.clamp(min=1e-6 * float(deviation.max()) + 1e-12)[band.shell]
 
 
 def batches(indices: NDArray[np.intp], bytes_per_item: int) -> Iterator[NDArray[np.intp]]:

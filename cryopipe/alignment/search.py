@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cryopipe.averaging.fourier_band import Band
+from cryopipe.alignment.fourier_band import Band
 
 
 @dataclass(frozen=True)
