@@ -49,7 +49,7 @@ def write_subtomograms(
     FileError
         If a file cannot be read or written.
     DataError
-        If a particle is outside the tomogram, or a box contains NaN or infinite values.
+        If a particle is outside the tomogram, or a box contains NaN, infinite values or values above 1e12.
     """
     kept: list[int] = []
     with BoxWriter(path, options.box_size, options.voxel_size, tomogram.tilt_range, tomogram.name) as writer:

@@ -66,6 +66,12 @@ class LearningError(CryopipeError):
     """Training cannot continue."""
 
 
+def check_size(path: str | os.PathLike[str], megabytes: int) -> None:
+    """Raise an OSError, which `reading_fault` explains, if a file is larger than files of its format ever are."""
+    if os.path.getsize(path) > megabytes * 1_000_000:
+        raise OSError(errno.EFBIG, f"is larger than {megabytes} MB")
+
+
 def reading_fault(error: OSError | ValueError) -> tuple[str, str]:
     """Return the problem and the remedy for a file that could not be read."""
     if isinstance(error, UnicodeDecodeError):
@@ -75,6 +81,8 @@ def reading_fault(error: OSError | ValueError) -> tuple[str, str]:
         return "no such file", "correct the path"
     if number == errno.EISDIR:
         return "is a directory", "give a file in it"
+    if number == errno.EFBIG:
+        return str(error.args[1]), "correct the path, or give the unchanged file of the program that wrote it"
     if number in (errno.EACCES, errno.EPERM) or isinstance(error, PermissionError):
         return (
             "may not be read",
@@ -90,6 +98,8 @@ def reading_fault(error: OSError | ValueError) -> tuple[str, str]:
 
 def one_line(text: str) -> str:
     """Return `text` with control characters escaped, which keeps a message on one line."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -24,6 +24,7 @@ from cryopipe.errors import DataError
 from cryopipe.files.opening import release_pages
 from cryopipe.progress import Progress
 from cryopipe.volume.padding import Region, find_padding
+from cryopipe.volume.statistics import grey_values
 from cryopipe.volume.windows import overlap_windows
 
 logger = logging.getLogger(__name__)
@@ -112,7 +113,7 @@ def extract_subtomograms(
     Raises
     ------
     DataError
-        If a particle's centre is outside the tomogram, or a box contains NaN or infinite values.
+        If a particle's centre is outside the tomogram, or a box contains NaN, infinite values or values above 1e12.
     """
     centres = np.asarray(coordinates, dtype=np.float64).reshape(-1, 3)[:, ::-1]
     _check_centres(centres, volume.shape, name)
@@ -208,11 +209,7 @@ def _cut(
     boxes = np.empty((len(centres), *(2 * half + 1,) * 3), dtype=np.float32)
     for box, centre in zip(boxes, np.rint(centres).astype(int), strict=True):
         source, target = overlap_windows(centre - half, box.shape, volume.shape)
-        part = volume[source].astype(np.float32)
-        if not np.isfinite(part).all():
-            raise DataError(
-                "contains NaN or infinite values", file=name, remedy="run `cryopipe check`, then fix the file"
-            )
+        part = grey_values(volume[source], name)
         if not region.whole:
             known = region.grid(*(np.arange(axis.start, axis.stop) for axis in source))
             part[~known] = part[known].mean() if known.any() else 0

@@ -12,13 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryopipe.errors import TableError, reading_fault
+from cryopipe.errors import TableError, check_size, reading_fault
 from cryopipe.volume_names import read_volume_name
 
 COLUMNS = ("tomogram", "path", "voxel_size", "tilt_min", "tilt_max", "contrast", "mask", "exported_name")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 EXPORTED_NAME = re.compile(r"[^\s/\"'#$_;][^\s/\"']*")
 """A name that STAR files can hold and that other programs can use in file names."""
+MOST_MISTAKES = 20
+"""Mistakes of a table that one message holds."""
 CONTRASTS = ("dark", "bright")
 RESERVED = ("tomograms",)
 """Names of result tables that are in the same folders as the files of the tomograms."""
@@ -74,7 +76,8 @@ def read_tomogram_table(
     Raises
     ------
     TableError
-        One message with all mistakes of the table, each with its line, value and remedy.
+        One message with all mistakes of the table, each with its line, value and remedy; if there are more than 20, with
+        the first 20 and the number of the others.
     """
     rows, problems = _read_rows(Path(path))
     tomograms: dict[str, Tomogram] = {}
@@ -95,7 +98,9 @@ def read_tomogram_table(
     if not rows and not problems:
         problems.append("no tomograms; add one line per tomogram below the header")
     if problems:
-        raise TableError(" | ".join(problems), file=path)
+        more = len(problems) - MOST_MISTAKES
+        shown = problems[:MOST_MISTAKES] + ([f"{more} more mistakes"] if more > 0 else [])
+        raise TableError(" | ".join(shown), file=path)
     return tomograms
 
 
@@ -133,6 +138,7 @@ def blank_cells(path: str | Path) -> dict[str, int]:
 
 def _read_rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
     try:
+        check_size(path, 10)
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
         raise TableError(

@@ -55,7 +55,11 @@ def test_nan_and_infinity_are_counted_and_located() -> None:
     volume[20, 30, 7] = np.nan
     volume[21, 0, 0] = np.inf
     volume[22, 0, 0] = -np.inf
-    expected = [("bad", "3 voxels are NaN or infinite, the first at x, y, z = 7, 30, 20 (from 0)")]
+    volume[22, 1:3, 0] = 3e38, -2e12  # sums of such values overflow
+    volume[23, 0, 0] = np.array([0x7FA00000], "u4").view("f4")[0]  # a NaN that warns when it is converted
+    expected = [
+        ("bad", "6 voxels are NaN, infinite or above 1e+12, the first at x, y, z = 7, 30, 20 (from 0)")
+    ]
     assert problems(volume) == expected
     assert problems(volume, slab_voxels=1) == expected
 
@@ -93,6 +97,13 @@ def test_constant_slabs_are_located_on_every_axis(axis: int, slab_voxels: int) -
     assert problems(volume, slab_voxels=slab_voxels) == [padded, ("warning", expected)]
     inside[1 : size // 2 + 4] = 10
     assert problems(volume)[1][0] == "bad"
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_volume_of_constant_planes_alone_is_bad(axis: int) -> None:
+    planes = np.random.default_rng(0).normal(size=SHAPE[axis]).astype(np.float32)
+    volume = np.broadcast_to(np.expand_dims(planes, [a for a in range(3) if a != axis]), SHAPE)
+    assert [status for status, _ in problems(volume)].count("bad") == 1
 
 
 @pytest.mark.parametrize("slab_voxels", [1, 10**7])

@@ -99,6 +99,22 @@ def test_what_holds_no_tilts_is_told(tmp_path: Path, name: str, text: str | None
     assert str(caught.value).startswith(str(tmp_path / name))
 
 
+@pytest.mark.parametrize("name", ["a.tlt", "a.mdoc", "a.aln", "a.xml", "a.star"])
+def test_a_file_too_large_for_tilt_angles_is_refused_unread(tmp_path: Path, name: str) -> None:
+    with (tmp_path / name).open("wb") as stream:
+        stream.truncate(2**40)
+    with pytest.raises(FileError, match=f"{name}: is larger than 100 MB; correct the path"):
+        read_tilt_range(tmp_path / name)
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("name", ["a.tlt", "a.mdoc", "a.aln", "a.star"])
+def test_a_megabyte_of_blank_lines_is_read_in_linear_time(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("\n" * 500_000 + " " * 500_000)
+    with pytest.raises(FileError):
+        read_tilt_range(tmp_path / name)
+
+
 @pytest.mark.parametrize(
     ("tomogram", "beside", "found"),
     [

@@ -338,10 +338,13 @@ def test_impossible_diameters(planted: NDArray[np.float32], diameter: float, mes
     assert str(caught.value) == message
 
 
-def test_values_that_are_no_numbers_are_refused(planted: NDArray[np.float32]) -> None:
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38])
+def test_values_that_are_no_numbers_are_refused(planted: NDArray[np.float32], value: float) -> None:
     broken = np.tile(planted, (1, 3, 3))  # so large that not all rows are sampled
-    broken[3, 5, 5] = np.nan
-    with pytest.raises(DataError, match=r"a\.mrc: contains NaN or infinite values; run `cryopipe check`"):
+    broken[3, 5, 5] = value
+    with pytest.raises(
+        DataError, match=r"a\.mrc: contains NaN, infinite values or values above 1e\+12; run `cryopipe check`"
+    ):
         pick_particles(broken, VOXEL, OPTIONS, "bright", name="a.mrc")
 
 

@@ -252,12 +252,13 @@ def test_centres_outside_the_tomogram_are_refused() -> None:
     )
 
 
-def test_values_that_are_no_numbers_are_refused() -> None:
+@pytest.mark.parametrize("value", [np.nan, -np.inf, 2e12])
+def test_values_that_are_no_numbers_are_refused(value: float) -> None:
     volume = np.zeros((20, 20, 20), dtype=np.float32)
-    volume[10, 10, 10] = np.nan
+    volume[10, 10, 10] = value
     with pytest.raises(
         DataError,
-        match="a tomogram: contains NaN or infinite values; run `cryopipe check`, then fix the file",
+        match=r"a tomogram: contains NaN, infinite values or values above 1e\+12; run `cryopipe check`, then fix the file",
     ):
         extract(volume, [[9, 9, 9]], 10.0, SubtomogramOptions(8, 10.0))
 

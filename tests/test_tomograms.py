@@ -112,6 +112,20 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     assert str(caught.value).count(" | ") == 2
 
 
+def test_of_very_many_mistakes_the_first_are_told_and_the_others_counted(tmp_path: Path) -> None:
+    path = table(tmp_path, *["a b\tx.mrc"] * 5000)
+    with pytest.raises(TableError, match=r"line 21: tomogram name 'a b'.* \| 4980 more mistakes$") as caught:
+        read_tomogram_table(path)
+    assert "line 22: " not in str(caught.value)
+
+
+def test_a_file_too_large_for_a_table_is_refused_unread(tmp_path: Path) -> None:
+    with (tmp_path / "t.tsv").open("wb") as stream:
+        stream.truncate(2**40)
+    with pytest.raises(TableError, match=r"t\.tsv: is larger than 10 MB; correct the path"):
+        read_tomogram_table(tmp_path / "t.tsv")
+
+
 def test_missing_and_unreadable_tables(tmp_path: Path) -> None:
     with pytest.raises(
         TableError, match=r"no such file; run `cryopipe init` or set `tomograms` in config.yaml"

@@ -12,7 +12,7 @@ from cryopipe.errors import size_text
 from cryopipe.files.opening import release_pages
 from cryopipe.progress import Progress
 from cryopipe.volume.padding import Padding, Region, find_padding
-from cryopipe.volume.statistics import robust_deviation
+from cryopipe.volume.statistics import LARGEST, is_grey_value, robust_deviation, single_precision
 
 SLAB_VOXELS = 16 * 2**20
 """Voxels in memory at a time; they take about 12 bytes each."""
@@ -60,9 +60,12 @@ def check_volume(
         scan.add(slab, start)
         release_pages(volume)
         progress.advance(len(slab))
-    if scan.non_finite:
-        at = ", ".join(str(index) for index in scan.first_non_finite)
-        problem = f"{scan.non_finite:,} voxels are NaN or infinite, the first at x, y, z = {at} (from 0)"
+    if scan.unusable:
+        at = ", ".join(str(index) for index in scan.first_unusable)
+        problem = (
+            f"{scan.unusable:,} voxels are NaN, infinite or above {LARGEST:g}, "
+            f"the first at x, y, z = {at} (from 0)"
+        )
         return [
             Finding("bad", problem, "reconstruct the tomogram again, or replace these voxels by the mean")
         ]
@@ -111,20 +114,20 @@ class _Scan:
         self.lowest = [np.full(size, np.inf) for size in shape_zyx]
         self.highest = [np.full(size, -np.inf) for size in shape_zyx]
         self.levels: set[float] = set()
-        self.non_finite = 0
-        self.first_non_finite: tuple[int, ...] = ()
+        self.unusable = 0
+        self.first_unusable: tuple[int, ...] = ()
         self.moments = np.zeros(3)
 
     def add(self, slab: np.ndarray, start: int) -> None:
         """Add the sections of a slab, the first of which is section `start`."""
-        values = slab.astype(np.float32)
-        wrong = ~np.isfinite(values)
+        values = single_precision(slab)
+        wrong = ~is_grey_value(values)
         if wrong.any():
-            if not self.first_non_finite:
+            if not self.first_unusable:
                 z, y, x = (int(index) for index in np.argwhere(wrong)[0])
-                self.first_non_finite = (x, y, z + start)
-            self.non_finite += int(wrong.sum())
-        if self.non_finite:
+                self.first_unusable = (x, y, z + start)
+            self.unusable += int(wrong.sum())
+        if self.unusable:
             return
         self._add_extremes(values, start)
         self._add_binned(values, start)
@@ -221,7 +224,7 @@ def _constant_slabs(scan: _Scan) -> list[Finding]:
     findings = []
     for axis, low, high in zip("zyx", scan.lowest, scan.highest, strict=True):
         varied = np.flatnonzero(low != high)
-        inner = np.arange(varied[0], varied[-1])
+        inner = np.arange(varied[0], varied[-1]) if varied.size else np.arange(low.size)
         constant = inner[low[inner] == high[inner]]
         if constant.size == 0:
             continue

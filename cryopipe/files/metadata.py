@@ -10,12 +10,13 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from cryopipe.errors import FileError, reading_fault
+from cryopipe.errors import FileError, check_size, reading_fault
 from cryopipe.files.star import read_star
 from cryopipe.volume_names import shorter_stems
 
 _TILT_COLUMNS = ("rlnTomoYTilt", "rlnTomoNominalStageTiltAngle")
 """RELION's tilt angle after and before alignment; the first existing column is used."""
+_MDOC_ANGLE = re.compile(r"\s*TiltAngle\s*=\s*(\S+)")
 
 
 def tilt_angles(path: str | os.PathLike[str]) -> np.ndarray:
@@ -34,7 +35,8 @@ def tilt_angles(path: str | os.PathLike[str]) -> np.ndarray:
     Raises
     ------
     FileError
-        If the file is missing, of an unknown format, or has no angles or angles outside -90 to 90 degrees.
+        If the file is missing, of an unknown format, or has no angles or angles outside -90 to 90 degrees, or is larger
+        than 100 MB.
     """
     path = Path(path)
     reader = _READERS.get(path.suffix.lower())
@@ -45,6 +47,7 @@ def tilt_angles(path: str | os.PathLike[str]) -> np.ndarray:
             remedy=f"give a file with one of the suffixes {', '.join(_READERS)}",
         )
     try:
+        check_size(path, 100)
         angles = np.array(reader(path), dtype=np.float64)
     except OSError as error:
         problem, remedy = reading_fault(error)
@@ -110,7 +113,8 @@ def _from_list(path: Path) -> list[float]:
 
 def _from_mdoc(path: Path) -> list[float]:
     """SerialEM's .mdoc: `TiltAngle = ...` in the section of every image."""
-    return [float(angle) for angle in re.findall(r"^\s*TiltAngle\s*=\s*(\S+)", _text(path), re.MULTILINE)]
+    found = (_MDOC_ANGLE.match(line) for line in _text(path).splitlines())
+    return [float(match[1]) for match in found if match]
 
 
 def _from_aln(path: Path) -> list[float]:

@@ -26,7 +26,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cryopipe.errors import DataError
 from cryopipe.files.opening import release_pages
 from cryopipe.picking.filters import Block, difference, filtered, gaussian, radius_of
 from cryopipe.picking.parallel import (
@@ -43,6 +42,7 @@ from cryopipe.picking.parallel import (
 from cryopipe.picking.peaks import REACH
 from cryopipe.progress import Progress
 from cryopipe.volume.padding import Region, gather
+from cryopipe.volume.statistics import grey_values
 
 RATIO = 1.1
 """Ratio of the wide to the narrow Gaussian, as in DISCA; close to 1 it approximates the Laplacian of a Gaussian."""
@@ -159,14 +159,9 @@ class Source:
         """Return the voxels of `ranges` (start, stop per axis z, y, x; also beyond the faces) in single precision."""
         indices = [np.arange(a, b) for a, b in ranges]
         z, y, x = (np.clip(i, 0, n - 1) for i, n in zip(indices, self.volume.shape, strict=True))
-        values = torch.from_numpy(gather(self.volume, (z, y, x)).astype(np.float32)).to(self.device)
+        voxels = grey_values(gather(self.volume, (z, y, x)), self.name)
+        values = torch.from_numpy(voxels).to(self.device)
         release_pages(self.volume)
-        if self.volume.dtype.kind == "f" and not bool(torch.isfinite(values).all()):
-            raise DataError(
-                "contains NaN or infinite values",
-                file=self.name,
-                remedy="run `cryopipe check`, then fix the file or remove the tomogram from the table",
-            )
         values = values.sub_(self.median).mul_(self.sign).clamp_(-self.limit, self.limit)
         within = [
             torch.from_numpy(((i >= 0) & (i < n)).astype(np.float32)).to(self.device)

@@ -18,6 +18,7 @@ from cryopipe.picking.blobs import RATIO, Chunk, Scale, Source, find_maxima
 from cryopipe.picking.options import PickOptions
 from cryopipe.picking.peaks import refine, robust_statistics, suppress, upper_deviation
 from cryopipe.volume.padding import Region, find_padding
+from cryopipe.volume.statistics import grey_values, single_precision
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +112,7 @@ def pick_particles(
     ------
     DataError
         If a diameter is too small for the voxel size or too large for the tomogram, if the mask has another
-        shape, or if the tomogram contains NaN or infinite values.
+        shape, or if the tomogram contains NaN, infinite values or values above 1e12.
     """
     _check_diameters(options.diameters, voxel_size, volume.shape, name)
     _check_mask(mask, volume.shape, name)
@@ -197,18 +198,11 @@ def _check_diameters(
 def _sample_voxels(volume: NDArray[Any], region: Region, name: str) -> NDArray[np.float32]:
     """Return the known voxels of about a million, in whole rows at regular steps in z and y."""
     stride = max(1, math.ceil(math.sqrt(volume.size / _SAMPLES)))
-    voxels = volume[::stride, ::stride].astype(np.float32)
+    voxels = single_precision(volume[::stride, ::stride])
     release_pages(volume)
     depth, height, width = volume.shape
     known = region.grid(np.arange(0, depth, stride), np.arange(0, height, stride), np.arange(width))
-    voxels = voxels[known]
-    if not np.isfinite(voxels).all():
-        raise DataError(
-            "contains NaN or infinite values",
-            file=name,
-            remedy="run `cryopipe check`, then fix the file or remove the tomogram from the table",
-        )
-    return voxels
+    return grey_values(voxels[known], name)
 
 
 def _candidates(

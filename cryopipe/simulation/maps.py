@@ -17,6 +17,7 @@ from cryopipe.files.mrc import open_volume, read_header
 from cryopipe.simulation.assemblies import PROTEIN_DENSITY
 from cryopipe.simulation.phantoms import Phantom, band_limit, box_size_for, check_sampling
 from cryopipe.volume.fourier import fourier_rescale, frequency_grid
+from cryopipe.volume.statistics import LARGEST, is_grey_value, single_precision
 from cryopipe.volume.windows import overlap_windows
 
 SUFFIXES = (".mrc", ".map")
@@ -88,7 +89,7 @@ def read_map(path: str | Path, voxel_size: float, resolution: float) -> Phantom:
             file=path,
             remedy="set the voxel size in the header, in angstrom",
         )
-    source = np.array(open_volume(path), dtype=np.float32)
+    source = single_precision(open_volume(path))
     return phantom_from_density(source, header.voxel_size, voxel_size, resolution, Path(path).stem)
 
 
@@ -97,9 +98,10 @@ def phantom_from_density(
 ) -> Phantom:
     """Centre, scale, resample and band-limit a density (z, y, x) in any units; see `read_map`."""
     check_sampling(voxel_size, resolution)
-    if not np.isfinite(density).all() or float(np.ptp(density)) == 0:
+    if not is_grey_value(density).all() or float(np.ptp(density)) == 0:
         raise DataError(
-            f"map {name} is constant or contains NaN or infinite values", remedy="replace or remove the map"
+            f"map {name} is constant or contains NaN, infinite values or values above {LARGEST:g}",
+            remedy="replace or remove the map",
         )
     body, volume = _scaled_to_protein(density, density_voxel_size)
     grid = np.argwhere(body > 0)

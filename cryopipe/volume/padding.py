@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cryopipe.files.opening import release_pages
-from cryopipe.volume.statistics import robust_deviation
+from cryopipe.volume.statistics import is_grey_value, robust_deviation
 
 _SHORTEST = 8
 """Voxels; a patch shorter than this along both axes of a face is not padding."""
@@ -236,7 +236,7 @@ def _deviation(volume: NDArray[Any], suspected: NDArray[Any]) -> float:
     stride = max(1, math.ceil(math.sqrt(volume.size / _SAMPLES)))
     voxels = volume[::stride, ::stride].ravel()
     release_pages(volume)
-    voxels = voxels[~np.isin(voxels, suspected)].astype(np.float64)
+    voxels = voxels[is_grey_value(voxels) & ~np.isin(voxels, suspected)].astype(np.float64)
     return robust_deviation(voxels)[1]
 
 
@@ -278,7 +278,8 @@ def _depths(
 
 
 def _distance(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float64]:
-    return np.abs(first.astype(np.float64) - second.astype(np.float64))
+    with np.errstate(invalid="ignore"):  # of NaN and infinity
+        return np.abs(first.astype(np.float64) - second.astype(np.float64))
 
 
 def _sections(volume: NDArray[Any], from_end: bool) -> Iterator[NDArray[Any]]:
