@@ -12,13 +12,14 @@ from typing import Any
 PROTOCOLS = {
     "clusters": "benchmarks.cluster_protocol:run",
     "labels": "benchmarks.label_protocol:run",
+    "oracle": "benchmarks.oracle:run",
 }
 """Module and function of every protocol; imported when the protocol runs.
 
 clusters: train without labels, cluster the features, compare clusters and classes. labels: train a linear probe with a
-fraction of the labels, and test it on other boxes.
+fraction of the labels, and test it on other boxes. oracle: the classes of highest probability given the true maps.
 """
-WITHOUT_LEARNER: tuple[str, ...] = ()
+WITHOUT_LEARNER = ("oracle",)
 """Protocols that run no learner of cryopipe; their entries in a plan contain options of their own."""
 
 

@@ -56,12 +56,22 @@ def log_likelihoods(
     -------
     (B, S, R) log-likelihood relative to that of pure noise.
     """
+    cross = cross_terms(coefficients, references, phases)
+    return 2 * cross - energies(measured, references)[schemes][:, None]
+
+
+def cross_terms(coefficients: Tensor, references: Tensor, phases: Tensor) -> Tensor:
+    """Return (B, S, R) real inner products of boxes (B, K) and references (R, K) in all shifts (S, K)."""
     boxes, shifts = len(coefficients), len(phases)
     # Boxes are shifted rather than references: there are fewer boxes than rotations.
     back = torch.view_as_real(coefficients[:, None] * phases.conj()).reshape(boxes * shifts, -1)
     cross = back @ torch.view_as_real(references).reshape(len(references), -1).T
-    energy = measured @ (references.real**2 + references.imag**2).T
-    return 2 * cross.reshape(boxes, shifts, -1) - energy[schemes][:, None]
+    return cross.reshape(boxes, shifts, -1)
+
+
+def energies(measured: Tensor, references: Tensor) -> Tensor:
+    """Return (W, R) squared norms of references (R, K) inside the measured regions (W, K)."""
+    return measured @ (references.real**2 + references.imag**2).T
 
 
 @dataclass
