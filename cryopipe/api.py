@@ -18,7 +18,12 @@ STAGES: dict[str, dict[str, str]] = {
         "simulate_tomogram": "simulation",
         "write_tomogram": "simulation",
     },
-    "Picking": {"PickOptions": "picking", "pick_particles": "picking", "pick_table": "particles"},
+    "Picking": {
+        "PickOptions": "picking",
+        "pick_particles": "picking",
+        "pick_tomogram": "picking",
+        "pick_table": "particles",
+    },
     "Subtomograms": {
         "SubtomogramOptions": "subtomograms",
         "extract_subtomograms": "subtomograms",
@@ -43,6 +48,8 @@ STAGES: dict[str, dict[str, str]] = {
         "make_template": "reembedding",
         "make_templates": "reembedding",
         "reembed": "reembedding",
+        "reembed_tomogram": "reembedding",
+        "write_placed_tomogram": "reembedding",
     },
     "Export": {
         "ExportOptions": "export",

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cryopipe.check import is_usable
+from cryopipe.check import usable_tomograms
 from cryopipe.export import export_context, export_particles, gather_particles
 from cryopipe.files.cluster_averages import read_averages
 from cryopipe.files.star import read_particles
@@ -16,17 +16,13 @@ if TYPE_CHECKING:
 
 
 def main(job: Any) -> None:
-    tomograms = [
-        Tomogram(**row)
-        for row, check in zip(job.params.tomograms, job.input.checks, strict=True)
-        if is_usable(read_table(check))
-    ]
+    rows = (Tomogram(**row) for row in job.params.tomograms)
+    tomograms = usable_tomograms(rows, map(read_table, job.input.checks))
     averages = read_averages(job.input.averages, tables=False)
     context = export_context(tomograms, averages, job.params.options, [job.wildcards.format])
-    clusters = [read_particles(path) for path in job.input.clusters]
-    particles = gather_particles(read_particles(job.input.particles), clusters)
-    results = Path(job.output[0]).parent.parent
-    write_table(job.output[0], export_particles(particles, context, results))
+    aligned = [read_particles(path) for path in job.input.clusters]
+    particles = gather_particles(read_particles(job.input.particles), aligned)
+    write_table(job.output[0], export_particles(particles, context, Path(job.output[0]).parent.parent))
 
 
 run(main, snakemake)

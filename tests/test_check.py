@@ -11,7 +11,18 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from cryopipe.check import check_mask, check_tomogram, check_volume, checks_table, is_usable
+from cryopipe.check import (
+    check_mask,
+    check_tomogram,
+    check_volume,
+    checks_table,
+    is_usable,
+    open_if_usable,
+    report_findings,
+    usable_tomograms,
+)
+from cryopipe.config import defaults
+from cryopipe.errors import ConfigError, DataError
 from cryopipe.files.metadata import find_tilt_file
 from cryopipe.files.mrc import write_volume
 from cryopipe.tomograms import Tomogram, find_same_files
@@ -272,6 +283,41 @@ def test_one_table_holds_everything(tmp_path: Path) -> None:
     assert [is_usable(checks_table([check])) for check in checks] == [True, False]
     checks = [check_tomogram(tomogram(tmp_path / "a.mrc", 12.0), ["c"])]
     assert checks_table(checks)["status"].tolist() == ["bad", "warning"]
+
+
+def test_tomograms_that_failed_their_check_are_left_out_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_volume(tmp_path / "a.mrc", noise(), 10)
+    rows = [tomogram(tmp_path / name) for name in ("a.mrc", "b.mrc")]
+    tables = [checks_table([check_tomogram(row)]) for row in rows]
+    assert usable_tomograms(rows, tables) == rows[:1]
+    good, bad = (open_if_usable(row, table) for row, table in zip(rows, tables, strict=True))
+    assert good is not None
+    np.testing.assert_array_equal(good.volume, noise())
+    assert (good.voxel_size, bad) == (10, None)
+    assert caplog.messages == [
+        f"tomogram {rows[1].name} failed its check and is skipped: its results are empty"
+    ]
+
+
+def test_a_bad_tomogram_or_option_stops_its_job_and_every_finding_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_volume(tmp_path / "a.mrc", noise(), 10)
+    good, missing = (check_tomogram(tomogram(tmp_path / name)) for name in ("a.mrc", "b.mrc"))
+    config = {**defaults(), "bad_tomograms": "stop"}
+    config["pick"]["diameters"] = [10.0]
+    config["subtomograms"] |= {"box_size": 8, "voxel_size": 10.0}
+    assert missing.of_options(config) == []
+    with pytest.raises(DataError) as stopped:
+        report_findings(missing, config)
+    assert str(stopped.value) == f"{tmp_path / 'b.mrc'}: tomogram {missing.tomogram.name}: {missing.bad}"
+    report_findings(missing, {**config, "bad_tomograms": "skip"})
+    with pytest.raises(ConfigError, match=r"pick\.diameters contains 10 A, which is only 1 voxels"):
+        report_findings(good, config)
+    findings = [*missing.findings, *missing.findings, *good.findings, *good.of_options(config)]
+    assert [text.split(": ", 1)[1] for text in caplog.messages] == [f"{f.status}: {f}" for f in findings]
 
 
 def test_memory_stays_bounded(tmp_path: Path) -> None:

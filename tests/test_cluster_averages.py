@@ -21,6 +21,7 @@ from cryopipe.files.cluster_averages import (
     cluster_number,
     read_average,
     read_averages,
+    read_maps,
 )
 from cryopipe.files.mrc import write_volume
 from cryopipe.files.star import write_particles, write_star
@@ -77,6 +78,17 @@ def test_an_average_without_a_voxel_size_is_refused(tmp_path: Path) -> None:
         DataError, match=r"cluster_01.mrc: has no voxel size; write the voxel size to the file"
     ):
         read_average(tmp_path / "cluster_01.mrc")
+
+
+def test_the_maps_of_a_directory_have_the_names_of_their_files(tmp_path: Path) -> None:
+    write_volume(tmp_path / "b.mrc", volume(2), 10)
+    write_volume(tmp_path / "a.1.mrc", volume(1), 13.5)
+    (tmp_path / "notes.txt").write_text("")
+    found = read_maps(tmp_path)
+    assert [(name, values.max(), size) for name, (values, size) in found.items()] == [
+        ("a.1", 1, 13.5),
+        ("b", 2, 10),
+    ]
 
 
 def test_chimerax_shows_clusters_in_the_colours_of_the_report(tmp_path: Path) -> None:

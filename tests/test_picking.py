@@ -16,14 +16,17 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates, maximum_filter
 from scipy.spatial import cKDTree
 
+from cryopipe import columns
 from cryopipe.columns import COORDINATES
 from cryopipe.errors import DataError
 from cryopipe.evaluation.point_matching import match_points
 from cryopipe.files.mrc import open_volume, write_volume
+from cryopipe.files.opening import OpenTomogram
 from cryopipe.files.star import read_particles
-from cryopipe.picking import PickOptions, Picks, pick_particles
+from cryopipe.picking import PickOptions, Picks, pick_particles, pick_tomogram
 from cryopipe.picking.blobs import Scale, _maxima, sigmas_for
 from cryopipe.picking.peaks import REACH, refine, robust_statistics, suppress
+from cryopipe.tomograms import Tomogram
 
 VOXEL = 10.0
 DIAMETER = 120.0
@@ -162,6 +165,22 @@ def test_the_number_of_cores_does_not_change_a_single_bit() -> None:
         torch.set_num_threads(before)
     assert len(picks[0]) > 100
     assert same(*picks)
+
+
+def test_the_picks_of_a_tomogram_of_the_table_use_its_contrast_mask_and_voxel_size(
+    planted: NDArray[np.float32],
+) -> None:
+    mask = np.zeros(planted.shape, np.int8)
+    mask[:, :, : planted.shape[2] // 2] = 1
+    row = Tomogram("ts", "ts.mrc", 12.0, (-60, 60), "dark", "mask.mrc")
+    table = pick_tomogram(row, OpenTomogram(-planted, VOXEL, mask), OPTIONS)
+    picks = pick_particles(planted, VOXEL, OPTIONS, "bright", mask)
+    assert len(table) == len(picks) > 0
+    np.testing.assert_array_equal(table[list(COORDINATES)], picks.coordinates)
+    assert set(table[columns.VOXEL_SIZE]) == {VOXEL}
+    empty = pick_tomogram(row, None, OPTIONS)
+    assert list(empty.columns) == list(table.columns)
+    assert len(empty) == 0
 
 
 def test_dark_is_bright_upside_down(planted: NDArray[np.float32]) -> None:

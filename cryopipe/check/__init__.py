@@ -6,16 +6,19 @@ checks the files of one row of the tomogram table and never writes to them. A to
 
 from __future__ import annotations
 
+import logging
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
 
 from cryopipe.check.finding import Finding
 from cryopipe.check.options import check_options
+from cryopipe.check.usability import is_usable, open_if_usable, usable_tomograms
 from cryopipe.check.volume import check_mask, check_volume
-from cryopipe.errors import DataError, FileError, one_line, size_text
+from cryopipe.errors import ConfigError, DataError, FileError, one_line, size_text
 from cryopipe.files.chimerax import quoted
 from cryopipe.files.mrc import MrcHeader, open_mask, open_volume, read_header
 from cryopipe.files.names import relative_name
@@ -33,7 +36,12 @@ __all__ = [
     "check_volume",
     "checks_table",
     "is_usable",
+    "open_if_usable",
+    "report_findings",
+    "usable_tomograms",
 ]
+
+logger = logging.getLogger(__name__)
 
 COLUMNS = ("tomogram", "path", "shape", "voxel_size", "status", "problem", "remedy")
 SMALLEST_SIDE = 16
@@ -71,6 +79,12 @@ class TomogramCheck:
     def bad(self) -> str:
         """All findings that make the tomogram unusable, on one line."""
         return " | ".join(str(finding) for finding in self.findings if finding.status == "bad")
+
+    def of_options(self, config: Mapping[str, Any]) -> list[Finding]:
+        """Check the options of a complete configuration against this tomogram; empty if it has no voxel size."""
+        if self.header is None or self.voxel_size is None:
+            return []
+        return check_options(config, self.header.shape_zyx, self.voxel_size)
 
 
 def check_tomogram(
@@ -177,11 +191,6 @@ def _check_mask_file(path: str, shape_zyx: tuple[int, ...]) -> list[Finding]:
     return [replace(finding, problem=f"mask {one_line(path)}: {finding.problem}") for finding in findings]
 
 
-def is_usable(checks: pd.DataFrame) -> bool:
-    """Return whether a tomogram can be used, by its table of `checks_table`."""
-    return not bool((checks["status"] == "bad").any())
-
-
 def checks_table(checks: Iterable[TomogramCheck]) -> pd.DataFrame:
     """Return a table with one row per finding, or one row "ok" for a tomogram without findings."""
     rows = []
@@ -194,3 +203,30 @@ def checks_table(checks: Iterable[TomogramCheck]) -> pd.DataFrame:
             for finding in check.findings
         ] or [(*about, "ok", "", "")]
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def report_findings(check: TomogramCheck, config: Mapping[str, Any]) -> None:
+    """Log the findings about a tomogram and about the options for it; raise an error if the run has to stop.
+
+    Parameters
+    ----------
+    check
+        Check of the tomogram.
+    config
+        The complete configuration.
+
+    Raises
+    ------
+    ConfigError
+        If an option cannot be used for the tomogram.
+    DataError
+        If the tomogram cannot be used and `bad_tomograms` is "stop".
+    """
+    name, of_options = check.tomogram.name, check.of_options(config)
+    for finding in (*check.findings, *of_options):
+        logger.warning("%s: %s: %s", name, finding.status, finding)
+    for finding in of_options:
+        if finding.status == "bad":
+            raise ConfigError(f"tomogram {name}: {finding}")
+    if check.bad and config["bad_tomograms"] == "stop":
+        raise DataError(f"tomogram {name}: {check.bad}", file=check.tomogram.path)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cryopipe.check import TomogramCheck, check_options, check_tomogram
+from cryopipe.check import TomogramCheck, check_tomogram
 from cryopipe.config import check_named_files, read_config
 from cryopipe.errors import one_line, size_text
 from cryopipe.estimate import describe_run
@@ -53,9 +53,8 @@ def render_options(options: Mapping[str, Any], checks: Sequence[TomogramCheck]) 
     lines = describe_run(options, [result.tomogram for result in checks]).splitlines()
     found: dict[str, list[str]] = {}
     for result in checks:
-        if result.header is not None and result.voxel_size is not None:
-            for finding in check_options(options, result.header.shape_zyx, result.voxel_size):
-                found.setdefault(f"{finding.status}: {finding}", []).append(result.tomogram.name)
+        for finding in result.of_options(options):
+            found.setdefault(f"{finding.status}: {finding}", []).append(result.tomogram.name)
     for text, names in found.items():
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         lines.append(f"options: {names[0]}{more}: {text}")

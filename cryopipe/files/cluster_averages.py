@@ -101,6 +101,17 @@ def read_map(path: str | os.PathLike[str]) -> tuple[NDArray[np.float32], float]:
     return np.array(open_volume(path), np.float32), voxel_size
 
 
+def read_maps(directory: str | os.PathLike[str]) -> dict[str, tuple[NDArray[np.float32], float]]:
+    """Return the maps `*.mrc` of a directory, each with its voxel size, by file name without ending.
+
+    Raises
+    ------
+    DataError, FileError
+        As `read_map`.
+    """
+    return {path.stem: read_map(path) for path in sorted(Path(directory).glob("*.mrc"))}
+
+
 def read_average(
     path: str | os.PathLike[str], tables: bool = True, half_maps: bool = False
 ) -> ClusterAverage:

@@ -2,10 +2,12 @@
 
 from cryopipe.reembedding.options import ReembeddingOptions
 from cryopipe.reembedding.placed_particles import artiax_table, choose_particles
+from cryopipe.reembedding.placed_tomogram import PlacedTomogram, reembed_tomogram, write_placed_tomogram
 from cryopipe.reembedding.placement import Reembedded, reembed
 from cryopipe.reembedding.templates import Template, make_template, make_templates
 
 __all__ = [
+    "PlacedTomogram",
     "Reembedded",
     "ReembeddingOptions",
     "Template",
@@ -14,4 +16,6 @@ __all__ = [
     "make_template",
     "make_templates",
     "reembed",
+    "reembed_tomogram",
+    "write_placed_tomogram",
 ]
