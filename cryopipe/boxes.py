@@ -91,19 +91,17 @@ class ChosenBoxes:
         return self.boxes[self.chosen[indices]]
 
 
-class ShiftedBoxes:
-    """Boxes shifted by whole voxels; voxels from outside the box are noise of mean 0 and standard deviation 1.
+class BoxView:
+    """View of boxes that changes their values on access; base class.
 
     Parameters
     ----------
     boxes
         (n, z, y, x).
-    shifts_voxels
-        (n, 3) x, y, z; the voxel at box_size // 2 plus the shift becomes the centre.
     """
 
-    def __init__(self, boxes: Boxes, shifts_voxels: NDArray[np.int64]) -> None:
-        self._boxes, self._shifts = boxes, shifts_voxels
+    def __init__(self, boxes: Boxes) -> None:
+        self._boxes = boxes
         self.shape = tuple(boxes.shape)
 
     @property
@@ -124,6 +122,22 @@ class ShiftedBoxes:
 
     def __len__(self) -> int:
         return len(self._boxes)
+
+
+class ShiftedBoxes(BoxView):
+    """Boxes shifted by whole voxels; voxels from outside the box are noise of mean 0 and standard deviation 1.
+
+    Parameters
+    ----------
+    boxes
+        (n, z, y, x).
+    shifts_voxels
+        (n, 3) x, y, z; the voxel at box_size // 2 plus the shift becomes the centre.
+    """
+
+    def __init__(self, boxes: Boxes, shifts_voxels: NDArray[np.int64]) -> None:
+        super().__init__(boxes)
+        self._shifts = shifts_voxels
 
     def __getitem__(self, indices: Any) -> NDArray[np.float32]:
         """Return the shifted boxes at `indices`, an array or slice: (m, z, y, x)."""

@@ -17,7 +17,11 @@ from cryopipe.features import LEARNERS, FeatureOptions, create_learner, learn_fe
 from cryopipe.files.weights import save_weights
 
 CPU = torch.device("cpu")
-OPTIONS = dataclasses.replace(TINY, disca=dataclasses.replace(TINY.disca, iterations=1))
+OPTIONS = dataclasses.replace(
+    TINY,
+    disca=dataclasses.replace(TINY.disca, iterations=1),
+    autoencoder=dataclasses.replace(TINY.autoencoder, widths=(4, 4), epochs=2),
+)
 
 
 @pytest.mark.parametrize("name", LEARNERS)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from cryopipe.config.option import Options, option
+from cryopipe.features.learners.autoencoder_options import AutoencoderOptions
 from cryopipe.features.learners.disca_options import DiscaOptions
 from cryopipe.features.register import LEARNERS
 
@@ -55,6 +56,7 @@ class FeatureOptions(Options):
         maximum=1000,
     )
     disca: DiscaOptions = field(default_factory=DiscaOptions)
+    autoencoder: AutoencoderOptions = field(default_factory=AutoencoderOptions)
 
     @property
     def candidates(self) -> range:

@@ -27,6 +27,10 @@ _LEARNERS = "cryopipe.features.learners"
 LEARNERS = {
     "transfer": LearnerEntry(f"{_LEARNERS}.transfer:Transfer", "the shipped encoder, without training"),
     "disca": LearnerEntry(f"{_LEARNERS}.disca:Disca", "alternate clustering and training on your own boxes"),
+    "autoencoder": LearnerEntry(
+        f"{_LEARNERS}.autoencoder:AutoencoderLearner",
+        "a network compresses every box and reconstructs it; weak, but its clusters can be drawn",
+    ),
     "radial": LearnerEntry(
         f"{_LEARNERS}.radial:RadialStatistics", "mean and standard deviation of each shell, a baseline"
     ),

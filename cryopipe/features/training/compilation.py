@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,13 +31,13 @@ def worth_compiling(device: torch.device, boxes: int) -> bool:
 
 def compile_network(
     network: nn.Module, shape: tuple[int, ...], device: torch.device, backend: str = "inductor"
-) -> Callable[[Tensor], Tensor]:
+) -> Callable[[Tensor], Any]:
     """Return `network` compiled for training, or the network itself if compilation fails, which is logged.
 
     Parameters
     ----------
     network
-        Boxes (n, 1, z, y, x) -> features. Its weights and running statistics are not changed.
+        Boxes (n, 1, z, y, x) -> a tensor or several. Its weights and running statistics are not changed.
     shape
         (n, 1, z, y, x) of the batches.
     device
@@ -48,12 +49,13 @@ def compile_network(
     started = time.monotonic()
     network.train()
     try:
-        made: Callable[[Tensor], Tensor] = torch.compile(network, backend=backend, dynamic=False)
+        made: Callable[[Tensor], Any] = torch.compile(network, backend=backend, dynamic=False)
         layout = set_memory_format(network, device)
         # Run forward and backward once, so that a failure to compile occurs here and not during training.
         with autocast(device):
-            features = made(torch.zeros(shape, device=device).contiguous(memory_format=layout))
-        features.float().sum().backward()
+            found = made(torch.zeros(shape, device=device).contiguous(memory_format=layout))
+        outputs = found if isinstance(found, tuple) else (found,)
+        torch.stack([output.float().sum() for output in outputs]).sum().backward()
     except Exception as error:
         # Compilers, drivers and disks fail with many types of errors, and none of them may end a training.
         reason = one_line(str(error))[:200]

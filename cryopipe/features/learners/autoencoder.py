@@ -1,0 +1,191 @@
+"""Autoencoder learner (Zeng et al. 2018): the features of a box are the code from which it is reconstructed.
+
+The code is trained to reconstruct boxes, not to separate species, so it also describes orientation, position and noise.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cryopipe.boxes import Boxes
+from cryopipe.errors import ConfigError, LearningError
+from cryopipe.features.embedding import embed_all
+from cryopipe.features.learner import Learner, no_history
+from cryopipe.features.model_file import BoxFacts, check_boxes, facts_of, load_model, save_model
+from cryopipe.features.networks.autoencoder import Autoencoder
+from cryopipe.features.pose_normalisation import NormalisedBoxes
+from cryopipe.features.training.augment import rotated_copies, uniform_rotations
+from cryopipe.features.training.box_source import BoxSource
+from cryopipe.features.training.checkpoint import fingerprint_of
+from cryopipe.features.training.compilation import compile_network, worth_compiling
+from cryopipe.features.training.devices import autocast
+from cryopipe.features.training.distributed import Draws
+from cryopipe.features.training.fitting import Schedule, fit_network
+from cryopipe.features.training.loop import Apply
+
+logger = logging.getLogger(__name__)
+
+KIND = "autoencoder"
+MIN_BOXES = 10
+"""With fewer boxes the network is not trained."""
+_AT_ONCE = 32
+"""Boxes per batch in validation and decoding."""
+
+
+class AutoencoderLearner(Learner):
+    """Features (n, feature_width): the code of each box, 0 or positive; `decode` reconstructs boxes from it."""
+
+    network: Autoencoder | None = None
+    facts = BoxFacts()
+
+    def fit(
+        self, boxes: Boxes, labels: NDArray[np.int64] | None = None, checkpoint: Path | None = None
+    ) -> pd.DataFrame:
+        """Train; see `Learner.fit` and the docstring of the module."""
+        options = self.options.autoencoder
+        network = self._initial_network(boxes)
+        if not options.train:
+            return no_history()
+        if len(boxes) < MIN_BOXES:
+            logger.warning(
+                "%d boxes: at least %d are needed for training; the network is not trained",
+                len(boxes),
+                MIN_BOXES,
+            )
+            return no_history()
+        source = self._source(boxes)
+        order = np.random.default_rng(self.seed).permutation(source.count)
+        held_out = round(options.validation_fraction * source.count)
+        unseen, seen = (torch.from_numpy(np.sort(part)) for part in (order[:held_out], order[held_out:]))
+        steps = -(-len(seen) // options.batch_size)
+        schedule = Schedule(
+            options.epochs,
+            options.batch_size,
+            lambda epoch: options.learning_rate / (1 + options.learning_rate_decay * epoch * steps),
+            options.patience,
+        )
+        forward = None
+        if worth_compiling(self.device, len(seen) * options.epochs):
+            shape = (options.batch_size * (1 + options.copies), 1, *source.box_shape)
+            forward = compile_network(network, shape, self.device)
+        return fit_network(
+            network,
+            torch.optim.Adam(network.parameters(), lr=options.learning_rate),
+            source,
+            self._batch_loss,
+            schedule,
+            self.seed,
+            checkpoint=checkpoint,
+            fingerprint=fingerprint_of(self.options, self.seed, boxes, network),
+            validate=self._validation(network, source, unseen) if held_out else None,
+            members=seen,
+            forward=forward,
+            what="autoencoder",
+        )
+
+    def embed(self, boxes: Boxes) -> NDArray[np.float32]:
+        """Return the codes (n, feature_width) of `boxes` (n, z, y, x)."""
+        encoder = _Encoder(self._initial_network(boxes))
+        return embed_all(encoder, self._source(boxes), "embedding boxes").cpu().numpy()
+
+    def decode(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the boxes (m, z, y, x) that the network reconstructs from codes (m, feature_width).
+
+        With pose normalisation they are in the common pose.
+
+        Raises
+        ------
+        LearningError
+            If there is no model yet.
+        """
+        network = self._existing()
+        codes = torch.from_numpy(np.asarray(features, np.float32)).to(self.device)
+        with torch.no_grad():
+            parts = [network.eval().decode(part)[:, 0].float().cpu() for part in codes.split(_AT_ONCE)]
+        return torch.cat(parts).numpy()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the network's weights."""
+        save_model(path, KIND, self._existing(), self.facts)
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Read a model that `save` wrote."""
+        model = load_model(path, KIND, {"Autoencoder": Autoencoder}, self.device)
+        self.network, self.facts = model.network, model.facts
+
+    def _existing(self) -> Autoencoder:
+        if self.network is None:
+            raise LearningError("the autoencoder has no weights", remedy="call fit or load first")
+        return self.network
+
+    def _initial_network(self, boxes: Boxes) -> Autoencoder:
+        """Return the network: the present one, that of `features.weights`, or a random one for the size of `boxes`."""
+        options = self.options.autoencoder
+        weights = self.options.weights
+        if self.network is None and weights not in (None, "random"):
+            self.load(str(weights))
+        if self.network is not None:
+            check_boxes(self.facts, boxes)
+            return self.network
+        if not options.train:
+            raise ConfigError(
+                "features.autoencoder.train is false, but features.weights names no model",
+                remedy="set features.weights to the model.safetensors of an earlier run",
+            )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            network = Autoencoder(options.widths, options.feature_width, int(boxes.shape[-1]))
+        self.network, self.facts = network.to(self.device), facts_of(boxes)
+        return self.network
+
+    def _source(self, boxes: Boxes) -> BoxSource:
+        if self.options.autoencoder.pose_normalisation:
+            boxes = NormalisedBoxes(boxes, self.device)
+        return BoxSource(boxes, self.device, self.memory_gb)
+
+    def _batch_loss(self, apply: Apply, boxes: Tensor, indices: Tensor, draws: Draws) -> Tensor:
+        copies = [
+            rotated_copies(boxes, uniform_rotations(draws), draws)
+            for _ in range(self.options.autoencoder.copies)
+        ]
+        shown = torch.cat([boxes, *copies])
+        return self._loss(shown, *apply(shown))
+
+    def _loss(self, boxes: Tensor, reconstructed: Tensor, codes: Tensor) -> Tensor:
+        """Return the mean squared error of a voxel, plus the penalty: the mean over the boxes of |code|, summed."""
+        error = (reconstructed[:, 0].float() - boxes).square().mean()
+        return error + self.options.autoencoder.activity_penalty * codes.float().abs().sum(dim=1).mean()
+
+    def _validation(self, network: Autoencoder, source: BoxSource, unseen: Tensor) -> Callable[[], float]:
+        """Return a function for the mean loss of the boxes `unseen` (m,)."""
+
+        def validate() -> float:
+            network.eval()
+            parts, total = unseen.split(_AT_ONCE), 0.0
+            with torch.no_grad(), autocast(source.device):
+                for boxes in source.batches(parts):
+                    total += len(boxes) * float(self._loss(boxes, *network(boxes[:, None])))
+            return total / len(unseen)
+
+        return validate
+
+
+class _Encoder(nn.Module):
+    """Boxes (n, 1, z, y, x) -> codes (n, feature_width)."""
+
+    def __init__(self, network: Autoencoder) -> None:
+        super().__init__()
+        self.widths, self.network = network.widths, network
+
+    def forward(self, boxes: Tensor) -> Tensor:
+        """Return the codes of `boxes`."""
+        return self.network.encode(boxes)
