@@ -60,8 +60,8 @@ def test_padding_keeps_the_centre() -> None:
 
 
 def test_the_code_tells_species_apart_and_decodes_to_them() -> None:
-    boxes, classes = two_classes(120)
-    made = learner(with_options(epochs=15))
+    boxes, classes = two_classes(60)
+    made = learner(with_options(epochs=12, learning_rate=5e-3))
     history = made.fit(boxes)
     assert history["loss"].iloc[-1] < 0.6 * history["loss"].iloc[0]
     features = made.embed(boxes)
@@ -111,9 +111,11 @@ def test_a_killed_training_ends_in_the_same_features(tmp_path: Path, monkeypatch
             raise KeyboardInterrupt
         return own_loss(self, *arguments)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    interrupted = learner(options)
+    with monkeypatch.context() as patch:
         patch.setattr(AutoencoderLearner, "_loss", killed)
-        learner(options).fit(boxes, checkpoint=state)
+        with pytest.raises(KeyboardInterrupt):
+            interrupted.fit(boxes, checkpoint=state)
     assert state.is_file()
     resumed = learner(options)
     again = resumed.fit(boxes, checkpoint=state)
