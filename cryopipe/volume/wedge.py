@@ -10,7 +10,7 @@ from torch import Tensor
 from cryopipe.volume.fourier import Shape, frequency_vectors
 
 
-def measured(frequencies: Tensor, tilt_range: tuple[float, float]) -> Tensor:
+def measured(frequencies: Tensor, tilt_range: tuple[float, float] | tuple[Tensor, Tensor]) -> Tensor:
     """Return which frequencies a tilt series measures.
 
     Parameters
@@ -19,13 +19,14 @@ def measured(frequencies: Tensor, tilt_range: tuple[float, float]) -> Tensor:
         (..., 3) x, y, z in the tomogram's axes, any unit.
     tilt_range
         Lowest and highest tilt in degrees, about +y, the beam along z. A tilt of t measures the plane
-        that contains y and the direction at the angle t from x towards z.
+        that contains y and the direction at the angle t from x towards z. Tensors, one angle per volume, must be
+        broadcastable to (...).
 
     Returns
     -------
     (...) float: 1 where measured (within the tilt range, and on the tilt axis), else 0.
     """
-    low, high = (math.radians(angle) for angle in tilt_range)
+    low, high = (angle * (math.pi / 180) for angle in tilt_range)
     x, z = frequencies[..., 0], frequencies[..., 2]
     # Opposite frequencies are equivalent, so angles are modulo 180 degrees.
     angle = torch.atan2(z, x)

@@ -31,12 +31,26 @@ def rotated_copies(boxes: Tensor, matrices: Tensor, draws: Draws) -> Tensor:
     -------
     (n, z, y, x), by trilinear interpolation.
     """
-    size = boxes.shape[-1]
-    points = source_offsets(boxes.shape[1:], matrices.to(boxes.dtype)) + size // 2
-    grid = sampling_grid(points, boxes.shape[1:])
-    rotated = F.grid_sample(boxes[:, None], grid, mode="bilinear", padding_mode="border", align_corners=True)[
-        :, 0
-    ]
-    outside = (grid.abs() > 1).any(dim=-1)
-    noise = draws.normal(*rotated.shape[1:]).to(boxes.dtype)
-    return torch.where(outside, noise, rotated)
+    offsets = source_offsets(boxes.shape[1:], matrices.to(boxes.dtype))
+    return resampled(boxes, offsets, draws.normal(*boxes.shape[1:]).to(boxes.dtype))
+
+
+def resampled(boxes: Tensor, offsets: Tensor, outside: Tensor) -> Tensor:
+    """Interpolate boxes at other positions.
+
+    Parameters
+    ----------
+    boxes
+        (n, z, y, x).
+    offsets
+        (n, z, y, x, 3) x, y, z of each new voxel from voxel size // 2, voxels.
+    outside
+        Values of voxels from outside the box, broadcastable to the boxes.
+
+    Returns
+    -------
+    (n, z, y, x), by trilinear interpolation.
+    """
+    grid = sampling_grid(offsets + boxes.shape[-1] // 2, boxes.shape[1:])
+    values = F.grid_sample(boxes[:, None], grid, mode="bilinear", padding_mode="border", align_corners=True)
+    return torch.where((grid.abs() > 1).any(dim=-1), outside, values[:, 0])

@@ -127,6 +127,22 @@ def gather_rows(part: Tensor, count: int) -> Tensor:
     return torch.cat([some[:size] for some, size in zip(parts, sizes, strict=True)])
 
 
+def gather_with_gradient(part: Tensor, count: int) -> Tensor:
+    """Return the rows of all processes in order, (count, ...); the gradient is propagated to all processes.
+
+    `part` (m, ...) has the rows of `own_slice(count)`. A loss of all rows is computed by every process; its gradient,
+    averaged over processes by `data_parallel`, is that of one process.
+    """
+    if process_count() == 1:
+        return part
+    own = own_slice(count)
+    before, after = (
+        part.new_zeros(own.start, *part.shape[1:]),
+        part.new_zeros(count - own.stop, *part.shape[1:]),
+    )
+    return sum_over_processes(torch.cat([before, part, after]))
+
+
 def data_parallel(network: nn.Module) -> nn.Module:
     """Return the module to call in training: it averages the gradients of `network` over the processes."""
     return network if process_count() == 1 else DistributedDataParallel(network)
@@ -161,20 +177,21 @@ class Draws:
     generator
         Generator in the same state in all processes.
     count
-        Size of the whole batch.
+        Number of boxes in the whole batch.
     """
 
     def __init__(self, generator: torch.Generator, count: int) -> None:
-        self._generator, self._count, self._slice = generator, count, own_slice(count)
+        self.count = count
+        self._generator, self._slice = generator, own_slice(count)
 
     def normal(self, *shape: int) -> Tensor:
         """Return (m, *shape) numbers of the standard normal distribution for the m boxes of this process."""
-        size = (self._count, *shape)
+        size = (self.count, *shape)
         return torch.randn(size, generator=self._generator, device=self._generator.device)[self._slice]
 
     def uniform(self, *shape: int) -> Tensor:
         """Return (m, *shape) numbers of the uniform distribution on 0..1."""
-        size = (self._count, *shape)
+        size = (self.count, *shape)
         return torch.rand(size, generator=self._generator, device=self._generator.device)[self._slice]
 
 
