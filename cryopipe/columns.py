@@ -24,6 +24,10 @@ DIAMETER = "cryopipeDiameter"
 """Angstrom; the diameter of the picking filter that found the particle."""
 POSTERIOR = "cryopipePosterior"
 """Posterior probability of the particle's cluster under the fitted mixture, 0 to 1."""
+LABEL = "cryopipeLabel"
+"""Class that the user gave to a particle, in the file of `features.labels`."""
+CLASS_NAME = "cryopipeClass"
+"""Name of the particle's class, if the user gave labels; `CLASS` is its number."""
 ALIGNMENT_SCORE = "cryopipeAlignmentScore"
 """Correlation of the aligned particle with its half-set's average over the Fourier coefficients that both contain, -1 to 1."""
 ALIGNMENT_KEPT = "cryopipeAlignmentKept"
@@ -31,6 +35,17 @@ ALIGNMENT_KEPT = "cryopipeAlignmentKept"
 
 UNASSIGNED = 0
 """Class number of unassigned particles; clusters are numbered from 1."""
+NO_CLASS = "none of these"
+"""Class name of unassigned particles."""
 
-TEXT_COLUMNS = (TOMOGRAM, MICROGRAPH, PARTICLE, "rlnImageName", "rlnCtfImage", "rlnOpticsGroupName")
+TEXT_COLUMNS = (
+    TOMOGRAM,
+    MICROGRAPH,
+    PARTICLE,
+    LABEL,
+    CLASS_NAME,
+    "rlnImageName",
+    "rlnCtfImage",
+    "rlnOpticsGroupName",
+)
 """Columns that are read as text even if every value is a number."""

@@ -14,6 +14,7 @@ from cryopipe.features.training.distributed import (
 from cryopipe.files.box_stacks import BoxStack
 from cryopipe.files.tables import write_table
 from cryopipe.job import run
+from cryopipe.particle_labels import labels_of_boxes
 from cryopipe.volume.device import choose_device
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ def main(job: Any) -> None:
     options, boxes = FeatureOptions(**job.params.features), BoxStack(job.input.boxes)
     with process_group(choose_device(job.config["device"])) as device:
         learner = create_learner(options.learner, options, device, job.params.seed, job.config["memory_gb"])
-        learned = learn_features(learner, boxes, options, Path(job.params.checkpoint))
+        files = job.input.labels, job.input.particles
+        labels = labels_of_boxes(files[0], files[1], boxes.names) if options.labels else None
+        learned = learn_features(learner, boxes, options, Path(job.params.checkpoint), labels)
         if is_first_process():
             learned.write(job.output.features, boxes.names, boxes.voxel_size)
             write_table(job.output.history, learned.history)

@@ -141,7 +141,10 @@ def merged_particles(
         if number in merged:
             into = int(merged[number]["into"])
             moved = _superposed_particles(cluster.particles, merged[number], cluster.voxel_size)
-            tables.append(moved.assign(**{columns.CLASS: into}))
+            moved = moved.assign(**{columns.CLASS: into})
+            for name in clusters[into].particles.get(columns.CLASS_NAME, [])[:1]:
+                moved[columns.CLASS_NAME] = name
+            tables.append(moved)
         else:
             tables.append(cluster.particles)
     nothing = pd.DataFrame(columns=[columns.PARTICLE, columns.CLASS])

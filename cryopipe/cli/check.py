@@ -16,6 +16,7 @@ from cryopipe.check import TomogramCheck, check_tomogram
 from cryopipe.config import check_named_files, read_config
 from cryopipe.errors import one_line, size_text
 from cryopipe.estimate import describe_run
+from cryopipe.particle_labels import check_labels
 from cryopipe.tomograms import find_same_files, find_same_series, read_tomogram_table
 
 THREADS = 4
@@ -40,6 +41,11 @@ def check(
     with ThreadPoolExecutor(min(THREADS, len(os.sched_getaffinity(0)))) as threads:
         checks = list(threads.map(check_tomogram, tomograms.values(), *others))
     lines, usable = render_options(options, checks)
+    labels = options["features"]["labels"]
+    if labels is not None:
+        classes = check_labels(labels, tomograms, Path("results/subtomograms"))
+        counts = [f"{row['examples']} {row['class']}" for row in classes.to_dict("records")]
+        lines.append(f"labelled particles: {', '.join(counts)}")
     typer.echo(render_checks(checks, lines))
     if not usable or any(result.status == "bad" for result in checks):
         raise typer.Exit(1)

@@ -15,7 +15,8 @@ from cryopipe.clustering.calibration import agreement_temperature, calibrated_po
 from cryopipe.clustering.dimensions import leading_components
 from cryopipe.clustering.options import ClusteringOptions
 from cryopipe.clustering.selection import choose_count, fit_candidates
-from cryopipe.columns import UNASSIGNED
+from cryopipe.columns import NO_CLASS, UNASSIGNED
+from cryopipe.features.class_probabilities import ClassProbabilities
 from cryopipe.mixtures.gaussian import Mixture
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,8 @@ class Clusters:
         (n,) posteriors before calibration.
     temperature
         Temperature of the calibration; 1 means that it changed nothing.
+    names
+        (K,) names of the clusters, if they are classes that the user labelled.
     """
 
     labels: NDArray[np.int64]
@@ -47,15 +50,27 @@ class Clusters:
     selection: pd.DataFrame
     uncalibrated: NDArray[np.float64]
     temperature: float = 1.0
+    names: tuple[str, ...] = ()
+
+    def name_of(self, number: int) -> str:
+        """Return the name of a cluster of `names`, or of class 0."""
+        return NO_CLASS if number == UNASSIGNED else self.names[number - 1]
 
     def table(self) -> pd.DataFrame:
-        """Return one row per cluster, unassigned particles (0) last: cluster, particles, mean_posterior."""
+        """Return one row per cluster, unassigned particles (0) last: cluster, particles, mean_posterior.
+
+        Clusters with names have them in a further column, `class`.
+        """
         numbers = [*range(1, int(self.labels.max(initial=0)) + 1), UNASSIGNED]
         rows = []
         for number in numbers:
             chosen = self.posteriors[self.labels == number]
             mean = float(chosen.mean()) if len(chosen) else float("nan")
-            rows.append({"cluster": number, "particles": len(chosen), "mean_posterior": mean})
+            named = {"class": self.name_of(number)} if self.names else {}
+            if (
+                len(chosen) or not self.names or number == UNASSIGNED
+            ):  # no average of a class without particles
+                rows.append({"cluster": number, **named, "particles": len(chosen), "mean_posterior": mean})
         return pd.DataFrame(rows)
 
 
@@ -108,6 +123,27 @@ def find_clusters(features: ArrayLike, options: ClusteringOptions, seed: int) ->
     )  # fmt: skip
     uncalibrated = mixture.posteriors(points).max(dim=1).values
     return Clusters(numbers, posteriors.numpy(), selection, uncalibrated.numpy(), temperature)
+
+
+def clusters_of_classes(classes: ClassProbabilities, minimum_posterior: float) -> Clusters:
+    """Assign particles to the classes that the user labelled, numbered from 1 in the order of their names.
+
+    Parameters
+    ----------
+    classes
+        Probabilities of the classes for n particles.
+    minimum_posterior
+        Particles whose most probable class is less probable are unassigned.
+    """
+    probabilities = classes.probabilities * (1 - classes.unknown)[:, None]
+    posteriors = probabilities.max(axis=1)
+    labels = np.where(posteriors < minimum_posterior, UNASSIGNED, probabilities.argmax(axis=1) + 1)
+    selection = pd.DataFrame({"clusters": [], "bic": [], "icl": [], "stability": []})
+    logger.info(
+        "%d classes of the labels, %d of %d particles in none of them (class 0)",
+        *(len(classes.names), np.sum(labels == UNASSIGNED), len(labels)),
+    )
+    return Clusters(labels.astype(np.int64), posteriors, selection, posteriors, names=classes.names)
 
 
 def outliers(

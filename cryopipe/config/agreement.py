@@ -110,6 +110,10 @@ def missing_files(config: Config, tomograms: Iterable[str]) -> Iterator[Mistake]
     if weights not in (None, "random") and not _exists(weights):
         remedy = "name the model.safetensors of an earlier run, or give null"
         yield Mistake(("features", "weights"), f"no file {weights!r}", remedy, DEFAULT)
+    labels = config["features"]["labels"]
+    if labels is not None and not _exists(labels):
+        remedy = "name a STAR, TSV or CSV file of labelled particles, or give null"
+        yield Mistake(("features", "labels"), f"no file {labels!r}", remedy, DEFAULT)
     project = config["export"]["relion_tomograms"]
     if project is not None and not _exists(project):
         remedy = "name the tomograms.star of your RELION project, or give null"

@@ -46,6 +46,7 @@ LEAN_COLUMNS = (
     GROUP,
     columns.HALF_SET,
     columns.CLASS,
+    columns.CLASS_NAME,
 )
 """What particles.star holds. RELION 3.1 keeps the tomogram's name as an unknown label; newer versions need it."""
 ONLY_ALIGNED = (columns.ALIGNMENT_SCORE, columns.ALIGNMENT_KEPT)

@@ -27,6 +27,7 @@ KEPT_COLUMNS = (
     columns.PARTICLE,
     columns.HALF_SET,
     columns.CLASS,
+    columns.CLASS_NAME,
     columns.PICK_SCORE,
     columns.POSTERIOR,
     columns.ALIGNMENT_SCORE,

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from cryopipe.boxes import Boxes
+from cryopipe.features.class_probabilities import ClassProbabilities
 from cryopipe.features.options import FeatureOptions
 
 
@@ -28,12 +29,18 @@ class Learner(ABC):
         Seed of the random numbers; the same seed gives the same features.
     memory_gb
         Memory limit of the boxes on the device and the maps computed from them, gigabytes.
+
+    Attributes
+    ----------
+    class_names
+        Names of the K classes of the labels, if there are any; set before `fit`.
     """
 
     def __init__(
         self, options: FeatureOptions, device: torch.device, seed: int, memory_gb: float = 4.0
     ) -> None:
         self.options, self.device, self.seed, self.memory_gb = options, device, seed, memory_gb
+        self.class_names: tuple[str, ...] = ()
 
     @abstractmethod
     def fit(
@@ -46,7 +53,7 @@ class Learner(ABC):
         boxes
             An array or a `BoxStack`.
         labels
-            (n,) true classes, -1 where unknown, for learners that use labels; the others ignore them.
+            (n,) classes 0..K-1, -1 where unknown, for learners that use labels; the others ignore them.
         checkpoint
             File of the state of training, written after every iteration. If it belongs to the same run
             (options, seed and boxes), training resumes from it.
@@ -76,6 +83,14 @@ class Learner(ABC):
 
     def decode(self, features: NDArray[np.float32]) -> NDArray[np.float32] | None:
         """Return the boxes (m, z, y, x) that belong to `features` (m, d); None if the learner generates no boxes."""
+        return None
+
+    def classify(self, boxes: Boxes) -> ClassProbabilities | None:
+        """Return the classes of `boxes` (n, z, y, x) by a classifier that `fit` trained with labels.
+
+        If `fit` was given labels, the boxes are those of the same particles, possibly centred. None if the learner has no
+        classifier: then particles are classified by the prototypes of the labelled ones in its features.
+        """
         return None
 
 

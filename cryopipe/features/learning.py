@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 
 from cryopipe.boxes import Boxes, ShiftedBoxes
 from cryopipe.features.centring import Centring, find_centres
+from cryopipe.features.class_probabilities import ClassProbabilities
 from cryopipe.features.learner import Learner
 from cryopipe.features.options import FeatureOptions
+from cryopipe.features.prototypes import classify_by_prototypes
 from cryopipe.features.training.distributed import broadcast
 from cryopipe.files.features import write_features
 from cryopipe.mixtures.components import principal_components
 from cryopipe.mixtures.gaussian import choose_mixture
+from cryopipe.particle_labels import ParticleLabels
 
 MAX_CLASSES = 8
 """Largest number of classes for centring; more classes have similar profiles."""
@@ -37,14 +40,17 @@ class LearnedFeatures:
         Positions of the particles in their boxes.
     history
         One row per iteration of the training.
+    classes
+        Probabilities of the classes that the user labelled; None without labels.
     """
 
     features: NDArray[np.float32]
     centring: Centring
     history: pd.DataFrame
+    classes: ClassProbabilities | None = None
 
     def write(self, path: str | os.PathLike[str], names: Sequence[str], voxel_size: float) -> None:
-        """Write the features with the particles' names (n,) and their shifts, in angstrom, and centring scores.
+        """Write the features with the particles' names (n,) and their shifts, in angstrom, centring scores, and classes.
 
         Parameters
         ----------
@@ -66,16 +72,22 @@ class LearnedFeatures:
             self.features,
             shifts=self.centring.shifts_voxels * voxel_size,
             centring_scores=self.centring.scores,
+            **({} if self.classes is None else self.classes.arrays()),
         )
 
 
 def learn_features(
-    learner: Learner, boxes: Boxes, options: FeatureOptions, checkpoint: Path | None = None
+    learner: Learner,
+    boxes: Boxes,
+    options: FeatureOptions,
+    checkpoint: Path | None = None,
+    labels: ParticleLabels | None = None,
 ) -> LearnedFeatures:
     """Train `learner` on `boxes` and embed them.
 
     With `options.centre`, a mixture fitted to the features assigns the particles to classes, each class is centred on
-    its common radial profile, and the centred boxes are embedded again.
+    its common radial profile, and the centred boxes are embedded again. With `labels`, all particles are classified: by
+    the learner's own classifier, or by the prototypes of the labelled particles.
 
     Parameters
     ----------
@@ -87,19 +99,28 @@ def learn_features(
         See `FeatureOptions`.
     checkpoint
         See `Learner.fit`.
+    labels
+        Labels of the n particles; None if the user gave none.
 
     Returns
     -------
-    Features, centring and history.
+    Features, centring, history and classes.
     """
-    history = learner.fit(boxes, checkpoint=checkpoint)
+    learner.class_names = () if labels is None else labels.names
+    history = learner.fit(boxes, None if labels is None else labels.numbers, checkpoint)
     features = learner.embed(boxes)
-    if not options.centre or not len(boxes):
-        return LearnedFeatures(features, Centring.none(len(boxes)), history)
-    found = broadcast(lambda: _centre(learner, boxes, features, options), learner.device)
-    centring = Centring(*(values.cpu().numpy() for values in found))
-    centred = ShiftedBoxes(boxes, centring.shifts_voxels)
-    return LearnedFeatures(learner.embed(centred), centring, history)
+    centring = Centring.none(len(boxes))
+    if options.centre and len(boxes):
+        found = broadcast(lambda: _centre(learner, boxes, features, options), learner.device)
+        centring = Centring(*(values.cpu().numpy() for values in found))
+        boxes = ShiftedBoxes(boxes, centring.shifts_voxels)
+        features = learner.embed(boxes)
+    classes = learner.classify(boxes)
+    if labels is not None:
+        classes = (classify_by_prototypes(features, labels) if classes is None else classes).with_labels(
+            labels.numbers
+        )
+    return LearnedFeatures(features, centring, history, classes)
 
 
 def _centre(

@@ -28,6 +28,13 @@ class FeatureOptions(Options):
         "Initial weights: null for the shipped weights (random ones for yopo), random, or the path of "
         "model.safetensors of an earlier run.",
     )
+    labels: str | None = option(
+        None,
+        "STAR, TSV or CSV file of labelled particles, at least two of each class: positions (rlnTomoName, rlnCoordinateX, "
+        "Y, Z) or names (rlnTomoParticleName), and the class's name in cryopipeLabel. The particles are then assigned to "
+        "these classes, or to none of them, and the section clustering is not used except for its "
+        "minimum_posterior and duplicate_distance; see docs/labels.md.",
+    )
     centre: bool = option(
         True,
         "Whether the particles are centred in their boxes. A mixture fitted to the features assigns them to classes, "

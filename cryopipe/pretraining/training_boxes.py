@@ -66,7 +66,10 @@ class TrainingBoxes:
         self.stage, self.seed, self.device = stage, seed, device
         self._counts = [len(phantoms) for phantoms in class_sets]
         rng = np.random.default_rng(seed)
-        self._simulators = [_simulators(phantoms, stage, box_size, device, rng) for phantoms in class_sets]
+        conditions = [stage] * stage.conditions
+        self._simulators = [
+            simulators(phantoms, conditions, box_size, device, rng) for phantoms in class_sets
+        ]
         shape = (POOL_BATCHES, stage.batch_size)
         self._boxes = torch.zeros(*shape, *(box_size,) * 3, dtype=torch.float16, device=device)
         self._labels = torch.zeros(*shape, dtype=torch.long, device=device)
@@ -106,14 +109,18 @@ class TrainingBoxes:
         return boxes.half(), torch.from_numpy(labels).to(self.device)
 
 
-def _simulators(
-    phantoms: Sequence[Phantom], stage: Stage, box_size: int, device: torch.device, rng: np.random.Generator
+def simulators(
+    phantoms: Sequence[Phantom],
+    conditions: Sequence[Stage],
+    box_size: int,
+    device: torch.device,
+    rng: np.random.Generator,
 ) -> list[BoxSimulator]:
-    """Return one simulator per imaging condition, all with the same classes."""
+    """Return one simulator per imaging condition, each drawn from the ranges of a stage, all with the same classes."""
     renderer = ParticleRenderer(phantoms, device)
     small = filler_phantoms(phantoms[0].voxel_size, phantoms[0].resolution)
     made = []
-    for _ in range(stage.conditions):
+    for stage in conditions:
         limit = float(rng.uniform(*stage.tilt_limit))
         options = BoxOptions(
             box_size=box_size,

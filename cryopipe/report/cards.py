@@ -76,7 +76,7 @@ def cluster_card(results: RunResults, number: int) -> ClusterCard:
         logger.info("drew cluster %d", number)
     return ClusterCard(
         number,
-        f"Cluster {number}",
+        results.name_of(number).replace("cluster", "Cluster", 1),
         cluster_colour(number),
         cluster_marker(number),
         _figures(results, number, average),

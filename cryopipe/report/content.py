@@ -91,9 +91,8 @@ def page_content(
 
 
 def _chip(results: RunResults, number: int) -> Chip:
-    name = f"cluster {number}" if number else "unassigned"
     count = int(np.sum(results.classes == number)) if len(results.particles) else 0
-    return Chip(number, name, cluster_colour(number), cluster_marker(number), count)
+    return Chip(number, results.name_of(number), cluster_colour(number), cluster_marker(number), count)
 
 
 def _tiles(results: RunResults) -> list[tuple[str, str]]:
@@ -193,6 +192,7 @@ def scatter_points(results: RunResults, options: ReportOptions, seed: int) -> tu
         "tomograms": tomograms,
         "posterior": [round(float(value), 2) for value in posterior],
         "particle": table[columns.PARTICLE].astype(str).tolist() if len(table) else [],
+        "names": {str(n): results.name_of(n) for n in [*results.cluster_numbers, columns.UNASSIGNED]},
         "total": len(results.particles),
     }, method
 

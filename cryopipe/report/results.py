@@ -104,6 +104,19 @@ class RunResults:
         return sorted(found - {columns.UNASSIGNED})
 
     @cached_property
+    def class_names(self) -> dict[int, str]:
+        """Names of the clusters by number, if they are classes that the user labelled."""
+        if columns.CLASS_NAME not in self.particles:
+            return {}
+        rows = self.particles.drop_duplicates(columns.CLASS)
+        return dict(zip(rows[columns.CLASS].astype(int), rows[columns.CLASS_NAME].astype(str), strict=True))
+
+    def name_of(self, number: int) -> str:
+        """Return how a cluster is named in texts: the user's name if there is one."""
+        plain = f"cluster {number}" if number else "unassigned"
+        return f"{plain}: {self.class_names[number]}" if number in self.class_names else plain
+
+    @cached_property
     def rows(self) -> dict[str, np.ndarray]:
         """Indices of the particles by their tomogram's name."""
         if columns.TOMOGRAM not in self.particles:

@@ -46,6 +46,7 @@ def summary_text(results: RunResults, report: str) -> str:
         lines.append(
             f"{number:>9} {int(members.sum()):>10,} {number_text(posterior, '.2f'):>10} "
             f"{resolution_text(resolution(results, number)):>11}"
+            + (f"  {results.class_names[number]}" if number in results.class_names else "")
         )
     lines += _problems(results.check)
     scores = _scores(results)

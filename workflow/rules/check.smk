@@ -38,3 +38,25 @@ rule gather_checks:
         "Gathering the checks of all tomograms in one table."
     script:
         "../../scripts/gather_checks.py"
+
+
+# The user's labels, before the long computations; labels of particles that were not picked are found later.
+rule check_labels:
+    input:
+        given_labels,
+    output:
+        "results/check/labels.tsv",
+    log:
+        "logs/check_labels.log",
+    benchmark:
+        "costs/check_labels.tsv"
+    priority: 100
+    conda:
+        "../../envs/base.yaml"
+    params:
+        labels=file_state(config["features"]["labels"]),
+        tomograms=list(TOMOGRAMS),
+    message:
+        "Checking the labels of particles."
+    script:
+        "../../scripts/check_labels.py"

@@ -158,6 +158,26 @@ def given_weights(wildcards):
     return [] if weights in (None, "random") else refuse_future_times([weights])
 
 
+def given_labels(wildcards):
+    """Return the file of labelled particles, if the configuration names one."""
+    labels = config["features"]["labels"]
+    return [] if labels is None else refuse_future_times([labels])
+
+
+def particles_to_label(wildcards):
+    """Return the particles with boxes, among which the labelled ones are found."""
+    return (
+        of_tomograms("results/subtomograms/{tomogram}.star")
+        if given_labels(wildcards)
+        else []
+    )
+
+
+def check_of_labels(wildcards):
+    """Return the check of the labels, if there are labels."""
+    return ["results/check/labels.tsv"] if given_labels(wildcards) else []
+
+
 def files_of_export(format):
     """Return the state of the user's files that the export to one format reads."""
     options = options_of(f"export_{format}", config).get("export", {})

@@ -80,7 +80,7 @@
       chosen = i; draw();
       tip.hidden = i < 0;
       if (i < 0) return;
-      const name = points.cluster[i] > 0 ? "cluster " + points.cluster[i] : "unassigned";
+      const name = points.names[points.cluster[i]];
       const posterior = points.posterior.length ? ", posterior " + points.posterior[i].toFixed(2) : "";
       tip.textContent = points.particle[i] + "\n" + points.tomograms[points.tomogram[i]] + "\n" + name + posterior;
       const [x, y] = places[i];
