@@ -72,6 +72,18 @@ class Band:
         """Return (n, K) values at this band's coefficients of (n, z, y, x // 2 + 1) real transforms."""
         return half_transforms.flatten(1)[:, self._index]
 
+    def volumes(self, coefficients: Tensor) -> Tensor:
+        """Return the (n, z, y, x) volumes with these (n, K) coefficients about their centre, 0 outside the band."""
+        n, width = self.box_size, self.box_size // 2 + 1
+        values = coefficients * self._centre_phase.conj()
+        transform = values.new_zeros(len(values), n * n * width)
+        transform[:, self._index] = values
+        # Of the plane x = 0 the transform contains both of each pair of opposite frequencies.
+        flat = self.frequencies[:, 0] == 0
+        y, z = (-self.frequencies[flat, 1:].long() % n).unbind(dim=1)
+        transform[:, (z * n + y) * width] = values[:, flat].conj()
+        return torch.fft.irfftn(transform.unflatten(1, (n, n, width)), s=(n, n, n), dim=(-3, -2, -1))
+
     def reference_grid(self, volume: Tensor, gradient: bool = False) -> Tensor:
         """Return the oversampled transform of a (z, y, x) reference, for `project` and `project_gradient`.
 
