@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -15,7 +18,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 hypothesis.settings.register_profile("cryopipe", deadline=None)
 hypothesis.settings.load_profile("cryopipe")
 
-SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+SHARED_DATA = SHARED / "data"
+START_SLURM = SHARED / "slurm" / "start_slurm.sh"
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +29,21 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("the directory of real data, ../shared/data, is absent")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="module")
+def slurm() -> Iterator[None]:
+    """A one-node Slurm with room for the rules' threads, stopped at the end; the test is skipped where none can start.
+
+    Tests never touch a cluster that they did not start.
+    """
+    if not START_SLURM.is_file() or os.geteuid() != 0 or shutil.which("apt-get") is None:
+        pytest.skip("no Slurm can be started here")
+    variables = {**os.environ, "SLURM_SANDBOX_CPUS": "8"}
+    started = subprocess.run(
+        [str(START_SLURM), "--fresh"], env=variables, capture_output=True, text=True, check=False
+    )
+    if started.returncode:
+        pytest.skip(f"Slurm did not start: {started.stdout[-300:]}")
+    yield
+    subprocess.run([str(START_SLURM.with_name("stop_slurm.sh"))], capture_output=True, check=False)

@@ -147,6 +147,17 @@ def test_rules_of_an_installed_wheel_run_in_their_conda_environments(python: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_jobs_on_a_cluster_use_the_installed_wheel(slurm: None, python: Path, dataset: Path) -> None:
+    check = "results/check/a.tsv"
+    answer(python, "-m", "snakemake", "--profile", "slurm", check, folder=dataset)
+    assert read_table(dataset / check)["status"].tolist() == ["ok"]
+    (log,) = (dataset / "logs" / "slurm").glob("rule_check_tomogram/**/*.log")
+    # Snakemake's command on the node; the packages that the environment is lent have no cryopipe of their own
+    assert f"--scheduler-solver-path {python.parent} " in log.read_text()
+
+
+@pytest.mark.slow
 def test_an_environment_without_cryopipe_says_so_in_one_line(dataset: Path, tmp_path: Path) -> None:
     subprocess.run([BASE_PYTHON, "-m", "venv", "--without-pip", str(tmp_path / "other")], check=True)
     (packages,) = (tmp_path / "other").glob("lib/python*/site-packages")

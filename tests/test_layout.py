@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 import cryopipe
+from cryopipe.config import CHECKOUT
+
+SCRIPTS = sorted((CHECKOUT / "scripts").glob("*.py"))
 
 
 def test_file_names_are_unique_within_the_package() -> None:
@@ -13,3 +19,13 @@ def test_file_names_are_unique_within_the_package() -> None:
     repeated = {name for name, count in Counter(files).items() if count > 1}
     assert len(files) > 100
     assert repeated == {"__init__.py", "options.py"}
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_a_script_is_one_short_function_that_reads_calls_the_library_and_writes(path: Path) -> None:
+    parts = ast.parse(path.read_text()).body
+    (main,) = (part for part in parts if isinstance(part, ast.FunctionDef))
+    assert main.name == "main"
+    assert not any(isinstance(part, ast.ClassDef) for part in parts)
+    assert main.end_lineno is not None
+    assert main.end_lineno - main.lineno < 20

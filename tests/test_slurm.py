@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -26,23 +25,7 @@ from cryopipe.config import CHECKOUT
 from cryopipe.files.mrc import write_volume
 from cryopipe.files.tables import read_table
 
-START = CHECKOUT.parent / "shared" / "slurm" / "start_slurm.sh"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
-
-
-@pytest.fixture(scope="module")
-def slurm() -> Iterator[None]:
-    """A one-node Slurm with room for the rules' threads, stopped at the end."""
-    if not START.is_file() or os.geteuid() != 0 or shutil.which("apt-get") is None:
-        pytest.skip("no Slurm can be started here")
-    variables = {**os.environ, "SLURM_SANDBOX_CPUS": "8"}
-    started = subprocess.run(
-        [str(START), "--fresh"], env=variables, capture_output=True, text=True, check=False
-    )
-    if started.returncode:
-        pytest.skip(f"Slurm did not start: {started.stdout[-300:]}")
-    yield
-    subprocess.run([str(START.with_name("stop_slurm.sh"))], capture_output=True, check=False)
 
 
 def start_on_slurm(folder: Path, *arguments: str) -> subprocess.Popen[str]:
