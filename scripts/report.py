@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def main(job: Any) -> None:
     tomograms = [Tomogram(**row) for row in job.params.tomograms]
-    results = read_results(Path(), tomograms, bool(job.input.evaluation))
+    results = read_results(Path(), tomograms, bool(job.input.evaluation), bool(job.input.decoded))
     out = job.output
     write_report(results, job.params.settings, Path.cwd().name, out.page, out.averages, out.summary)
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from cryopipe.averaging import AveragingOptions
 from cryopipe.averaging.triage import find_mergers, triage
+from cryopipe.config import DECODING_LEARNERS
 from cryopipe.files.cluster_averages import read_averages, read_maps
 from cryopipe.files.records import remove_results
 from cryopipe.files.tables import write_table
@@ -19,7 +20,10 @@ def main(job: Any) -> None:
     options = AveragingOptions(**job.params.averaging)
     clusters = read_averages(job.input.averages, half_maps=True)
     known = read_maps(options.known_maps) if options.known_maps else {}
-    remove_results(Path(RECORDS, "average_cluster"), [f"{number:02d}" for number in clusters])
+    names = [f"{number:02d}" for number in clusters]
+    decoding = job.config["features"]["learner"] in DECODING_LEARNERS
+    remove_results(Path(RECORDS, "average_cluster"), names)
+    remove_results(Path(RECORDS, "decode_cluster"), names if decoding else [])
     write_table(job.output.triage, triage(clusters, known, options))
     write_table(job.output.mergers, find_mergers(clusters, options))
 

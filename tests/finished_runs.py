@@ -120,6 +120,8 @@ def options() -> dict[str, Any]:
     def visit(schema: Mapping[str, Any], above: str) -> None:
         for key, option in schema["properties"].items():
             name = above + key
+            if name.startswith("features.") and "properties" in option and key != BASE["features"]["learner"]:
+                continue  # of a learner that does not run
             if "properties" in option:
                 visit(option, f"{name}.")
             elif name not in NO_RESULT:

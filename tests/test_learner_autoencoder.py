@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,13 @@ from sklearn.metrics import adjusted_rand_score
 from test_disca import two_classes
 
 from cryopipe.boxes import ArrayBoxes
+from cryopipe.config import DECODING_LEARNERS
 from cryopipe.errors import ConfigError, FileError, LearningError
-from cryopipe.features import FeatureOptions, create_learner
+from cryopipe.features import LEARNERS, FeatureOptions, Learner, create_learner
+from cryopipe.features.decoding import decode_clusters
 from cryopipe.features.learners.autoencoder import AutoencoderLearner
 from cryopipe.features.learners.autoencoder_options import AutoencoderOptions
-from cryopipe.features.networks.autoencoder import Autoencoder
+from cryopipe.features.networks.autoencoder_network import Autoencoder
 
 CPU = torch.device("cpu")
 TINY = FeatureOptions(
@@ -60,7 +63,7 @@ def test_padding_keeps_the_centre() -> None:
 
 
 def test_the_code_tells_species_apart_and_decodes_to_them() -> None:
-    boxes, classes = two_classes(60)
+    boxes, classes = two_classes(80)
     made = learner(with_options(epochs=12, learning_rate=5e-3))
     history = made.fit(boxes)
     assert history["loss"].iloc[-1] < 0.6 * history["loss"].iloc[0]
@@ -184,3 +187,29 @@ def test_a_damaged_model_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(FileError, match=r"model\.safetensors"):
         learner().load(path)
+
+
+def test_clusters_are_decoded_from_the_mean_of_their_members() -> None:
+    boxes, classes = two_classes(30)
+    made = learner(with_options(epochs=2))
+    made.fit(boxes)
+    features = made.embed(boxes)
+    clusters = np.where(np.arange(30) < 3, 0, classes + 1)
+    maps = decode_clusters(made, features, clusters)
+    assert list(maps) == [1, 2]
+    for number, found in maps.items():
+        mean = features[clusters == number].astype(np.float64).mean(axis=0, keepdims=True)
+        np.testing.assert_allclose(found, made.decode(mean.astype(np.float32))[0], atol=1e-5)
+    assert decode_clusters(made, features, np.zeros(30, np.int64)) == {}
+    radial = create_learner("radial", FeatureOptions(learner="radial"), CPU, 1)
+    with pytest.raises(LearningError, match=r"features\.learner: radial generates no boxes"):
+        decode_clusters(radial, features, clusters)
+
+
+def test_the_snakefile_knows_the_learners_that_decode() -> None:
+    found = set()
+    for name, entry in LEARNERS.items():
+        module, _, class_name = entry.location.partition(":")
+        if getattr(import_module(module), class_name).decode is not Learner.decode:
+            found.add(name)
+    assert found == DECODING_LEARNERS

@@ -494,6 +494,21 @@ def written_results(folder: Path) -> list[Tomogram]:
 
 
 @pytest.mark.usefixtures("coarse_surfaces")
+def test_decoded_maps_are_shown_of_their_cluster_only(tmp_path: Path) -> None:
+    tomograms = written_results(tmp_path)
+    density = ball(16, 4, (2, 0, 0))
+    write_volume(tmp_path / "results/features/decoded/cluster_02.mrc", density, 10.0)
+    assert not read_results(tmp_path, tomograms).decoded
+    results = read_results(tmp_path, tomograms, decoded=True)
+    np.testing.assert_allclose(results.decoded[2], density, atol=1e-6)
+    text, page = made_page(results)
+    shown = page.named("img", alt="Central xy slice of the decoded map of cluster 2")
+    assert [image["src"] for image in shown] == [central_slices(density.astype(np.float32))["xy"]]
+    assert text.count("What the network remembers of this cluster") == 1
+    assert "decoded" not in made_page(read_results(tmp_path, tomograms))[0]
+
+
+@pytest.mark.usefixtures("coarse_surfaces")
 def test_results_are_read_as_the_rules_write_them(tmp_path: Path) -> None:
     tomograms = written_results(tmp_path)
     results = read_results(tmp_path, tomograms)

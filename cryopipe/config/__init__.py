@@ -5,6 +5,7 @@ Each section of config.yaml is a frozen dataclass of `option` fields, defined in
 schema file. Imports little, because the Snakefile imports this package in every job.
 """
 
+from cryopipe.config.abilities import DECODING_LEARNERS
 from cryopipe.config.completion import (
     CHECKOUT,
     SCHEMA,
@@ -21,6 +22,7 @@ from cryopipe.config.wording import inline_yaml
 
 __all__ = [
     "CHECKOUT",
+    "DECODING_LEARNERS",
     "SCHEMA",
     "GeneralOptions",
     "ImagingOptions",

@@ -48,6 +48,8 @@ class ClusterCard:
         Density of the isosurface, as text.
     charts
         Pairs of a caption and an SVG chart.
+    decoded
+        Pairs of a plane and a picture of the decoded map, for generative learners.
     """
 
     number: int
@@ -59,6 +61,7 @@ class ClusterCard:
     slices: list[tuple[str, str]]
     level: str
     charts: list[tuple[str, Markup]]
+    decoded: list[tuple[str, str]]
 
 
 def cluster_card(results: RunResults, number: int) -> ClusterCard:
@@ -84,6 +87,7 @@ def cluster_card(results: RunResults, number: int) -> ClusterCard:
         slices,
         number_text(level),
         charts,
+        list(central_slices(results.decoded[number]).items()) if number in results.decoded else [],
     )
 
 

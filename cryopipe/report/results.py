@@ -14,7 +14,13 @@ import pandas as pd
 
 from cryopipe import columns
 from cryopipe.errors import CryopipeError
-from cryopipe.files.cluster_averages import ClusterAverage, average_files, read_averages
+from cryopipe.files.cluster_averages import (
+    ClusterAverage,
+    average_files,
+    cluster_number,
+    read_averages,
+    read_map,
+)
 from cryopipe.files.costs import COST_COLUMNS, read_costs
 from cryopipe.files.features import read_features
 from cryopipe.files.opening import open_tomogram
@@ -81,6 +87,8 @@ class RunResults:
         One row per pair of averages, with the proposal to merge them or not.
     evaluation
         Tables of scores by name; empty if no truth is known.
+    decoded
+        By cluster number, the map (z, y, x) that a generative learner decodes from the mean features.
     costs
         Time and memory of the jobs by rule, as `cryopipe.files.costs.read_costs` returns them.
     """
@@ -95,6 +103,7 @@ class RunResults:
     triage: pd.DataFrame = field(default_factory=pd.DataFrame)
     mergers: pd.DataFrame = field(default_factory=pd.DataFrame)
     evaluation: dict[str, pd.DataFrame] = field(default_factory=dict)
+    decoded: dict[int, np.ndarray] = field(default_factory=dict)
     costs: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(COST_COLUMNS)))
 
     @property
@@ -132,7 +141,9 @@ class RunResults:
         return self.particles[columns.CLASS].to_numpy(int)
 
 
-def read_results(folder: Path, tomograms: Iterable[Tomogram], evaluated: bool = True) -> RunResults:
+def read_results(
+    folder: Path, tomograms: Iterable[Tomogram], evaluated: bool = True, decoded: bool = False
+) -> RunResults:
     """Read the results of a finished or unfinished run.
 
     Parameters
@@ -143,6 +154,8 @@ def read_results(folder: Path, tomograms: Iterable[Tomogram], evaluated: bool = 
         Rows of the tomogram table.
     evaluated
         False ignores scores, which an earlier run with a known truth may have written.
+    decoded
+        False ignores decoded maps, which an earlier run with another learner may have written.
     """
     results = folder / "results"
     particles = _particles(results / "clusters" / "particles.star")
@@ -157,8 +170,13 @@ def read_results(folder: Path, tomograms: Iterable[Tomogram], evaluated: bool = 
         triage=_table(results / "averages" / "triage.tsv", ("best_match",)),
         mergers=_table(results / "averages" / "mergers.tsv", ()),
         evaluation=_evaluation(results / "evaluation") if evaluated else {},
+        decoded=_decoded(results / "features" / "decoded") if decoded else {},
         costs=read_costs(folder),
     )
+
+
+def _decoded(directory: Path) -> dict[int, np.ndarray]:
+    return {cluster_number(path): read_map(path)[0] for path in average_files(directory)}
 
 
 def _evaluation(directory: Path) -> dict[str, pd.DataFrame]:

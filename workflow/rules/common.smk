@@ -147,6 +147,16 @@ def of_clusters(pattern):
     return lambda wildcards: expand(pattern, cluster=cluster_names(wildcards))
 
 
+def decoded_maps(wildcards):
+    """Return one decoded map per cluster if the learner reconstructs boxes."""
+    if config["features"]["learner"] not in cryopipe.config.DECODING_LEARNERS:
+        return []
+    return expand(
+        "results/features/decoded/cluster_{cluster}.mrc",
+        cluster=cluster_names(wildcards),
+    )
+
+
 def of_tomograms(pattern):
     """Return one file per tomogram."""
     return expand(pattern, tomogram=TOMOGRAMS)

@@ -12,6 +12,7 @@ rule report:
         curves=of_clusters("results/averages/cluster_{cluster}_fsc.star"),
         triage="results/averages/triage.tsv",
         mergers="results/averages/mergers.tsv",
+        decoded=decoded_maps,
         evaluation=EVALUATION,
     output:
         page=report(

@@ -21,7 +21,7 @@ from cryopipe.errors import ConfigError, LearningError
 from cryopipe.features.embedding import embed_all
 from cryopipe.features.learner import Learner, no_history
 from cryopipe.features.model_file import BoxFacts, check_boxes, facts_of, load_model, save_model
-from cryopipe.features.networks.autoencoder import Autoencoder
+from cryopipe.features.networks.autoencoder_network import Autoencoder
 from cryopipe.features.pose_normalisation import NormalisedBoxes
 from cryopipe.features.training.augment import rotated_copies, uniform_rotations
 from cryopipe.features.training.box_source import BoxSource
