@@ -505,7 +505,7 @@ def test_decoded_maps_are_shown_of_their_cluster_only(tmp_path: Path) -> None:
     shown = page.named("img", alt="Central xy slice of the decoded map of cluster 2")
     assert [image["src"] for image in shown] == [central_slices(density.astype(np.float32))["xy"]]
     assert text.count("What the network remembers of this cluster") == 1
-    assert "decoded" not in made_page(read_results(tmp_path, tomograms))[0]
+    assert "decoded map" not in made_page(read_results(tmp_path, tomograms))[0]
 
 
 @pytest.mark.usefixtures("coarse_surfaces")
