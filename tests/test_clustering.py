@@ -10,7 +10,6 @@ from cryopipe import columns
 from cryopipe.clustering import ClusteringOptions, cluster_particles, find_clusters
 from cryopipe.clustering.calibration import agreement_temperature, calibrated_posteriors
 from cryopipe.clustering.dimensions import leading_components
-from cryopipe.clustering.duplicate_picks import find_duplicates
 from cryopipe.clustering.selection import Candidate, choose_count, half_set_stability
 from cryopipe.mixtures.gaussian import fit_mixture, mixture_from_labels
 
@@ -196,16 +195,6 @@ def test_unstable_numbers_of_clusters_are_rejected() -> None:
     assert choose_count(candidates, "icl", 0.99) == max(
         candidates, key=lambda count: candidates[count].stability
     )
-
-
-def test_the_best_of_duplicates_in_a_tomogram_is_kept() -> None:
-    positions = [[0, 0, 0], [3, 0, 0], [6, 0, 0], [0, 0, 0], [50, 0, 0]]
-    found = find_duplicates(positions, ["a", "a", "a", "b", "a"], [1, 3, 2, 0, 0], [4.0] * 5)
-    assert found.tolist() == [True, False, True, False, False]
-    chain = find_duplicates(positions[:3], ["a"] * 3, [3, 2, 1], [4.0] * 3)
-    assert chain.tolist() == [False, True, False]
-    assert find_duplicates(np.zeros((2, 3)), ["a", "a"], [1, 1], [4.0, 4.0]).tolist() == [False, True]
-    assert find_duplicates(np.zeros((0, 3)), [], [], []).tolist() == []
 
 
 def test_table_of_particles_keeps_its_columns_and_gets_centres() -> None:

@@ -25,8 +25,9 @@ from cryopipe.files.opening import OpenTomogram
 from cryopipe.files.star import read_particles
 from cryopipe.picking import PickOptions, Picks, pick_particles, pick_tomogram
 from cryopipe.picking.blobs import Scale, _maxima, sigmas_for
-from cryopipe.picking.peaks import REACH, refine, robust_statistics, suppress
+from cryopipe.picking.peaks import REACH, refine, robust_statistics
 from cryopipe.tomograms import Tomogram
+from cryopipe.volume.suppression import suppress
 
 VOXEL = 10.0
 DIAMETER = 120.0
@@ -397,21 +398,6 @@ def test_refinement_finds_the_top_of_a_smooth_bump() -> None:
     assert found.all()
     np.testing.assert_allclose(offsets, tops, atol=0.02)
     np.testing.assert_allclose(heights, 1, atol=2e-3)
-
-
-@given(st.integers(0, 10_000), st.integers(0, 40), st.floats(0.5, 5))
-def test_suppression_is_greedy_and_ignores_the_order(seed: int, count: int, claim: float) -> None:
-    rng = np.random.default_rng(seed)
-    points, strengths = rng.uniform(0, 10, (count, 3)), rng.integers(0, 6, count).astype(float)
-    claims = rng.uniform(0, claim, count)
-    kept = suppress(points, strengths, claims)
-    expected: list[int] = []
-    for i in np.lexsort((*points.T, -strengths)):
-        if all(np.linalg.norm(points[i] - points[j]) >= max(claims[i], claims[j]) for j in expected):
-            expected.append(int(i))
-    assert kept.tolist() == expected
-    order = rng.permutation(count)
-    assert order[suppress(points[order], strengths[order], claims[order])].tolist() == expected
 
 
 def test_robust_statistics() -> None:

@@ -8,7 +8,7 @@ from scipy.ndimage import affine_transform
 from scipy.spatial.transform import Rotation
 
 from cryopipe.volume.geometry import random_rotations, relion_angles, rotation_from_relion_angles
-from cryopipe.volume.rotate import rotate_volumes
+from cryopipe.volume.rotate import SplineVolume, rotate_volumes
 
 BOX = 24
 ROTATION = Rotation.from_euler("ZYZ", [35, 62, -110], degrees=True)
@@ -48,6 +48,15 @@ def test_the_map_tells_wrong_conventions_apart(how: str, wrong) -> None:
     right = correlation(turned(asymmetric_map(BOX), ROTATION, SHIFT, how), exact)
     assert right > 0.99
     assert correlation(wrong(asymmetric_map(BOX)), exact) < 0.95
+
+
+@pytest.mark.parametrize("box_size", [23, 24])
+def test_a_volume_rotated_many_times_equals_the_cubic_rotation(box_size: int) -> None:
+    volume = asymmetric_map(box_size).float()
+    ours = SplineVolume(volume.numpy()).rotated(ROTATION, np.array(SHIFT))
+    inner = (slice(4, -4),) * 3  # at the borders, the one is periodic and the other 0
+    expected = turned(volume, ROTATION, SHIFT, "cubic").numpy()
+    np.testing.assert_allclose(ours[inner], expected[inner], atol=1e-4)
 
 
 def test_agrees_with_scipy_in_the_documented_convention() -> None:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from cryopipe import columns
 from cryopipe.clustering.clusters import Clusters, clusters_of_classes, find_clusters
-from cryopipe.clustering.duplicate_picks import find_duplicates
 from cryopipe.clustering.options import ClusteringOptions
 from cryopipe.features.class_probabilities import ClassProbabilities
 from cryopipe.particles import pose_columns
+from cryopipe.volume.suppression import suppress
 
 
 def cluster_particles(
@@ -57,7 +57,11 @@ def cluster_particles(
     voxel_sizes = table[columns.VOXEL_SIZE].to_numpy(float)
     positions = table[list(columns.COORDINATES)].to_numpy(float) * voxel_sizes[:, None] + shifts
     distances = options.duplicate_distance * table[columns.DIAMETER].to_numpy(float)
-    duplicate = (distances > 0) & find_duplicates(positions, table[columns.TOMOGRAM], scores, distances)
+    duplicate = np.ones(len(table), dtype=bool)
+    tomograms = table[columns.TOMOGRAM].astype(str)
+    # Of particles with equal scores, the better pick is kept: picks are listed best first.
+    kept = suppress(positions, scores, distances, groups=tomograms, distance_of="stronger", ties="order")
+    duplicate[kept] = False
     if classes is None:
         found = find_clusters(features[~duplicate], options, seed)
     else:

@@ -1,10 +1,9 @@
-"""Refinement of maxima to sub-lattice positions, robust statistics, and non-maximum suppression."""
+"""Refinement of maxima to sub-lattice positions, and robust statistics."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from cryopipe.volume.statistics import robust_deviation
 
@@ -118,39 +117,3 @@ def _parabola(
     offset = np.clip(offset, -limit, limit)
     half_rise = (gradient * offset).sum(axis=1) / 2
     return offset, values[:, 1, 1, 1] + np.maximum(half_rise, 0), top
-
-
-def suppress(
-    positions: NDArray[np.float64], strengths: NDArray[np.float64], distances: NDArray[np.float64]
-) -> NDArray[np.int64]:
-    """Keep the strongest of the points that are too close together.
-
-    Parameters
-    ----------
-    positions
-        (n, 3), any unit.
-    strengths
-        (n,); the strongest point is kept, all points too close to it are dropped, and so on.
-    distances
-        (n,) shortest distance of each point, same unit as the positions; for two points the larger one applies.
-
-    Returns
-    -------
-    Indices of the points kept, strongest first. Ties are broken by position, so that the result does not depend on
-    the order of the input.
-    """
-    order = np.lexsort((*positions.T, -strengths))
-    if not len(order):
-        return order
-    points, radii = positions[order], distances[order]
-    tree = cKDTree(points)
-    largest = float(radii.max())
-    kept = np.ones(len(order), dtype=bool)
-    for first in range(len(order)):
-        if not kept[first]:
-            continue
-        near = np.array(tree.query_ball_point(points[first], largest), dtype=int)
-        near = near[near > first]
-        separation = np.linalg.norm(points[near] - points[first], axis=1)
-        kept[near[separation < np.maximum(radii[first], radii[near])]] = False
-    return order[kept]

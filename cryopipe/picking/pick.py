@@ -16,9 +16,10 @@ from cryopipe.errors import DataError
 from cryopipe.files.opening import release_pages
 from cryopipe.picking.blobs import RATIO, Chunk, Scale, Source, find_maxima
 from cryopipe.picking.options import PickOptions
-from cryopipe.picking.peaks import refine, robust_statistics, suppress, upper_deviation
+from cryopipe.picking.peaks import refine, robust_statistics, upper_deviation
 from cryopipe.volume.padding import Region, find_padding
 from cryopipe.volume.statistics import grey_values, single_precision
+from cryopipe.volume.suppression import suppress
 
 logger = logging.getLogger(__name__)
 

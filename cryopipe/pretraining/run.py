@@ -183,14 +183,8 @@ def pretrain(
 
     Parameters
     ----------
-    recipe
-        Classes, stages and imaging conditions.
-    class_sets
-        Phantoms of each class set of the recipe.
-    device
-        Device to compute on.
-    seed
-        Seed of the random numbers; the same seed and device give the same encoder.
+    recipe, class_sets, device, seed
+        See `PretrainingRun`.
     checkpoint
         File of the state of training, written every `CHECKPOINT_STEPS` steps. If it belongs to the same run, training
         resumes from it, with the same result as without the interruption.

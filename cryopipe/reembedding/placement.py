@@ -73,7 +73,7 @@ def reembed(
     for row in order:
         whole = np.rint(positions[row])
         template = templates[int(clusters[row])]
-        box = template.rotated(rotations[int(row)], positions[row] - whole)
+        box = template.spline.rotated(rotations[int(row)], positions[row] - whole)
         counts[row] = _place(density, labels, box, whole.astype(np.int64), template.level, int(clusters[row]))
         counter.advance()
     if counts[:, 1].any():

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from cryopipe.files.cluster_averages import ClusterAverage
 from cryopipe.reembedding.options import ReembeddingOptions
 from cryopipe.volume.fourier import fourier_rescale
 from cryopipe.volume.masks import sphere_mask
+from cryopipe.volume.rotate import SplineVolume
 
 logger = logging.getLogger(__name__)
 
@@ -44,23 +44,9 @@ class Template:
     level: float
 
     @cached_property
-    def coefficients(self) -> NDArray[np.float32]:
-        """(z, y, x) coefficients of the cubic B-spline through the voxels."""
-        return np.asarray(ndimage.spline_filter(self.volume, order=3, output=np.float32, mode="constant"))
-
-    def rotated(self, rotation: Rotation, shift_xyz: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Return the template rotated about its centre and then shifted by voxels x, y, z."""
-        matrix_zyx = rotation.inv().as_matrix()[::-1, ::-1]
-        centre = np.array(self.volume.shape) // 2
-        return np.asarray(
-            ndimage.affine_transform(
-                self.coefficients,
-                matrix_zyx,
-                offset=centre - matrix_zyx @ (centre + shift_xyz[::-1]),
-                order=3,
-                prefilter=False,
-            )
-        )
+    def spline(self) -> SplineVolume:
+        """The volume, prepared for rotation."""
+        return SplineVolume(self.volume)
 
 
 def make_template(
