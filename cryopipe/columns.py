@@ -28,6 +28,12 @@ LABEL = "cryopipeLabel"
 """Class that the user gave to a particle, in the file of `features.labels`."""
 CLASS_NAME = "cryopipeClass"
 """Name of the particle's class, if the user gave labels; `CLASS` is its number."""
+TEMPLATE_SCORE = "cryopipeTemplateScore"
+"""Correlation of the particle with the template of its class in the best pose, -1 to 1 (learner template)."""
+TEMPLATE_ANGLES = ("cryopipeTemplateRot", "cryopipeTemplateTilt", "cryopipeTemplatePsi")
+"""Rot, Tilt, Psi of that pose, degrees."""
+TEMPLATE_ORIGINS = ("cryopipeTemplateOriginX", "cryopipeTemplateOriginY", "cryopipeTemplateOriginZ")
+"""Origin of that pose in angstrom, to be added to `ORIGINS`."""
 ALIGNMENT_SCORE = "cryopipeAlignmentScore"
 """Correlation of the aligned particle with its half-set's average over the Fourier coefficients that both contain, -1 to 1."""
 ALIGNMENT_KEPT = "cryopipeAlignmentKept"

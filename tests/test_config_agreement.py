@@ -66,6 +66,10 @@ def write(folder: Path, text: str) -> Path:
             "give fewer widths or larger boxes",
         ),
         (
+            "features: {learner: template}",
+            "the default: features.template.maps: template matching needs density maps; name a directory of MRC maps",
+        ),
+        (
             "simulation: {resolution: 20}",
             "line 1: simulation.resolution: 20 A is finer than voxels of 13.33 A can represent; give at least 26.66, twice the "
             "voxel size",
@@ -88,6 +92,10 @@ def test_options_that_exclude_each_other(tmp_path: Path, text: str, message: str
         ),
         ("evaluation: {maps: empty}", "evaluation.maps: no MRC map in 'empty'; name a directory of MRC maps"),
         ("simulation: {maps: maps}", "simulation.maps: no directory 'maps'; name a directory of MRC maps"),
+        (
+            "features: {template: {maps: empty}}",
+            "features.template.maps: no MRC map in 'empty'; name a directory of MRC maps",
+        ),
         (
             "evaluation: {truth: 'truth/{tomogram}.star'}",
             "evaluation.truth: no file 'truth/b.star' and 1 more; give the STAR files of the true particles, or null",

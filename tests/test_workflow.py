@@ -66,6 +66,11 @@ CASES: dict[str, tuple[list[str], dict[str, Any], dict[str, int]]] = {
     "the transfer encoder": (["a"], {"features": {"learner": "transfer"}}, {**ONCE, **per_tomogram(1)}),
     "DISCA": (["a"], {"features": {"learner": "disca"}}, {**ONCE, **per_tomogram(1)}),
     "a learner that decodes": (["a"], {"features": {"learner": "autoencoder"}}, {**ONCE, **per_tomogram(1)}),
+    "template matching": (
+        ["a"],
+        {"features": {"learner": "template", "template": {"maps": "maps"}}},
+        {**ONCE, **per_tomogram(1)},
+    ),
     "several diameters": (["a", "b"], {"pick": {"diameters": [120, 250]}}, {**ONCE, **per_tomogram(2)}),
     "truth for scores": (
         ["a"],
@@ -88,6 +93,8 @@ def test_dry_run(case: str, tmp_path: Path) -> None:
     names, config, expected = CASES[case]
     make_dataset(tmp_path, names, config)
     (tmp_path / "a_truth.star").touch()
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "maps" / "one.mrc").touch()
     assert planned(tmp_path) == expected
 
 

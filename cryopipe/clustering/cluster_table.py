@@ -51,7 +51,7 @@ def cluster_particles(
     Returns
     -------
     The table in the order of `names` with columns `CLASS`, `POSTERIOR` and `ORIGINS` (the negative shifts) added, and
-    `CLASS_NAME` for classes, and the clusters. Duplicates are not clustered: they are unassigned (class 0) with posterior 0.
+    `CLASS_NAME` and the columns of `classes` for classes, and the clusters. Duplicates are not clustered: they are unassigned (class 0) with posterior 0.
     """
     table = particles.set_index(columns.PARTICLE, drop=False).loc[list(names)].reset_index(drop=True)
     voxel_sizes = table[columns.VOXEL_SIZE].to_numpy(float)
@@ -75,6 +75,8 @@ def cluster_particles(
         **{columns.CLASS: labels, columns.POSTERIOR: posteriors},
         **pose_columns(None, shifts),
     )
+    if classes is not None:
+        table = table.assign(**classes.columns)
     if clusters.names:
         table[columns.CLASS_NAME] = [clusters.name_of(int(number)) for number in labels]
     return table, clusters

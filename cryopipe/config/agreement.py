@@ -19,6 +19,7 @@ FEWEST_VOXELS = 4
 """Smallest diameter of a particle in a box, voxels."""
 BYTES_PER_VOXEL = 16
 """Memory per voxel during the extraction of a box: four copies of 4 bytes."""
+FOLDERS_OF_MAPS = (("averaging", "known_maps"), ("evaluation", "maps"), ("simulation", "maps"))
 MADE = "results/"
 """Folder of the workflow's own files, which do not exist before the first run."""
 
@@ -33,6 +34,12 @@ def contradictions(config: Config) -> Iterator[Mistake]:
     if yopo and features["weights"] in (None, "random") and edge <= 2 * blocks:
         problem = f"{blocks} blocks need boxes of more than {2 * blocks} voxels, but subtomograms.box_size is {edge}"
         yield Mistake(("features", "disca", "widths"), problem, "give fewer widths or larger boxes", KEEP)
+    if features["learner"] == "template" and (features["template"]["maps"], features["weights"]) == (
+        None,
+        None,
+    ):
+        problem = "template matching needs density maps"
+        yield Mistake(("features", "template", "maps"), problem, "name a directory of MRC maps", KEEP)
     simulation = config["simulation"]
     if simulation["resolution"] < 2 * simulation["voxel_size"]:
         problem = f"{simulation['resolution']:g} A is finer than voxels of {simulation['voxel_size']:g} A can represent"
@@ -96,16 +103,15 @@ def missing_files(config: Config, tomograms: Iterable[str]) -> Iterator[Mistake]
     tomograms
         Names of the tomograms; each needs a truth file if `evaluation: truth` is set.
     """
-    for section, name in (("averaging", "known_maps"), ("evaluation", "maps"), ("simulation", "maps")):
-        folder = config[section][name]
+    folders: dict[tuple[str, ...], str | None] = {
+        (section, name): config[section][name] for section, name in FOLDERS_OF_MAPS
+    }
+    folders["features", "template", "maps"] = config["features"]["template"]["maps"]
+    for key, folder in folders.items():
         if folder and not Path(folder).is_dir():
-            yield Mistake(
-                (section, name), f"no directory {folder!r}", "name a directory of MRC maps", DEFAULT
-            )
+            yield Mistake(key, f"no directory {folder!r}", "name a directory of MRC maps", DEFAULT)
         elif folder and not any(Path(folder).glob("*.mrc")) and not any(Path(folder).glob("*.map")):
-            yield Mistake(
-                (section, name), f"no MRC map in {folder!r}", "name a directory of MRC maps", DEFAULT
-            )
+            yield Mistake(key, f"no MRC map in {folder!r}", "name a directory of MRC maps", DEFAULT)
     weights = config["features"]["weights"]
     if weights not in (None, "random") and not _exists(weights):
         remedy = "name the model.safetensors of an earlier run, or give null"

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+_COLUMN = "column "
+"""Prefix of the names of `columns` in a file of features."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +24,14 @@ class ClassProbabilities:
         (n, K), rows sum to 1: probability of each class if the particle belongs to one of them.
     unknown
         (n,) probability that the particle belongs to none of the classes.
+    columns
+        (n,) numbers for further columns of the particle table, by the column's name.
     """
 
     names: tuple[str, ...]
     probabilities: NDArray[np.float64]
     unknown: NDArray[np.float64]
+    columns: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.probabilities.shape != (len(self.unknown), len(self.names)):
@@ -44,7 +50,10 @@ class ClassProbabilities:
 
     def of(self, chosen: NDArray[np.bool_]) -> ClassProbabilities:
         """Return the probabilities of the chosen particles."""
-        return replace(self, probabilities=self.probabilities[chosen], unknown=self.unknown[chosen])
+        columns = {name: values[chosen] for name, values in self.columns.items()}
+        return replace(
+            self, probabilities=self.probabilities[chosen], unknown=self.unknown[chosen], columns=columns
+        )
 
     def arrays(self) -> dict[str, NDArray]:
         """Return the arrays to be written with the features."""
@@ -52,6 +61,7 @@ class ClassProbabilities:
             "class_names": np.array(self.names, dtype=np.str_),
             "class_probabilities": self.probabilities,
             "unknown": self.unknown,
+            **{_COLUMN + name: values for name, values in self.columns.items()},
         }
 
     @classmethod
@@ -60,4 +70,10 @@ class ClassProbabilities:
         if "class_names" not in arrays:
             return None
         names = tuple(str(name) for name in arrays["class_names"])
-        return cls(names, arrays["class_probabilities"].astype(float), arrays["unknown"].astype(float))
+        columns = {
+            name.removeprefix(_COLUMN): values.astype(float)
+            for name, values in arrays.items()
+            if name.startswith(_COLUMN)
+        }
+        unknown = arrays["unknown"].astype(float)
+        return cls(names, arrays["class_probabilities"].astype(float), unknown, columns)

@@ -31,6 +31,10 @@ LEARNERS = {
         f"{_LEARNERS}.autoencoder:AutoencoderLearner",
         "a network compresses every box and reconstructs it; weak, but its clusters can be drawn",
     ),
+    "template": LearnerEntry(
+        f"{_LEARNERS}.template:TemplateMatching",
+        "scores of your own density maps in their best poses; particles are assigned to maps",
+    ),
     "radial": LearnerEntry(
         f"{_LEARNERS}.radial:RadialStatistics", "mean and standard deviation of each shell, a baseline"
     ),

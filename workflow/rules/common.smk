@@ -168,6 +168,18 @@ def given_weights(wildcards):
     return [] if weights in (None, "random") else refuse_future_times([weights])
 
 
+def given_maps(wildcards):
+    """Return the density maps of template matching, if they are used."""
+    features = config["features"]
+    folder = features["template"]["maps"]
+    if features["learner"] != "template" or folder is None:
+        return []
+    maps = [
+        path for suffix in ("mrc", "map") for path in Path(folder).glob(f"*.{suffix}")
+    ]
+    return refuse_future_times(sorted(str(path) for path in maps))
+
+
 def given_labels(wildcards):
     """Return the file of labelled particles, if the configuration names one."""
     labels = config["features"]["labels"]

@@ -3,6 +3,7 @@ rule learn_features:
     input:
         boxes=of_tomograms("results/subtomograms/{tomogram}.h5"),
         weights=given_weights,
+        maps=given_maps,
         labels=given_labels,
         particles=particles_to_label,
         check=check_of_labels,
@@ -25,6 +26,7 @@ rule learn_features:
         weights=lambda wildcards: [
             file_state(path) for path in given_weights(wildcards)
         ],
+        maps=lambda wildcards: [file_state(path) for path in given_maps(wildcards)],
         labels=file_state(config["features"]["labels"]),
         # not an output, because Snakemake would remove it after an interruption
         checkpoint="results/features/checkpoint.safetensors",
