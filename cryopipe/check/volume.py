@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import ndimage
+from skimage.filters import difference_of_gaussians
 
 from cryopipe.check.finding import Finding
 from cryopipe.errors import size_text
@@ -247,7 +247,7 @@ def _contrast(binned: np.ndarray, known: np.ndarray, contrast: str) -> list[Find
         return []
     if not known.all():
         binned = np.where(known, binned, np.median(binned[known]))
-    band = ndimage.gaussian_filter(binned, 1.5) - ndimage.gaussian_filter(binned, 6)
+    band = difference_of_gaussians(binned, 1.5, 6, mode="reflect")
     inner = (slice(2, -2),) * 3
     skewness = np.array([_robust_skewness(binned[known]), _robust_skewness(band[inner][known[inner]])])
     sign = 1 if contrast == "dark" else -1  # of the wrong direction

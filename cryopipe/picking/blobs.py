@@ -269,7 +269,8 @@ def _maxima(response: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
     Maxima are positive and not lower than their six nearest neighbours. The 20 diagonal neighbours are ignored,
     because on a coarse lattice a particle beside a stronger one is often lower than the flank of that one. A point
-    of a flat region, as in padding, is not a maximum, because rounding can make it positive.
+    of a flat region, as in padding, is not a maximum, because rounding can make it positive. peak_local_max of
+    scikit-image compares with the whole cube around a point, diagonal neighbours included, and has no GPU.
     """
     inner = response[(slice(REACH, -REACH),) * 3]
     highest = inner > 0

