@@ -127,12 +127,10 @@ def _table(path: Path) -> pd.DataFrame | None:
 
 def adopt(out: Path, page: Path) -> None:
     """Write the throughput of a session into its section of the page."""
-    from benchmarks.pages import update_page
+    from benchmarks.pages import rewrite_page
     from benchmarks.throughput import PAGE_HEADING
 
-    section = (out / "throughput.md").read_text(encoding="utf-8")
-    old = page.read_text(encoding="utf-8") if page.is_file() else ""
-    write_text(page, update_page(old, {"cuda": section}, PAGE_HEADING))
+    rewrite_page(page, {"cuda": (out / "throughput.md").read_text(encoding="utf-8")}, PAGE_HEADING)
 
 
 def main(words: Sequence[str] | None = None) -> int:

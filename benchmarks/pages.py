@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from cryopipe.files.atomic import write_text
 
 
 def update_page(page: str, sections: Mapping[str, str], heading: str) -> str:
@@ -24,6 +30,39 @@ def update_page(page: str, sections: Mapping[str, str], heading: str) -> str:
     rest = page.partition("<!-- begin ")[2]
     tail = re.split(r"<!-- end \w+ -->\n", rest)[-1] if rest else ""
     return "\n".join([heading.rstrip("\n") + "\n", *blocks]) + tail
+
+
+def rewrite_page(
+    path: str | Path, sections: Mapping[str, str], heading: str, keep_heading: bool = False
+) -> None:
+    """Replace sections of a page on disk; see `update_page`. Other processes that do the same wait.
+
+    Parameters
+    ----------
+    path
+        The page; written anew if it does not exist.
+    sections
+        Markdown by section name.
+    heading
+        Text above the sections.
+    keep_heading
+        Whether to keep the text above the sections of an existing page.
+    """
+    page = Path(path)
+    with _locked(page.parent):
+        old = page.read_text(encoding="utf-8") if page.is_file() else ""
+        write_text(page, update_page(old, sections, (keep_heading and heading_of(old)) or heading))
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder; the file itself is replaced, so that its lock would not be that of the new one."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def heading_of(page: str) -> str:

@@ -30,7 +30,7 @@ def posterior_section(options: PosteriorOptions, runs: PosteriorRuns, size: str,
     lines = [
         "## Unassigned particles and posteriors",
         "",
-        f"`snakemake -s benchmarks/Snakefile --cores all benchmark_noise_and_posteriors`, size **{size}**: {boxes} boxes of {options.classes} "
+        f"`snakemake -s benchmarks/Snakefile --cores all benchmark_unassigned_and_posteriors`, size **{size}**: {boxes} boxes of {options.classes} "
         f"procedural phantoms (from seed {options.first_seed}) and {options.empty_boxes} boxes without a "
         f"particle, {options.box_size}³ voxels of {options.voxel_size:g} Å, centres displaced by up to "
         f"{options.displacement:g} Å; features of the transfer encoder; clustering as in a run, with its default "

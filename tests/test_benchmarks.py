@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,7 @@ from benchmarks.box_sets import (
 from benchmarks.hardware import describe_hardware, peak_memory
 from benchmarks.leaderboard import Leaderboard, benchmark_phantoms, run_benchmark
 from benchmarks.linear_probe import division, linear_probe
-from benchmarks.pages import update_page
+from benchmarks.pages import heading_of, rewrite_page, update_page
 from benchmarks.plan import BenchmarkPlan, plan_from_mapping, read_plan
 from benchmarks.plan_files import boxes_of, find_benchmarks, weights_of
 from benchmarks.result_tables import PAGE_HEADING, benchmark_section, summary_table
@@ -348,6 +351,25 @@ def test_the_page_keeps_other_sections() -> None:
     assert "new" in second
     assert second.startswith("# Benchmarks\n")
     assert update_page(second, {}, PAGE_HEADING) == second
+
+
+def test_targets_that_end_at_the_same_time_all_write_their_sections(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(*arguments: Any) -> str:
+        time.sleep(0.02)
+        return update_page(*arguments)
+
+    monkeypatch.setattr("benchmarks.pages.update_page", slow)
+    page = tmp_path / "page.md"
+    names = [f"table_{number}" for number in range(8)]
+    with ThreadPoolExecutor(len(names)) as threads:
+        list(threads.map(lambda name: rewrite_page(page, {name: f"## {name}\n"}, "# Tables\n"), names))
+    assert [line[3:] for line in page.read_text().splitlines() if line.startswith("## ")] == names
+    assert os.listdir(tmp_path) == ["page.md"]
+    for keep, heading in ((True, "# Tables"), (False, "# New")):
+        rewrite_page(page, {}, "# New\n", keep_heading=keep)
+        assert heading_of(page.read_text()).strip() == heading
 
 
 def test_peak_memory_counts_what_was_held() -> None:

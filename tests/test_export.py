@@ -180,7 +180,7 @@ def test_relion_3_files(scene: Scene, tmp_path: Path) -> None:
         "particles.star",
         "cluster_01.star",
         "cluster_02.star",
-        "noise.star",
+        "unassigned.star",
     ]
     assert summary["particles"].iloc[1:].sum() == len(scene.particles)
     classes = scene.particles[columns.CLASS]
@@ -634,7 +634,7 @@ def test_subtomograms_and_wedges(scene: Scene, tmp_path: Path) -> None:
         assert wedge[size // 2, size // 2, size // 2] == 1
         assert wedge[-2, size // 2, size // 2] == 0
     assert len(set(table["rlnCtfImage"])) == 2
-    noise = read_particles(folder / "noise.star")
+    noise = read_particles(folder / "unassigned.star")
     assert "rlnImageName" not in noise
     assert set(read_particles(folder / "cluster_01.star")["rlnImageName"]) <= set(table["rlnImageName"])
 
@@ -751,7 +751,7 @@ def test_tomograms_have_the_names_of_other_programs_in_every_export(
         assert set(table[columns.TOMOGRAM]) == clustered, file
         if columns.PARTICLE in table:
             assert table[columns.TOMOGRAM].tolist() == [meant[name] for name in table[columns.PARTICLE]]
-    for file in ("relion/noise.star", "relion/cluster_01.star"):
+    for file in ("relion/unassigned.star", "relion/cluster_01.star"):
         table = read_particles(tmp_path / file)
         assert table[columns.TOMOGRAM].tolist() == [meant[name] for name in table[columns.PARTICLE]]
     for version in () if project else ("relion4", "relion5"):

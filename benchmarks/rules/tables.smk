@@ -4,7 +4,7 @@ from benchmarks.plan_files import boxes_of, find_benchmarks, weights_of
 BENCHMARKS = find_benchmarks(CHECKOUT / "benchmarks/plans")
 SHIPPED_ENCODER = str(CHECKOUT / "resources/transfer_encoder.safetensors")
 PRETRAINED_ENCODER = "encoders/transfer_encoder/encoder.safetensors"
-ALL_SECTIONS = [*BENCHMARKS, "noise_and_posteriors"]
+ALL_SECTIONS = [*BENCHMARKS, "unassigned_and_posteriors"]
 
 
 wildcard_constraints:
@@ -91,8 +91,8 @@ rule measure_posteriors:
     input:
         encoder=OPTIONS.encoder or SHIPPED_ENCODER,
     output:
-        runs="tables/noise_and_posteriors.tsv",
-        page="tables/noise_and_posteriors.md",
+        runs="tables/unassigned_and_posteriors.tsv",
+        page="tables/unassigned_and_posteriors.md",
     log:
         "logs/measure_posteriors.log",
     benchmark:
@@ -115,8 +115,8 @@ use rule measure_posteriors as measure_full_posteriors with:
     input:
         encoder=PRETRAINED_ENCODER,
     output:
-        runs="full/noise_and_posteriors.tsv",
-        page="full/noise_and_posteriors.md",
+        runs="full/unassigned_and_posteriors.tsv",
+        page="full/unassigned_and_posteriors.md",
     log:
         "logs/measure_full_posteriors.log",
     benchmark:

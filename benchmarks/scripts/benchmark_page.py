@@ -4,9 +4,8 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.pages import update_page
+from benchmarks.pages import rewrite_page
 from benchmarks.result_tables import PAGE_HEADING
-from cryopipe.files.atomic import write_text
 from cryopipe.job import run
 
 if TYPE_CHECKING:
@@ -16,8 +15,7 @@ if TYPE_CHECKING:
 def main(job: Any) -> None:
     page = Path(job.params.page)
     sections = {Path(path).stem: Path(path).read_text(encoding="utf-8") for path in job.input}
-    old = page.read_text(encoding="utf-8") if page.is_file() else ""
-    write_text(page, update_page(old, sections, PAGE_HEADING))
+    rewrite_page(page, sections, PAGE_HEADING)
     logging.info("%s\nwritten into %s", "\n".join(sections.values()), page)
 
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.cost_tables import HEADING, scale_section
 from benchmarks.memory_picture import memory_picture
-from benchmarks.pages import heading_of, update_page
-from cryopipe.files.atomic import atomic_path, write_text
+from benchmarks.pages import rewrite_page
+from cryopipe.files.atomic import atomic_path
 from cryopipe.files.tables import read_table
 from cryopipe.job import run
 
@@ -16,12 +16,11 @@ if TYPE_CHECKING:
 
 def main(job: Any) -> None:
     tables = {Path(path).stem: read_table(path) for path in job.input}
-    section, page = job.params.section, Path(job.params.page)
+    section = job.params.section
     if section == "bounds":
         with atomic_path(job.params.picture) as temporary:
             memory_picture(tables).save(temporary, "PNG")
-    old = page.read_text(encoding="utf-8") if page.is_file() else ""
-    write_text(page, update_page(old, {section: scale_section(section, tables)}, heading_of(old) or HEADING))
+    rewrite_page(job.params.page, {section: scale_section(section, tables)}, HEADING, keep_heading=True)
 
 
 run(main, snakemake)

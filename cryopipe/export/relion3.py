@@ -53,7 +53,7 @@ ONLY_ALIGNED = (columns.ALIGNMENT_SCORE, columns.ALIGNMENT_KEPT)
 
 
 class Relion3Writer:
-    """particles.star (all clusters, RELION's columns), one cluster_NN.star each and noise.star (every column)."""
+    """particles.star (all clusters, RELION's columns), one cluster_NN.star each and unassigned.star (every column)."""
 
     def write(self, particles: ParticleSet, context: ExportContext, folder: Path) -> list[Written]:
         """Write the tables and, if the options say so, boxes and wedges; see `Writer`."""
@@ -72,9 +72,9 @@ class Relion3Writer:
         for cluster in np.unique(particles.clusters[clustered]):
             rows = np.flatnonzero(particles.clusters == cluster)
             written.append(_write(folder / f"{cluster_name(cluster)}.star", table, optics, rows))
-        noise = np.flatnonzero(particles.clusters == columns.UNASSIGNED)
+        unassigned = np.flatnonzero(particles.clusters == columns.UNASSIGNED)
         bare = table.drop(columns=[name for name in (IMAGE, WEDGE, *ONLY_ALIGNED) if name in table])
-        written.append(_write(folder / "noise.star", bare, optics, noise))
+        written.append(_write(folder / "unassigned.star", bare, optics, unassigned))
         count = sum(len(file.rows) for file in written[1:])
         if count != len(particles):
             raise DataError(f"{count} of {len(particles)} particles were written", file=folder)
