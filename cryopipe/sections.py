@@ -13,7 +13,7 @@ from cryopipe.averaging.options import AveragingOptions
 from cryopipe.clustering.options import ClusteringOptions
 from cryopipe.config import CHECKOUT, SCHEMA, GeneralOptions, ImagingOptions, Options
 from cryopipe.config.option import section_schema
-from cryopipe.config.pages import render_config, render_options
+from cryopipe.config.option_pages import render_config, render_options
 from cryopipe.evaluation.options import EvaluationOptions
 from cryopipe.export.options import ExportOptions
 from cryopipe.features.options import FeatureOptions

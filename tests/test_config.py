@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from cryopipe.config import CHECKOUT, complete, defaults, load_schema, read_config
-from cryopipe.config.pages import render_config
+from cryopipe.config.option_pages import render_config
 from cryopipe.errors import ConfigError
 
 FRAGMENTS = ["[", "]", "{", "}", ": ", "- ", "&a ", "*a", "<<: ", "!!int ", "'", '"', "|", "\n", "\t", "#", "? ", "%", "@", "~",

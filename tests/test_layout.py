@@ -8,17 +8,22 @@ from pathlib import Path
 
 import pytest
 
-import cryopipe
 from cryopipe.config import CHECKOUT
 
 SCRIPTS = sorted((CHECKOUT / "scripts").glob("*.py"))
 
 
-def test_file_names_are_unique_within_the_package() -> None:
-    files = [path.name for path in Path(cryopipe.__file__).parent.rglob("*.py")]
-    repeated = {name for name, count in Counter(files).items() if count > 1}
+def test_file_names_are_unique_within_the_packages() -> None:
+    files = [path for folder in ("cryopipe", "benchmarks") for path in (CHECKOUT / folder).rglob("*.py")]
+    repeated = {name for name, count in Counter(path.name for path in files).items() if count > 1}
     assert len(files) > 100
     assert repeated == {"__init__.py", "options.py"}
+
+
+def test_options_modules_define_options() -> None:
+    for path in (CHECKOUT / "cryopipe").rglob("*options.py"):
+        classes = [part for part in ast.parse(path.read_text()).body if isinstance(part, ast.ClassDef)]
+        assert any(part.name.endswith("Options") for part in classes), path
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)

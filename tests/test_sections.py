@@ -182,7 +182,7 @@ def test_choices_are_what_the_library_knows() -> None:
 
 
 def test_a_user_s_configuration_lists_a_user_s_sections_only() -> None:
-    from cryopipe.config.pages import render_config
+    from cryopipe.config.option_pages import render_config
 
     text = render_config("A heading.")
     for kind in OTHER_SECTIONS:

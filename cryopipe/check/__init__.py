@@ -15,9 +15,9 @@ from typing import Any
 import pandas as pd
 
 from cryopipe.check.finding import Finding
-from cryopipe.check.options import check_options
+from cryopipe.check.option_checks import check_options
 from cryopipe.check.usability import is_usable, open_if_usable, usable_tomograms
-from cryopipe.check.volume import check_mask, check_volume
+from cryopipe.check.volume_checks import check_mask, check_volume
 from cryopipe.errors import ConfigError, DataError, FileError, one_line, size_text
 from cryopipe.files.chimerax import quoted
 from cryopipe.files.mrc import MrcHeader, open_mask, open_volume, read_header

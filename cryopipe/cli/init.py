@@ -17,7 +17,7 @@ import typer
 
 from cryopipe.cli.rows import Row, add_rows, describe, find_tomograms, named, one_per_series, render_table
 from cryopipe.config import read_config
-from cryopipe.config.pages import render_config
+from cryopipe.config.option_pages import render_config
 from cryopipe.errors import ConfigError, FileError, TableError, one_line
 from cryopipe.files.atomic import atomic_path, write_text
 from cryopipe.installation import ROOT
