@@ -82,7 +82,7 @@ def test_the_shipped_configuration_lists_every_option_of_a_user() -> None:
         ),
         (
             "voltage: 300",
-            "line 1: voltage: unknown option 'voltage' here; it belongs in section 'imaging' or 'simulation'",
+            "line 1: voltage: unknown option 'voltage' here; it belongs in section 'imaging', 'features.template' or 'simulation'",
         ),
         (
             "pick:\n  threshold: .nan",

@@ -200,7 +200,8 @@ def _unknown(wrong: Violation, schema: Mapping[str, Any]) -> Mistake:
         return Mistake(wrong.key, problem, f"its new name is {new!r}", Move((*here, new)))
     homes = [key for key, options in _sections(schema) if key and name in options]
     if homes:
-        place = " or ".join(repr(".".join(home)) for home in homes)
+        *others, last = (repr(".".join(home)) for home in homes)
+        place = f"{', '.join(others)} or {last}" if others else last
         move = Move((*homes[0], name)) if len(homes) == 1 else DROP
         return Mistake(wrong.key, f"{problem} here", f"it belongs in section {place}", move)
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
