@@ -225,7 +225,7 @@ def test_the_unit_of_distance_is_estimated_without_bias() -> None:
     for seed in range(200):
         features, truth = clouds(np.random.default_rng(seed), [3, 2, 4])
         labels = ParticleLabels(("a", "b", "c"), truth)
-        estimates.append(prototypes_of(features, labels).variance)
+        estimates.append(prototypes_of(features, labels).unit)
     assert np.mean(estimates) == pytest.approx(12, rel=0.03)
 
 

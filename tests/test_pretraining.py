@@ -16,7 +16,7 @@ from cryopipe.pretraining.run import PretrainingRun, pretrain
 from cryopipe.pretraining.training_boxes import TrainingBoxes, class_set_phantoms
 
 CPU = torch.device("cpu")
-RECIPES = sorted((Path(__file__).parents[1] / "benchmarks/recipes").glob("*.yaml"))
+RECIPES = sorted((Path(__file__).parents[1] / "benchmarks/recipes").glob("*_*.yaml"))
 CLASSES = ClassSet(voxel_size=13.33, resolution=27, count=3, first_seed=1000, largest_radius=60)
 EASY = Stage(
     boxes=192, learning_rate=(5e-3, 5e-3), batch_size=16, displacement=0.0, snr=(5.0, 5.0), conditions=1,

@@ -3,6 +3,8 @@
 RECIPES = {
     path.stem: path for path in sorted((CHECKOUT / "benchmarks/recipes").glob("*.yaml"))
 }
+FEW_SHOT = "protonet"
+ENCODERS = [name for name in RECIPES if name != FEW_SHOT]
 
 
 rule train_encoder:
@@ -16,7 +18,7 @@ rule train_encoder:
     benchmark:
         "costs/train_encoder/{recipe}.tsv"
     wildcard_constraints:
-        recipe="|".join(RECIPES),
+        recipe="|".join(ENCODERS),
     conda:
         "../../envs/torch.yaml"
     threads: 8
@@ -42,3 +44,30 @@ rule pretrain:
 rule pretrain_source_classes:
     input:
         "encoders/source_classes/encoder.safetensors",
+
+
+# ProtoNet3D and ProtoNet-CE, trained in episodes on simulated particles.
+rule train_few_shot:
+    input:
+        recipe=RECIPES[FEW_SHOT],
+    output:
+        weights="encoders/protonet/protonet.safetensors",
+        history="encoders/protonet/history.tsv",
+    log:
+        "logs/train_few_shot.log",
+    benchmark:
+        "costs/train_few_shot.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 8
+    resources:
+        mem_mb=lambda wildcards, attempt: attempt * 12000,
+    params:
+        device=OPTIONS.device,
+        seed=OPTIONS.seed,
+        # not an output, so that it is kept if the job is killed
+        checkpoint="encoders/protonet/checkpoint.safetensors",
+    message:
+        "Training the few-shot network on simulated episodes."
+    script:
+        "../scripts/train_few_shot.py"

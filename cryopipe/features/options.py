@@ -9,6 +9,7 @@ from typing import ClassVar
 from cryopipe.config.option import Options, option
 from cryopipe.features.learners.autoencoder_options import AutoencoderOptions
 from cryopipe.features.learners.disca_options import DiscaOptions
+from cryopipe.features.learners.protonet_options import ProtonetOptions
 from cryopipe.features.learners.template_options import TemplateOptions
 from cryopipe.features.register import LEARNERS
 
@@ -66,6 +67,7 @@ class FeatureOptions(Options):
     disca: DiscaOptions = field(default_factory=DiscaOptions)
     autoencoder: AutoencoderOptions = field(default_factory=AutoencoderOptions)
     template: TemplateOptions = field(default_factory=TemplateOptions)
+    protonet: ProtonetOptions = field(default_factory=ProtonetOptions)
 
     @property
     def candidates(self) -> range:

@@ -8,6 +8,7 @@ distributions: the first begins at the examples' distances, the second, of parti
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,39 +31,52 @@ class Prototypes:
 
     Attributes
     ----------
+    names
+        (K,) names of the classes.
     means
         (K, d) means of the examples' features.
     counts
         (K,) numbers of examples.
-    variance
-        Mean squared distance of a particle from the true mean of its class, estimated from the examples.
+    unit
+        Expected squared distance of a particle from the true mean of its class, estimated from the examples.
     dimensions
         Number of independent directions in which particles of a class differ, estimated from the examples.
     """
 
-    means: FloatArray
+    names: tuple[str, ...]
+    means: NDArray[np.float32]
     counts: NDArray[np.int64]
-    variance: float
+    unit: float
     dimensions: float
 
-    def distances(self, features: NDArray[np.float32]) -> FloatArray:
-        """Return squared distances (n, K), expected to be 1 for a particle of the class."""
-        square = np.square(features[:, None].astype(float) - self.means[None]).sum(axis=2)
-        scaled: FloatArray = square / (self.variance * (1 + 1 / self.counts))
-        return scaled
+
+Distances = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]]
+"""(means (K, d), features (m, d)) -> squared distances (m, K)."""
 
 
-def prototypes_of(features: NDArray[np.float32], labels: ParticleLabels) -> Prototypes:
-    """Return the prototypes of the labelled particles among `features` (n, d)."""
+def squared_distances(means: NDArray[np.float32], features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return Euclidean squared distances (m, K) of `features` (m, d) from `means` (K, d)."""
+    found = [np.square(features - mean).sum(axis=1) for mean in means]
+    return np.stack(found, axis=1).astype(np.float32)
+
+
+def prototypes_of(
+    features: NDArray[np.float32], labels: ParticleLabels, distances: Distances = squared_distances
+) -> Prototypes:
+    """Return the prototypes of the labelled particles among `features` (n, d); each class has at least two."""
     known = labels.numbers != UNKNOWN
-    examples, numbers = features[known].astype(float), labels.numbers[known]
-    count = len(labels.names)
-    counts = np.bincount(numbers, minlength=count)
-    means = np.stack([examples[numbers == one].mean(axis=0) for one in range(count)])
-    # The mean of the others is further away than the mean of all, and uncertain itself: n / (n - 1) corrects both.
+    examples, numbers = features[known], labels.numbers[known]
+    counts = np.bincount(numbers, minlength=len(labels.names))
+    means = np.stack([examples[numbers == one].mean(axis=0) for one in range(len(counts))])
+    own = []
+    for example, number in zip(examples, numbers, strict=True):
+        others = means.copy()
+        others[number] += (means[number] - example) / (counts[number] - 1)
+        # the mean of m others is itself uncertain, so that squared distances from it are 1 + 1 / m times as large
+        own.append(distances(others, example[None])[0, number] * (counts[number] - 1) / counts[number])
     residuals = (examples - means[numbers]) * np.sqrt(counts / (counts - 1))[numbers, None]
-    variance = max(float(np.square(residuals).sum(axis=1).mean()), 1e-12)
-    return Prototypes(means, counts, variance, _dimensions(residuals, features))
+    unit = max(float(np.mean(own)), 1e-12)
+    return Prototypes(labels.names, means, counts, unit, _dimensions(residuals.astype(float), features))
 
 
 def _dimensions(residuals: FloatArray, features: NDArray[np.float32]) -> float:
@@ -78,8 +92,37 @@ def _dimensions(residuals: FloatArray, features: NDArray[np.float32]) -> float:
     return float(np.clip(ratio, 2.0, features.shape[1]))
 
 
+def classify(
+    prototypes: Prototypes,
+    features: NDArray[np.float32],
+    labelled: NDArray[np.bool_] | None = None,
+    distances: Distances = squared_distances,
+) -> ClassProbabilities:
+    """Return the probabilities of the prototypes' classes for all particles.
+
+    Parameters
+    ----------
+    prototypes
+        See `prototypes_of`.
+    features
+        (n, d).
+    labelled
+        (n,) True for the examples, which are left out of the calibration of unknown particles; None for none.
+    distances
+        As for `prototypes_of`.
+    """
+    others = np.ones(len(features), bool) if labelled is None else ~labelled
+    expected = prototypes.unit * (1 + 1 / prototypes.counts)
+    relative = distances(prototypes.means, features).astype(float) / expected
+    probabilities = softmax(-0.5 * prototypes.dimensions * relative, axis=1)
+    unknown = np.zeros(len(features))
+    degrees = int((prototypes.counts - 1).sum())
+    unknown[others] = unknown_probability(relative[others].min(axis=1), prototypes.dimensions, degrees)
+    return ClassProbabilities(prototypes.names, probabilities, unknown)
+
+
 def classify_by_prototypes(features: NDArray[np.float32], labels: ParticleLabels) -> ClassProbabilities:
-    """Return the probabilities of the labelled classes for all particles.
+    """Return the probabilities of the labelled classes for all particles, by the prototypes of the labelled ones.
 
     Parameters
     ----------
@@ -88,14 +131,7 @@ def classify_by_prototypes(features: NDArray[np.float32], labels: ParticleLabels
     labels
         Of the same n particles; each class has at least two examples.
     """
-    prototypes = prototypes_of(features, labels)
-    distances = prototypes.distances(features)
-    probabilities = softmax(-0.5 * prototypes.dimensions * distances, axis=1)
-    nearest = distances.min(axis=1)[labels.numbers == UNKNOWN]
-    unknown = np.zeros(len(features))
-    degrees = int((prototypes.counts - 1).sum())
-    unknown[labels.numbers == UNKNOWN] = unknown_probability(nearest, prototypes.dimensions, degrees)
-    return ClassProbabilities(labels.names, probabilities, unknown).with_labels(labels.numbers)
+    return classify(prototypes_of(features, labels), features, labels.numbers != UNKNOWN)
 
 
 def unknown_probability(distances: FloatArray, dimensions: float, degrees: int) -> FloatArray:

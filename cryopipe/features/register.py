@@ -35,6 +35,9 @@ LEARNERS = {
         f"{_LEARNERS}.template:TemplateMatching",
         "scores of your own density maps in their best poses; particles are assigned to maps",
     ),
+    "protonet": LearnerEntry(
+        f"{_LEARNERS}.protonet:ProtonetLearner", "few-shot: classes from a few labelled particles of each"
+    ),
     "radial": LearnerEntry(
         f"{_LEARNERS}.radial:RadialStatistics", "mean and standard deviation of each shell, a baseline"
     ),

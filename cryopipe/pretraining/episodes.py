@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cryopipe.pretraining.recipe import Stage
-from cryopipe.pretraining.training_boxes import ROTATIONS_180, SEED_STRIDE, rotate_180, simulators
+from cryopipe.config import section_of
+from cryopipe.errors import ConfigError
+from cryopipe.features.networks.protonet import BACKBONES
+from cryopipe.pretraining.recipe import ClassSet, Stage, with_tuples
+from cryopipe.pretraining.training_boxes import simulators
 from cryopipe.simulation.phantoms import Phantom
 
 
 @dataclass(frozen=True)
 class EpisodeStage(Stage):
-    """Stage of a training in episodes; `batch_size` is not used.
+    """Conditions of a training in episodes; `batch_size` and `reuse` of `Stage` are not used.
 
     Attributes
     ----------
@@ -25,15 +29,15 @@ class EpisodeStage(Stage):
     shots
         (lowest, highest) labelled boxes of each class, drawn per episode.
     queries
-        Boxes of each class to be classified.
+        Boxes of each class to be classified, at least.
     snr_range
-        Ratio of the highest to the lowest SNR in an episode, whose mean is drawn from `snr`: a dataset has one
-        thickness and one dose.
+        Ratio of the highest to the lowest SNR in an episode, the middle being drawn from `snr`: a dataset has one dose
+        and one thickness.
     """
 
-    ways: int = 8
+    ways: int = 6
     shots: tuple[int, int] = (1, 5)
-    queries: int = 11
+    queries: int = 7
     snr_range: float = 2.0
 
     @property
@@ -47,24 +51,69 @@ class EpisodeStage(Stage):
         return max(1, self.boxes // (self.ways * self.per_class))
 
 
-class EpisodeBoxes:
-    """Boxes of the episodes of one stage of training, one episode per step.
+@dataclass(frozen=True)
+class EpisodeRecipe:
+    """Recipe of a training in episodes.
 
-    Each simulated episode is used `reuse` times, with other boxes as examples and with a rotation by 180 degrees. The
-    episode of a step depends on the seed and the step only, so that training can resume at any step.
+    Attributes
+    ----------
+    network
+        One of `BACKBONES`.
+    classes
+        Class sets; an episode's classes are of one set.
+    episodes
+        Imaging conditions and amounts.
+    box_size
+        Voxels.
+    widths
+        See `FewShotNetwork`.
+    """
+
+    network: str
+    classes: Sequence[ClassSet]
+    episodes: EpisodeStage
+    box_size: int = 24
+    widths: tuple[int, ...] = (64,)
+
+
+def episode_recipe(content: Mapping[str, Any]) -> EpisodeRecipe:
+    """Return the recipe from the content of a YAML file.
+
+    Raises
+    ------
+    ConfigError
+        For keys that are unknown or missing, or an unknown network.
+    """
+    plain = with_tuples(content)
+    plain["classes"] = [
+        section_of(ClassSet, "classes", with_tuples(part)) for part in plain.get("classes", [])
+    ]
+    plain["episodes"] = section_of(EpisodeStage, "episodes", with_tuples(plain.get("episodes", {})))
+    recipe = section_of(EpisodeRecipe, "recipe", plain)
+    if recipe.network not in BACKBONES:
+        raise ConfigError(f"network {recipe.network!r} is unknown", remedy=f"give {' or '.join(BACKBONES)}")
+    if min((one.count for one in recipe.classes), default=0) < recipe.episodes.ways:
+        raise ConfigError(
+            f"an episode needs {recipe.episodes.ways} classes", remedy="give as many in each class set"
+        )
+    return recipe
+
+
+class EpisodeBoxes:
+    """Boxes of simulated episodes.
 
     Parameters
     ----------
     class_sets
         Phantoms, one list per voxel size.
     stage
-        Imaging conditions and sizes of the stage.
+        Imaging conditions and sizes.
     box_size
         Voxels, even.
     device
         Device to compute on.
     seed
-        Seed of the random numbers; the same seed gives the same episodes.
+        Seed of the imaging conditions.
     """
 
     def __init__(
@@ -75,36 +124,16 @@ class EpisodeBoxes:
         device: torch.device,
         seed: int,
     ) -> None:
-        self.stage, self.seed, self.device = stage, seed, device
+        self.stage = stage
         self._counts = [len(phantoms) for phantoms in class_sets]
         rng = np.random.default_rng(seed)
-        conditions = [_conditions(stage, rng) for _ in class_sets]
         self._simulators = [
-            simulators(phantoms, some, box_size, device, rng)
-            for phantoms, some in zip(class_sets, conditions, strict=True)
+            simulators(phantoms, _conditions(stage, rng), box_size, device, rng) for phantoms in class_sets
         ]
-        self._newest, self._boxes = -1, torch.zeros(0)
 
-    def episode(self, step: int) -> tuple[Tensor, int]:
-        """Return the boxes (ways, per_class, z, y, x) of a step and how many of each class, the first, are labelled."""
-        number = step // self.stage.reuse
-        if number != self._newest:
-            self._newest, self._boxes = number, self._simulate(number)
-        rng = np.random.default_rng([SEED_STRIDE, self.seed, step])
-        shots = int(rng.integers(self.stage.shots[0], self.stage.shots[1] + 1))
-        order = torch.from_numpy(
-            rng.permuted(np.tile(np.arange(self.stage.per_class), (self.stage.ways, 1)), axis=1)
-        )
-        chosen = self._boxes[torch.arange(self.stage.ways)[:, None], order].flatten(0, 1)
-        axes = rng.integers(len(ROTATIONS_180), size=len(chosen))
-        for number, some in enumerate(ROTATIONS_180):
-            mine = torch.from_numpy(axes == number).to(self.device)
-            chosen[mine] = rotate_180(chosen[mine], some)
-        return chosen.unflatten(0, (self.stage.ways, self.stage.per_class)), shots
-
-    def _simulate(self, number: int) -> Tensor:
-        """Return the boxes (ways, per_class, z, y, x) of one simulated episode."""
-        rng = np.random.default_rng([self.seed, number])
+    def draw(self, seed: int) -> Tensor:
+        """Return the boxes (ways, per_class, z, y, x) of an episode that depends on `seed` only."""
+        rng = np.random.default_rng(seed)
         chosen = int(rng.choice(len(self._counts), p=np.array(self._counts) / sum(self._counts)))
         simulator = self._simulators[chosen][int(rng.integers(len(self._simulators[chosen])))]
         classes = rng.permutation(self._counts[chosen])[: self.stage.ways]

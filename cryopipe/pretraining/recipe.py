@@ -129,14 +129,16 @@ def recipe_from_mapping(content: Mapping[str, Any]) -> Recipe:
         For keys that are unknown or missing.
     """
     plain = dict(content)
-    plain["classes"] = [section_of(ClassSet, "classes", _fixed(part)) for part in plain.get("classes", [])]
-    plain["stages"] = [section_of(Stage, "stages", _fixed(part)) for part in plain.get("stages", [])]
-    recipe = section_of(Recipe, "recipe", _fixed(plain))
+    plain["classes"] = [
+        section_of(ClassSet, "classes", with_tuples(part)) for part in plain.get("classes", [])
+    ]
+    plain["stages"] = [section_of(Stage, "stages", with_tuples(part)) for part in plain.get("stages", [])]
+    recipe = section_of(Recipe, "recipe", with_tuples(plain))
     if not recipe.classes or not recipe.stages:
         raise ConfigError("the recipe has no classes or no stages", remedy="give at least one of each")
     return recipe
 
 
-def _fixed(content: Mapping[str, Any]) -> dict[str, Any]:
+def with_tuples(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return a mapping with tuples in place of lists."""
     return {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}

@@ -178,11 +178,13 @@ class Draws:
         Generator in the same state in all processes.
     count
         Number of boxes in the whole batch.
+    whole
+        Whether this process computes the whole batch.
     """
 
-    def __init__(self, generator: torch.Generator, count: int) -> None:
+    def __init__(self, generator: torch.Generator, count: int, whole: bool = False) -> None:
         self.count = count
-        self._generator, self._slice = generator, own_slice(count)
+        self._generator, self._slice = generator, slice(None) if whole else own_slice(count)
 
     def normal(self, *shape: int) -> Tensor:
         """Return (m, *shape) numbers of the standard normal distribution for the m boxes of this process."""
