@@ -101,19 +101,23 @@ def run_benchmark(
         File of weights to use in place of the shipped encoder.
     """
     size = plan.sizes[size_name]
-    wanted = plan.conditions_at(size)
+    own = {name: plan.conditions_at(size, name) for name in learners}
+    wanted = [one for one in plan.conditions if any(one in some for some in own.values())]
     levels = list(dict.fromkeys(condition.snr for condition in wanted))
-    counter = Progress(len(levels) * len(size.seeds) * len(learners), "runs", plan.name, interval=0.0)
+    tasks = sum(len({condition.snr for condition in some}) for some in own.values())
+    counter = Progress(tasks * len(size.seeds), "runs", plan.name, interval=0.0)
     rows: list[dict[str, Any]] = []
     measured: dict[float, float] = {}
     for snr in levels:
-        conditions = [condition for condition in wanted if condition.snr == snr]
         options = plan.box_options(size, snr, maps)
         measured[snr] = cut.measured_snr if cut else measure_snr(phantoms, options, device)
         for seed in size.seeds:
             labels = torch.arange(len(phantoms) + plan.classes.empty).repeat_interleave(size.boxes_per_class)
             chosen = cut or simulate_set(phantoms, options, labels, device, seed)
             for name in learners:
+                conditions = [condition for condition in own[name] if condition.snr == snr]
+                if not conditions:
+                    continue
                 task = Task(plan, size, name, conditions, chosen, phantoms, maps, device, seed, encoder)
                 rows += run_task(task)
                 counter.advance()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.plan_files import read_yaml
+from benchmarks.plan_parts import Classes, Condition, Size
 from benchmarks.protocols import PROTOCOLS, WITHOUT_LEARNER
 from cryopipe.config import section_of
 from cryopipe.errors import ConfigError
@@ -20,81 +21,8 @@ from cryopipe.simulation.options import SimulationOptions
 SIZES = ("reduced", "full")
 FIGURES = ("accuracy", "homogeneity", "v_measure", "probe")
 """Scores (0 to 1) that a published row may contain."""
-
-
-@dataclass(frozen=True)
-class Classes:
-    """The particle classes of a benchmark.
-
-    Attributes
-    ----------
-    count
-        Number of classes with a particle.
-    templates
-        Names of the density maps that represent them if a directory of maps is given.
-    first_seed
-        Seed of the first procedural phantom, used without maps.
-    largest_radius
-        Angstrom; larger phantoms are skipped.
-    empty
-        Whether boxes without a central particle form an additional class.
-    """
-
-    count: int
-    templates: Sequence[str]
-    first_seed: int
-    largest_radius: float
-    empty: bool = False
-
-
-@dataclass(frozen=True)
-class Condition:
-    """One condition of a published table.
-
-    Attributes
-    ----------
-    name
-        As in the table.
-    snr
-        See `BoxOptions`; for tomograms see `SimulationOptions`.
-    labels
-        Fraction of the labels that a protocol with labels uses; None for all.
-    clusters
-        (lowest, highest) number of clusters considered when scoring; None for the plan's.
-    """
-
-    name: str
-    snr: float
-    labels: float | None = None
-    clusters: Sequence[int] | None = None
-
-
-@dataclass(frozen=True)
-class Size:
-    """Amount of computation.
-
-    Attributes
-    ----------
-    boxes_per_class
-        Number of boxes.
-    box_size
-        Voxels.
-    seeds
-        One run per seed; the table contains mean and standard deviation.
-    template_box_size
-        Voxels, used with density maps, which are larger than the phantoms; None for `box_size`.
-    learners
-        Options of individual learners at this size; they update those of the plan.
-    conditions
-        Names of the conditions that run at this size; empty for all.
-    """
-
-    boxes_per_class: int
-    box_size: int
-    seeds: Sequence[int]
-    template_box_size: int | None = None
-    learners: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    conditions: Sequence[str] = ()
+OWN_KEYS = ("protocol", "conditions")
+"""Keys of a learner's entry that are not options."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +39,7 @@ class BenchmarkPlan:
         (lowest, highest) number of clusters considered.
     learners
         Entry of each learner by name: options of the section `features` of config.yaml, nested as there, without
-        `clusters`, and optionally the learner's own `protocol`.
+        `clusters`, and optionally the learner's own `protocol` and names of `conditions`, [] for all.
     published
         Rows with method, condition and figures.
     protocol
@@ -153,9 +81,10 @@ class BenchmarkPlan:
         """Return the requested size; "auto" selects full on a GPU ("cuda"), otherwise reduced."""
         return asked if asked != "auto" else "full" if device == "cuda" else "reduced"
 
-    def conditions_at(self, size: Size) -> list[Condition]:
-        """Return the conditions of a size."""
-        return [one for one in self.conditions if not size.conditions or one.name in size.conditions]
+    def conditions_at(self, size: Size, learner: str = "") -> list[Condition]:
+        """Return the conditions of a size, or the learner's own."""
+        chosen = self.learners.get(learner, {}).get("conditions", size.conditions)
+        return [one for one in self.conditions if not chosen or one.name in chosen]
 
     def box_options(self, size: Size, snr: float, maps: bool) -> BoxOptions:
         """Return the simulation options of boxes of one SNR."""
@@ -188,7 +117,7 @@ class BenchmarkPlan:
         return section_of(FeatureOptions, f"learner {learner}", options)
 
     def learner_entry(self, learner: str, size: Size) -> dict[str, Any]:
-        """Return a learner's entry, updated by that of the size, without its protocol.
+        """Return a learner's entry, updated by that of the size, without `OWN_KEYS`.
 
         Raises
         ------
@@ -199,7 +128,7 @@ class BenchmarkPlan:
             known = sorted({*self.learners, *LEARNERS})
             raise ConfigError(f"learner {learner!r} is unknown", remedy=f"choose one of {', '.join(known)}")
         entry = updated(self.learners.get(learner, {"learner": learner}), size.learners.get(learner, {}))
-        return {name: value for name, value in entry.items() if name != "protocol"}
+        return {name: value for name, value in entry.items() if name not in OWN_KEYS}
 
     def protocol_of(self, learner: str) -> str:
         """Return the name of the protocol that runs a learner: its own, or the plan's."""
@@ -280,10 +209,12 @@ def _check(plan: BenchmarkPlan) -> None:
         for learner in size.learners
         if learner not in plan.learners
     ]
+    chosen = {f"size {name}": size.conditions for name, size in plan.sizes.items()}
+    chosen |= {name: entry.get("conditions", ()) for name, entry in plan.learners.items()}
     problems += [
-        f"size {name}: unknown condition {condition!r}"
-        for name, size in plan.sizes.items()
-        for condition in size.conditions
+        f"{name}: unknown condition {condition!r}"
+        for name, conditions in chosen.items()
+        for condition in conditions
         if condition not in known
     ]
     if plan.tomograms is not None:

@@ -13,6 +13,7 @@ PROTOCOLS = {
     "clusters": "benchmarks.cluster_protocol:run",
     "labels": "benchmarks.label_protocol:run",
     "oracle": "benchmarks.oracle:run",
+    "template": "benchmarks.template_protocol:run",
 }
 """Module and function of every protocol; imported when the protocol runs.
 

@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.leaderboard import SCORES, Leaderboard
-from benchmarks.plan import BenchmarkPlan, Size
+from benchmarks.plan import BenchmarkPlan
+from benchmarks.plan_parts import Size
 from cryopipe.errors import size_text
 
 HEADER = (

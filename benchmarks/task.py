@@ -11,7 +11,8 @@ import torch
 
 from benchmarks.box_sets import BoxSet, FloatArray
 from benchmarks.hardware import peak_memory
-from benchmarks.plan import BenchmarkPlan, Condition, Size
+from benchmarks.plan import BenchmarkPlan
+from benchmarks.plan_parts import Condition, Size
 from cryopipe.features import Learner, create_learner
 from cryopipe.simulation.phantoms import Phantom
 
@@ -55,7 +56,7 @@ class Task:
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """The learner's entry in the plan, updated by that of the size, without the protocol."""
+        """The learner's entry in the plan, updated by that of the size, without protocol and conditions."""
         return self.plan.learner_entry(self.name, self.size)
 
     def learner(self) -> Learner:

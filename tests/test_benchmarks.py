@@ -116,6 +116,7 @@ def test_published_figures_are_those_of_the_papers() -> None:
         (("published", 0, "accuracy"), 99.7, "published figure accuracy: 99.7"),
         (("boxes", "voxels"), 3, "unknown 'voxels'"),
         (("sizes", "reduced", "conditions"), ["SNR 5"], "size reduced: unknown condition 'SNR 5'"),
+        (("learners", "oracle", "conditions"), ["SNR 6"], "oracle: unknown condition 'SNR 6'"),
         (("learners", "disca"), {"learner": "disca", "itrations": 3}, "unknown 'itrations'"),
         (("learners", "disca", "disca"), {"itrations": 3}, "disca: unknown 'itrations'"),
         (("protocol",), "label", "plan: unknown protocol 'label'; give one of clusters, labels"),
@@ -154,7 +155,7 @@ def test_unknown_learners_are_refused_and_any_learner_of_the_pipeline_is_known()
     assert [one.name for one in tiny.conditions_at(tiny.sizes["full"])] == ["noisy"]
     assert tiny.feature_options("transfer", tiny.sizes["reduced"]).learner == "transfer"
     with pytest.raises(
-        ConfigError, match=r"learner 'diska' is unknown; choose one of disca, .*small, .*transfer"
+        ConfigError, match=r"learner 'diska' is unknown; choose one of .*disca, .*small, .*transfer"
     ):
         tiny.feature_options("diska", tiny.sizes["reduced"])
 
@@ -309,6 +310,19 @@ def test_a_linear_probe_learns_what_is_linear_and_nothing_else() -> None:
     assert np.bincount(truth[test]).tolist() == [10] * 4
     assert not set(few) & set(test)
     assert set(division(truth, 1.0, seed=1)[1]) == set(test)
+
+
+def test_a_learner_may_have_conditions_of_its_own() -> None:
+    plan = tiny_plan()
+    plan = replace(plan, learners={**plan.learners, "other": {"learner": "radial", "conditions": ["noisy"]}})
+    board = run_benchmark(plan, "reduced", ["other", "small"], benchmark_phantoms(plan, None), CPU)
+    found = board.runs[["condition", "learner"]].drop_duplicates().to_numpy().tolist()
+    assert found == [["half", "small"], ["noisy", "other"], ["noisy", "small"]]
+    assert set(board.measured_snr) == {"half", "noisy"}
+    bounds = read_plan(FOLDER / "disca_table1_60.yaml")
+    reduced = bounds.sizes["reduced"]
+    assert len(bounds.conditions_at(reduced, "oracle")) == 5
+    assert len(bounds.conditions_at(reduced, "disca")) == 3
 
 
 def test_options_of_a_size_update_the_nested_ones_of_the_plan() -> None:

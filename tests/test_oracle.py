@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import oracle
+from benchmarks import oracle, template_protocol
 from benchmarks.box_sets import simulate_set
 from benchmarks.class_scores import class_scores
 from benchmarks.plan import BenchmarkPlan, read_plan
@@ -83,6 +83,24 @@ def test_the_amplitude_of_a_map_is_that_of_regression_on_the_true_poses(phantoms
     phases = band.shift_phases(shift_grid(1.0, 1.0, CPU))
     (scale,) = found.scales([references], phases, np.zeros(30, np.int64))
     assert scale == pytest.approx(expected, rel=0.15)
+
+
+def test_template_matching_with_the_true_maps_finds_the_classes_and_no_particle(
+    phantoms: list[Phantom],
+) -> None:
+    """The oracle, which knows the amplitudes, is at least as good."""
+    made = task(0.1, phantoms, 12, empty=True)
+    entry = {
+        "protocol": "template",
+        "learner": "template",
+        "template": {"angular_step": 30, "resolution": 60, "max_shift": 20, "defocus": 5},
+    }
+    plan = replace(made.plan, learners={**made.plan.learners, "template": entry})
+    (row,) = template_protocol.run(replace(made, plan=plan, name="template"))
+    (best,) = oracle.run(made)
+    assert row["accuracy"] > 0.8
+    assert row["probe"] > 0.7
+    assert best["accuracy"] >= row["accuracy"]
 
 
 def test_unknown_options_of_the_oracle_are_named(phantoms: list[Phantom]) -> None:
