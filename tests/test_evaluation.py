@@ -14,10 +14,10 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.transform import Rotation
 
 from cryopipe import columns
+from cryopipe.alignment.map_fitting import fit_map
 from cryopipe.errors import DataError
 from cryopipe.evaluation.average_scores import with_map_scores
 from cryopipe.evaluation.cluster_scores import BACKGROUND, pair_clusters, score_clusters
-from cryopipe.evaluation.map_scores import fit_map
 from cryopipe.evaluation.options import EvaluationOptions
 from cryopipe.evaluation.pick_scores import cluster_detection, recall_table, score_picking
 from cryopipe.evaluation.point_matching import match_points

@@ -2,5 +2,5 @@
 
 from __future__ import annotations
 
-DECODING_LEARNERS = frozenset({"autoencoder"})
+DECODING_LEARNERS = frozenset({"affinity", "autoencoder"})
 """Learners that reconstruct boxes from features; their clusters are decoded to maps."""

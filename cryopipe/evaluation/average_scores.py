@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cryopipe.evaluation.map_scores import fit_map
+from cryopipe.alignment.map_fitting import fit_map
 from cryopipe.files.cluster_averages import ClusterAverage, read_map
 
 logger = logging.getLogger(__name__)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from cryopipe.config.option import Options, option
+from cryopipe.features.learners.affinity_options import AffinityOptions
 from cryopipe.features.learners.autoencoder_options import AutoencoderOptions
 from cryopipe.features.learners.disca_options import DiscaOptions
 from cryopipe.features.learners.protonet_options import ProtonetOptions
@@ -66,6 +67,7 @@ class FeatureOptions(Options):
     )
     disca: DiscaOptions = field(default_factory=DiscaOptions)
     autoencoder: AutoencoderOptions = field(default_factory=AutoencoderOptions)
+    affinity: AffinityOptions = field(default_factory=AffinityOptions)
     template: TemplateOptions = field(default_factory=TemplateOptions)
     protonet: ProtonetOptions = field(default_factory=ProtonetOptions)
 

@@ -38,6 +38,10 @@ LEARNERS = {
     "protonet": LearnerEntry(
         f"{_LEARNERS}.protonet:ProtonetLearner", "few-shot: classes from a few labelled particles of each"
     ),
+    "affinity": LearnerEntry(
+        f"{_LEARNERS}.affinity:AffinityLearner",
+        "a latent space spanned by known structures, in which your particles are placed",
+    ),
     "radial": LearnerEntry(
         f"{_LEARNERS}.radial:RadialStatistics", "mean and standard deviation of each shell, a baseline"
     ),

@@ -97,10 +97,10 @@ def _fit(target: Tensor, source: Tensor, voxel_size: float) -> tuple[Tensor, Ten
         for volume in (target, source)
     )
     matrices, shifts = _search(coarse_target, coarse_source)
-    fits = [_refine(coarse_target, coarse_source, m[None], s[None], 10.0, 1.0)
+    fits = [refine_pose(coarse_target, coarse_source, m[None], s[None], 10.0, 1.0)
             for m, s in zip(matrices, shifts, strict=True)]  # fmt: skip
     rotation, shift, _ = max(fits, key=lambda fit: fit[2])
-    return _refine(target, source, rotation, shift * scale, 4.0, scale / 2)
+    return refine_pose(target, source, rotation, shift * scale, 4.0, scale / 2)
 
 
 def _search(target: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
@@ -126,10 +126,24 @@ def _search(target: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
     return matrices[chosen], -lags.float()
 
 
-def _refine(
+def refine_pose(
     target: Tensor, source: Tensor, rotation: Tensor, shift: Tensor, degrees: float, voxels: float
 ) -> tuple[Tensor, Tensor, float]:
-    """Improve the pose by steps along its six axes; the steps are halved when none improves the correlation."""
+    """Improve a pose by steps along its six axes; the steps are halved when none improves the correlation.
+
+    Parameters
+    ----------
+    target, source
+        (n, n, n) maps; `source` is rotated and shifted.
+    rotation, shift
+        Initial pose: (1, 3, 3) and (1, 3) xyz voxels.
+    degrees, voxels
+        Initial steps; the last step is 0.25 degrees.
+
+    Returns
+    -------
+    Rotation, shift, and the correlation inside a sphere.
+    """
     steps = torch.cat([torch.eye(6), -torch.eye(6)])
     best = float(_correlations(target, _transformed(source, rotation, shift))[0])
     while degrees > 0.25:
