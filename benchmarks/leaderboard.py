@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 
 from benchmarks.box_sets import BoxSet, measure_snr, simulate_set
+from benchmarks.hardware import describe_hardware
 from benchmarks.plan import BenchmarkPlan
 from benchmarks.protocols import protocol_function
 from benchmarks.task import Task
@@ -44,6 +45,8 @@ class Leaderboard:
         Whether the classes are density maps instead of phantoms.
     boxes
         Number of boxes, and their edge in voxels.
+    hardware
+        Description of the hardware.
     """
 
     runs: pd.DataFrame
@@ -52,6 +55,34 @@ class Leaderboard:
     size: str
     maps: bool
     boxes: tuple[int, int]
+    hardware: str
+
+    def table(self) -> pd.DataFrame:
+        """Return `runs` with all other attributes in further columns."""
+        return self.runs.assign(
+            classes=", ".join(self.classes),
+            measured_snr=self.runs["condition"].map(self.measured_snr),
+            size=self.size,
+            maps=int(self.maps),
+            boxes=self.boxes[0],
+            box_size=self.boxes[1],
+            hardware=self.hardware,
+        )
+
+
+def joined(tables: Sequence[pd.DataFrame]) -> Leaderboard:
+    """Return the results of one benchmark from the tables of its learners; see `Leaderboard.table`."""
+    rows = pd.concat(tables, ignore_index=True)
+    first = rows.iloc[0]
+    return Leaderboard(
+        rows[["condition", "learner", "seed", *SCORES]],
+        str(first["classes"]).split(", "),
+        dict(zip(rows["condition"].astype(str), rows["measured_snr"].astype(float), strict=True)),
+        str(first["size"]),
+        bool(first["maps"]),
+        (int(first["boxes"]), int(first["box_size"])),
+        " and ".join(dict.fromkeys(rows["hardware"].astype(str))),
+    )
 
 
 def benchmark_phantoms(plan: BenchmarkPlan, templates: str | os.PathLike[str] | None) -> list[Phantom]:
@@ -123,9 +154,9 @@ def run_benchmark(
                 counter.advance()
     names = [phantom.name for phantom in phantoms] + ["no particle"] * plan.classes.empty
     snrs = {condition.name: measured[condition.snr] for condition in wanted}
-    return Leaderboard(
-        pd.DataFrame(rows), names, snrs, size_name, maps, (len(chosen.boxes), chosen.boxes.shape[-1])
-    )
+    edges = len(chosen.boxes), chosen.boxes.shape[-1]
+    runs = pd.DataFrame(rows)
+    return Leaderboard(runs, names, snrs, size_name, maps, edges, describe_hardware(device))
 
 
 def run_task(task: Task) -> list[dict[str, Any]]:

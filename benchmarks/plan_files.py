@@ -14,19 +14,15 @@ def find_benchmarks(folder: Path) -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def weights_of(plan: Path, chosen: Sequence[str]) -> list[str]:
-    """Return the weight files named by a plan's learners; other rules produce them.
+def learners_of(plan: Path, chosen: Sequence[str]) -> list[str]:
+    """Return the names of the learners that run: the chosen ones, or all of the plan if none is chosen."""
+    return list(chosen or read_yaml(plan)["learners"])
 
-    Parameters
-    ----------
-    plan
-        The YAML file.
-    chosen
-        Names of the learners that run; empty for all.
-    """
-    learners = read_yaml(plan)["learners"]
-    named = [learners.get(name, {}).get("weights") for name in chosen or learners]
-    return [path for path in named if path not in (None, "random")]
+
+def weights_of(plan: Path, learner: str) -> list[str]:
+    """Return the weight file named by a plan's learner, if there is one; another rule produces it."""
+    path = read_yaml(plan)["learners"].get(learner, {}).get("weights")
+    return [] if path in (None, "random") else [path]
 
 
 def boxes_of(plan: Path, suffix: str) -> list[str]:

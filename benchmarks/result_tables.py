@@ -71,7 +71,7 @@ def summary_table(plan: BenchmarkPlan, runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).reindex(columns=names)
 
 
-def benchmark_section(plan: BenchmarkPlan, board: Leaderboard, hardware: str) -> str:
+def benchmark_section(plan: BenchmarkPlan, board: Leaderboard) -> str:
     """Return a benchmark's section of docs/benchmarks.md in Markdown.
 
     Parameters
@@ -80,8 +80,6 @@ def benchmark_section(plan: BenchmarkPlan, board: Leaderboard, hardware: str) ->
         The plan that was run.
     board
         Its results.
-    hardware
-        Description of the hardware.
     """
     size = plan.sizes[board.size]
     count, edge = board.boxes
@@ -94,7 +92,7 @@ def benchmark_section(plan: BenchmarkPlan, board: Leaderboard, hardware: str) ->
         f"`snakemake -s benchmarks/Snakefile --cores all benchmark_{plan.name}`{_templates(board)}; {plan.source}.",
         "",
         f"- Size: **{board.size}**, {count} boxes of {edge}³ voxels of {plan.boxes['voxel_size']:g} Å; seeds "
-        f"{', '.join(map(str, size.seeds))}; on {hardware}.",
+        f"{', '.join(map(str, size.seeds))}; on {board.hardware}.",
         f"- Classes: {len(board.classes)}, {classes} ({', '.join(board.classes)}).",
         *_imaging(plan, size),
         f"- Measured SNR: {_snrs(board.measured_snr)}.",

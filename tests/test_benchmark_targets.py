@@ -15,7 +15,12 @@ from cryopipe.errors import ConfigError
 DEVELOPERS = {
     *("benchmark_bounds", "benchmark_scale", "benchmark_tomograms", "benchmark_throughput"),
     *("benchmark_cssl_table1", "benchmark_disca_table1_40", "benchmark_disca_table1_60"),
-    *("benchmark_moebel_shrec", "benchmark_practical_table1", "benchmark_unseen_structures"),
+    *(
+        "benchmark_leaderboard",
+        "benchmark_moebel_shrec",
+        "benchmark_practical_table1",
+        "benchmark_unseen_structures",
+    ),
     *("benchmark_unassigned_and_posteriors", "full_benchmarks", "pretrain", "pretrain_source_classes"),
 }
 SNAKEFILE = str(CHECKOUT / "benchmarks" / "Snakefile")

@@ -24,22 +24,22 @@ from benchmarks.box_sets import (
     read_cut_boxes,
 )
 from benchmarks.hardware import describe_hardware, peak_memory
-from benchmarks.leaderboard import Leaderboard, benchmark_phantoms, run_benchmark
+from benchmarks.leaderboard import Leaderboard, benchmark_phantoms, joined, run_benchmark
 from benchmarks.linear_probe import division, linear_probe
 from benchmarks.pages import heading_of, rewrite_page, update_page
 from benchmarks.plan import BenchmarkPlan, plan_from_mapping, read_plan
-from benchmarks.plan_files import boxes_of, find_benchmarks, weights_of
+from benchmarks.plan_files import boxes_of, find_benchmarks, learners_of, weights_of
 from benchmarks.result_tables import PAGE_HEADING, benchmark_section, summary_table
 from cryopipe.boxes import ArrayBoxes
 from cryopipe.errors import ConfigError, FileError, SimulationError
 from cryopipe.files.box_stacks import BoxWriter
 from cryopipe.files.mrc import write_volume
-from cryopipe.files.tables import write_table
+from cryopipe.files.tables import read_table, write_table
 from cryopipe.simulation.box_simulator import BoxOptions
 from cryopipe.simulation.phantoms import stock_phantoms
 
 FOLDER = Path(__file__).parents[1] / "benchmarks" / "plans"
-NAMES = ("cssl_table1", "disca_table1_40", "disca_table1_60", "moebel_shrec", "practical_table1",
+NAMES = ("cssl_table1", "disca_table1_40", "disca_table1_60", "leaderboard", "moebel_shrec", "practical_table1",
          "unseen_structures")  # fmt: skip
 CPU = torch.device("cpu")
 TINY_DISCA = {"iterations": 1, "widths": [4], "feature_width": 8, "batch_size": 8}
@@ -138,9 +138,12 @@ def test_files_that_a_benchmark_needs() -> None:
     plans = find_benchmarks(FOLDER)
     assert tuple(plans) == NAMES
     weights = ["encoders/source_classes/encoder.safetensors"]
-    assert weights_of(plans["moebel_shrec"], []) == weights
-    assert weights_of(plans["moebel_shrec"], ["transfer", "disca"]) == []
-    assert weights_of(plans["disca_table1_60"], []) == []
+    assert weights_of(plans["moebel_shrec"], "source") == weights
+    assert weights_of(plans["moebel_shrec"], "transfer") == []
+    assert weights_of(plans["moebel_shrec"], "oracle") == []
+    assert weights_of(plans["disca_table1_60"], "disca_random") == []
+    assert learners_of(plans["moebel_shrec"], ()) == ["floor", "oracle", "transfer", "source", "disca"]
+    assert learners_of(plans["moebel_shrec"], ("radial",)) == ["radial"]
     assert boxes_of(plans["unseen_structures"], "h5") == ["boxes/unseen_structures.h5"]
     assert boxes_of(plans["disca_table1_60"], "h5") == []
 
@@ -175,7 +178,7 @@ def test_a_tiny_benchmark_runs_the_same_way_twice() -> None:
     assert (runs["seconds"] > 0).all()
     assert runs["memory_gb"].between(0.05, 64).all()
     assert math.isnan(boards[0].measured_snr["half"])
-    section = benchmark_section(plan, boards[0], "one processor")
+    section = benchmark_section(plan, replace(boards[0], hardware="one processor"))
     assert "*MoCo, published* | 0.530 |" in section
     assert "Size: **reduced**, 24 boxes of 12³ voxels of 20 Å; seeds 1, 2; on one processor." in section
     assert "- small: learner disca, weights random, disca.network yopo, disca.iterations 1" in section
@@ -229,7 +232,7 @@ def test_learners_meet_the_same_cut_boxes_under_every_seed() -> None:
     assert board.runs.groupby("seed")["probe"].nunique().tolist() == [1, 1, 1]
     assert board.runs.loc[board.runs["condition"] == "K given", "clusters"].tolist() == [2, 2, 2]
     assert set(board.measured_snr.values()) == {0.5}
-    section = benchmark_section(plan, board, "one processor")
+    section = benchmark_section(plan, board)
     assert "- Imaging: 2 simulated tomograms of 64 x 64 x 32 voxels, 4 copies of each class" in section
     assert "| K given | *target* |" in section
     assert "Size: **reduced**, 40 boxes of 12³ voxels" in section
@@ -325,6 +328,38 @@ def test_a_learner_may_have_conditions_of_its_own() -> None:
     assert len(bounds.conditions_at(reduced, "disca")) == 3
 
 
+def test_tables_of_learners_are_joined(tmp_path: Path) -> None:
+    scores = dict.fromkeys(("accuracy", "homogeneity", "v_measure", "probe", "seconds", "memory_gb"), 0.5)
+    boards = [
+        Leaderboard(
+            pd.DataFrame(
+                [
+                    {"condition": name, "learner": learner, "seed": seed, "clusters": 2.0, **scores}
+                    for name, seed in (("half", 1), ("half", 2), ("noisy", 1))
+                ]
+            ),
+            ["a", "b"],
+            {"half": math.nan, "noisy": 5.0},
+            "reduced",
+            True,
+            (24, 12),
+            hardware,
+        )
+        for learner, hardware in (("radial", "one"), ("small", "two"), ("transfer", "one"))
+    ]
+    for number, board in enumerate(boards):
+        write_table(tmp_path / f"{number}.tsv", board.table())
+    found = joined([read_table(tmp_path / f"{number}.tsv") for number in range(3)])
+    assert found.hardware == "one and two"
+    assert found.runs["learner"].tolist() == ["radial"] * 3 + ["small"] * 3 + ["transfer"] * 3
+    pd.testing.assert_frame_equal(
+        found.runs, pd.concat([b.runs for b in boards], ignore_index=True)[found.runs.columns]
+    )
+    assert (found.classes, found.size, found.maps, found.boxes) == (["a", "b"], "reduced", True, (24, 12))
+    assert math.isnan(found.measured_snr["half"])
+    assert found.measured_snr["noisy"] == 5
+
+
 def test_options_of_a_size_update_the_nested_ones_of_the_plan() -> None:
     plan = read_plan(FOLDER / "disca_table1_60.yaml")
     entry = plan.learner_entry("disca_random", plan.sizes["reduced"])
@@ -351,8 +386,8 @@ def test_means_and_deviations_stand_beside_published_figures() -> None:
     assert table["published"].tolist() == [True, False]
     assert table.loc[1, "accuracy"] == pytest.approx(0.5)
     assert table.loc[1, "accuracy_sd"] == pytest.approx(0.1)
-    board = Leaderboard(runs, ["a", "b"], {"half": math.nan}, "reduced", False, (24, 12))
-    section = benchmark_section(plan, board, "x")
+    board = Leaderboard(runs, ["a", "b"], {"half": math.nan}, "reduced", False, (24, 12), "x")
+    section = benchmark_section(plan, board)
     assert "| half | small | 0.500 ± 0.100 |  |  |  |  | 2 ± 0 | 1.00 ± 0.00 |" in section
     assert "Measured SNR: no noise." in section
 

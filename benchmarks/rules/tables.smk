@@ -1,5 +1,5 @@
 # Published tables: benchmark_NAME runs one of them, full_benchmarks all of them at full size.
-from benchmarks.plan_files import boxes_of, find_benchmarks, weights_of
+from benchmarks.plan_files import boxes_of, find_benchmarks, learners_of, weights_of
 
 BENCHMARKS = find_benchmarks(CHECKOUT / "benchmarks/plans")
 SHIPPED_ENCODER = str(CHECKOUT / "resources/transfer_encoder.safetensors")
@@ -9,6 +9,8 @@ ALL_SECTIONS = [*BENCHMARKS, "unassigned_and_posteriors"]
 
 wildcard_constraints:
     benchmark="|".join(BENCHMARKS),
+    learner=r"\w+",
+    folder="tables|full",
 
 
 # Kept, so that runs with other weights and learners use the same boxes.
@@ -36,22 +38,22 @@ rule cut_benchmark_boxes:
         "../scripts/cut_benchmark_boxes.py"
 
 
+# One job per learner, so that an interrupted benchmark resumes with the next learner.
 rule run_benchmark:
     input:
         plan=lambda wildcards: BENCHMARKS[wildcards.benchmark],
         encoder=OPTIONS.encoder or SHIPPED_ENCODER,
         weights=lambda wildcards: weights_of(
-            BENCHMARKS[wildcards.benchmark], OPTIONS.learners
+            BENCHMARKS[wildcards.benchmark], wildcards.learner
         ),
         boxes=lambda wildcards: boxes_of(BENCHMARKS[wildcards.benchmark], "h5"),
         truth=lambda wildcards: boxes_of(BENCHMARKS[wildcards.benchmark], "tsv"),
     output:
-        runs="tables/{benchmark}.tsv",
-        page="tables/{benchmark}.md",
+        runs="tables/{benchmark}/{learner}.tsv",
     log:
-        "logs/run_benchmark/{benchmark}.log",
+        "logs/run_benchmark/{benchmark}/{learner}.log",
     benchmark:
-        "costs/run_benchmark/{benchmark}.tsv"
+        "costs/run_benchmark/{benchmark}/{learner}.tsv"
     conda:
         "../../envs/torch.yaml"
     threads: 8
@@ -60,7 +62,7 @@ rule run_benchmark:
     params:
         options=vars(OPTIONS),
     message:
-        "Running the benchmark {wildcards.benchmark}: every learner, noise level and seed."
+        "Running the benchmark {wildcards.benchmark} for {wildcards.learner}: every noise level and seed."
     script:
         "../scripts/run_benchmark.py"
 
@@ -71,20 +73,41 @@ use rule run_benchmark as run_full_benchmark with:
         plan=lambda wildcards: BENCHMARKS[wildcards.benchmark],
         encoder=PRETRAINED_ENCODER,
         weights=lambda wildcards: weights_of(
-            BENCHMARKS[wildcards.benchmark], OPTIONS.learners
+            BENCHMARKS[wildcards.benchmark], wildcards.learner
         ),
         boxes=lambda wildcards: boxes_of(BENCHMARKS[wildcards.benchmark], "h5"),
         truth=lambda wildcards: boxes_of(BENCHMARKS[wildcards.benchmark], "tsv"),
     output:
-        runs="full/{benchmark}.tsv",
-        page="full/{benchmark}.md",
+        runs="full/{benchmark}/{learner}.tsv",
     log:
-        "logs/run_full_benchmark/{benchmark}.log",
+        "logs/run_full_benchmark/{benchmark}/{learner}.log",
     benchmark:
-        "costs/run_full_benchmark/{benchmark}.tsv"
+        "costs/run_full_benchmark/{benchmark}/{learner}.tsv"
     params:
         options=vars(OPTIONS) | {"size": "full"},
-        device=OPTIONS.device,
+
+
+rule write_section:
+    input:
+        plan=lambda wildcards: BENCHMARKS[wildcards.benchmark],
+        runs=lambda wildcards: expand(
+            "{folder}/{benchmark}/{learner}.tsv",
+            folder=wildcards.folder,
+            benchmark=wildcards.benchmark,
+            learner=learners_of(BENCHMARKS[wildcards.benchmark], OPTIONS.learners),
+        ),
+    output:
+        page="{folder}/{benchmark}.md",
+    log:
+        "logs/write_section/{folder}/{benchmark}.log",
+    benchmark:
+        "costs/write_section/{folder}/{benchmark}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    message:
+        "Writing the section of the benchmark {wildcards.benchmark}."
+    script:
+        "../scripts/write_section.py"
 
 
 rule measure_posteriors:
