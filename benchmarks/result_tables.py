@@ -11,7 +11,7 @@ import pandas as pd
 from benchmarks.leaderboard import SCORES, Leaderboard
 from benchmarks.plan import BenchmarkPlan
 from benchmarks.plan_parts import Size
-from cryopipe.errors import size_text
+from cryopipe.errors import rounded, size_text
 
 HEADER = (
     "condition", "method", "accuracy", "homogeneity", "V", "K", "probe", "seconds", "memory, GB",
@@ -154,7 +154,7 @@ def _cell(mean: float, deviation: float, form: str) -> str:
 
 
 def _snrs(measured: Mapping[str, float]) -> str:
-    finite = [f"{value:.2g} ({name})" for name, value in measured.items() if math.isfinite(value)]
+    finite = [f"{rounded(value, 2)} ({name})" for name, value in measured.items() if math.isfinite(value)]
     return ", ".join(dict.fromkeys(finite)) if finite else "no noise"
 
 

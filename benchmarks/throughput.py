@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from cryopipe.errors import rounded
 from cryopipe.features.embedding import embed_all
 from cryopipe.features.learners.disca_options import DiscaOptions
 from cryopipe.features.networks.encoder import TransferEncoder
@@ -195,7 +196,7 @@ def throughput_section(
             )
             run = f"{seconds / 3600:,.0f} h" if seconds > 36_000 else f"{seconds / 60:,.0f} min"
         lines.append(
-            f"| {row['network']} | {row['work']} | {row['boxes_per_second']:,.3g} | {row['gflop_per_box']:.3g} "
+            f"| {row['network']} | {row['work']} | {rounded(row['boxes_per_second'])} | {row['gflop_per_box']:.3g} "
             f"| {row['tflop_per_second']:.3g} | {row['tflop_per_second'] / peak:.0%} | {run} |"
         )
     return "\n".join([*lines, ""])

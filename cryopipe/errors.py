@@ -103,6 +103,11 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def rounded(value: float, digits: int = 3) -> str:
+    """Return a number with that many significant digits and without an exponent, such as `1,470` or `0.0512`."""
+    return f"{float(f'{value:.{digits}g}'):,.12g}"
+
+
 def size_text(sizes: Iterable[float], form: str = "") -> str:
     """Return sizes along x, y, z for a message, such as `512 x 512 x 200`; `form` formats each number."""
     return " x ".join(format(size, form) for size in sizes)

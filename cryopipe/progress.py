@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from cryopipe.errors import rounded
+
 Item = TypeVar("Item")
 logger = logging.getLogger(__name__)
 
@@ -45,7 +47,7 @@ class Progress:
         left = (self.total - self.done) / rate if rate > 0 else 0.0
         return (
             f"{self.what}: {self.done:,} of {self.total:,} {self.unit}, "
-            f"{rate:,.3g} {self.unit}/s, {_clock(left)} left"
+            f"{rounded(rate)} {self.unit}/s, {_clock(left)} left"
         )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryopipe.errors import TableError, check_size, reading_fault
+from cryopipe.errors import TableError, check_size, one_line, reading_fault
 from cryopipe.volume_names import read_volume_name
 
 COLUMNS = ("tomogram", "path", "voxel_size", "tilt_min", "tilt_max", "contrast", "mask", "exported_name")
@@ -100,7 +100,9 @@ def read_tomogram_table(
     if problems:
         more = len(problems) - MOST_MISTAKES
         shown = problems[:MOST_MISTAKES] + ([f"{more} more mistakes"] if more > 0 else [])
-        raise TableError(" | ".join(shown), file=path)
+        error = TableError(shown[0], file=path)
+        error.args = ("\n".join(f"{one_line(str(path))}: {problem}" for problem in shown),)
+        raise error
     return tomograms
 
 
@@ -152,10 +154,7 @@ def _read_rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]
         return [], ["the table is empty; its first line must be: " + "<tab>".join(COLUMNS)]
     quoted = kept[0][1].lstrip().startswith('"')  # spreadsheets may put quotes around every cell
     header = _cells(kept[0][1], quoted)
-    problems = [f"line {kept[0][0]}: unknown column {name!r}; known: {', '.join(COLUMNS)}"
-                for name in header if name not in COLUMNS]  # fmt: skip
-    problems += [f"line {kept[0][0]}: column {name!r} is missing; separate columns by one tab"
-                 for name in COLUMNS[:2] if name not in header]  # fmt: skip
+    problems = [f"line {kept[0][0]}: {problem}" for problem in _mistakes_of_header(header)]
     if problems:
         return [], problems
     rows = []
@@ -167,6 +166,16 @@ def _read_rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]
         cells += [""] * (len(header) - len(cells))
         rows.append((line, dict(zip(header, cells, strict=True))))
     return rows, problems
+
+
+def _mistakes_of_header(header: list[str]) -> list[str]:
+    unknown = ", ".join(repr(name) for name in header if name not in COLUMNS)
+    known = f"known: {', '.join(COLUMNS)}"
+    if unknown and len(header) == 1:
+        return [f"unknown column {unknown}; separate columns by one tab; {known}"]
+    missing = " and ".join(repr(name) for name in COLUMNS[:2] if name not in header)
+    found = [f"unknown column {unknown}; {known}"] if unknown else []
+    return found + ([f"no column {missing}; add it, separated by one tab"] if missing else [])
 
 
 def _cells(line: str, quoted: bool) -> list[str]:

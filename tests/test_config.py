@@ -58,7 +58,7 @@ def test_the_shipped_configuration_lists_every_option_of_a_user() -> None:
         ("memory_gb: much", "line 1: memory_gb: much cannot be used; give a number from 0.1 to 10000"),
         (
             "imaging:\n  tilt_range: [-60, 60, 3]",
-            "line 2: imaging.tilt_range: [-60, 60, 3] cannot be used; give a list of 2 values, each a number from -90 to 90, the lower first and not the same twice",
+            "line 2: imaging.tilt_range: [-60, 60, 3] cannot be used; give a list of 2 values, each a number from -90 to 90, in ascending order, none twice",
         ),
         (
             "imaging:\n  tilt_range: [-60, 600]",
@@ -99,7 +99,7 @@ def test_the_shipped_configuration_lists_every_option_of_a_user() -> None:
         (
             "clustering: {clusters: [5, 2]}",
             "line 1: clustering.clusters: [5, 2] cannot be used; give a list of 2 values, each a whole number from 1 to "
-            "99, the lowest first",
+            "99, in ascending order",
         ),
         (
             "pick: {clip: 12:30:45}",
@@ -175,6 +175,26 @@ def test_the_corrected_block_keeps_what_was_meant(tmp_path: Path) -> None:
         "pick": {"clip": 4, "border": 5},
     }
     assert complete(block, tmp_path / "absent.yaml")["pick"]["border"] == 5
+
+
+def test_values_that_only_the_user_can_correct_are_in_no_block(tmp_path: Path) -> None:
+    text = "averaging:\n  mask_diameter: 9000\n  max_shift: 900\n"
+    with pytest.raises(ConfigError) as caught:
+        read_config(write(tmp_path, text))
+    lines = str(caught.value).splitlines()
+    assert [line.split(": ", 1)[1] for line in lines] == [
+        "line 2: averaging.mask_diameter: 9000 A does not fit into boxes of 427 A; give 426 or less",
+        "line 3: averaging.max_shift: 900 A does not fit into boxes of 427 A; give 213 or less",
+    ]
+    with pytest.raises(ConfigError) as caught:
+        read_config(
+            write(
+                tmp_path,
+                f"{text}  initial_resolution: 1.0\nmemory_gb: 0.1\nsubtomograms: {{box_size: 256}}\n",
+            )
+        )
+    block = str(caught.value).partition("A corrected block to paste:\n")[2]
+    assert yaml.safe_load(block) == {"subtomograms": {"box_size": 32}}
 
 
 def test_what_the_engine_no_longer_shows_is_found_in_the_file(tmp_path: Path) -> None:

@@ -154,8 +154,8 @@ def test_a_completed_configuration_has_the_schema_s_order_and_spelling() -> None
         ),
         (
             lambda: SimulationOptions(tilt_range=(5, 2)),
-            "simulation.tilt_range: [5, 2] cannot be used; give a list of 2 values, each a number from -90 to 90, the "
-            "lower first and not the same twice",
+            "simulation.tilt_range: [5, 2] cannot be used; give a list of 2 values, each a number from -90 to 90, "
+            "in ascending order, none twice",
         ),
         (
             lambda: ExportOptions(formats=("relion", "eman")),

@@ -53,8 +53,8 @@ def test_page_keeps_the_other_devices_section() -> None:
     ]
     section = throughput_section(pd.DataFrame(rows), 0.5, 12.34, "a processor", "bfloat16")
     # 198,715 * (20 / 1000 + 21 / 4000) s = 83.6 min
-    assert "| n | training | 1e+03 | 2 | 0.25 | 50% | 84 min |" in section
-    assert "| n | embedding | 4e+03 | 2 | 0.25 | 50% |  |" in section
+    assert "| n | training | 1,000 | 2 | 0.25 | 50% | 84 min |" in section
+    assert "| n | embedding | 4,000 | 2 | 0.25 | 50% |  |" in section
     assert "was found in 12.3 s" in section
     page = update_page(update_page("", {"cuda": "## a GPU\n"}, PAGE_HEADING), {"cpu": section}, PAGE_HEADING)
     assert page.index("## a processor") < page.index("## a GPU")

@@ -63,7 +63,7 @@ def check_volume(
     if scan.unusable:
         at = ", ".join(str(index) for index in scan.first_unusable)
         problem = (
-            f"{scan.unusable:,} voxels are NaN, infinite or above {LARGEST:g}, "
+            f"{scan.unusable:,} {'voxel is' if scan.unusable == 1 else 'voxels are'} NaN, infinite or above {LARGEST:g}, "
             f"the first at x, y, z = {at} (from 0)"
         )
         return [

@@ -162,7 +162,8 @@ def _raise(found: list[tuple[str | Path, Document, Mistake]], config: Any) -> No
     error = ConfigError(messages[0])
     if len(messages) > 1:
         block = _corrected(config, [mistake for _, _, mistake in found], load_schema())
-        error.args = ("\n".join([*messages, "A corrected block to paste:", block]),)
+        pasted = ["A corrected block to paste:", block] if block else []
+        error.args = ("\n".join([*messages, *pasted]),)
     raise error
 
 
@@ -243,8 +244,8 @@ def _line(lines: Mapping[Key, int], key: Key) -> int | None:
 
 
 def _corrected(config: Any, mistakes: list[Mistake], schema: Mapping[str, Any]) -> str:
-    """Return the corrected sections that contain mistakes, as YAML."""
-    if not isinstance(config, dict):
+    """Return the corrected sections, as YAML; "" if no mistake can be corrected without the user's decision."""
+    if not isinstance(config, dict) or all(mistake.correction is KEEP for mistake in mistakes):
         return ""
     corrected, touched = copy.deepcopy(config), set[Any]()
     for mistake in sorted(mistakes, key=lambda one: -len(one.key)):
@@ -252,9 +253,9 @@ def _corrected(config: Any, mistakes: list[Mistake], schema: Mapping[str, Any]) 
         while key and isinstance(key[-1], int):
             key = key[:-1]  # the default is that of the list, not of its values
         if key and mistake.correction is not KEEP:
+            touched.add(key[0])
             with suppress(KeyError, TypeError):  # in a section that an earlier correction removed
                 touched.add(_correct(corrected, key, mistake.correction, schema))
-        touched.update(key[:1])
     block = {name: value for name, value in corrected.items() if name in touched}
     return textwrap.indent(yaml.safe_dump(block, sort_keys=False), "    ").rstrip()
 

@@ -98,7 +98,7 @@ def _option_table(options: Iterable[tuple[str, Mapping[str, Any]]]) -> list[str]
 
 def _described(option: Mapping[str, Any]) -> str:
     text = str(option["description"])
-    text += f" In {option['x-unit']}." if "x-unit" in option else ""
+    text += f" Unit: {option['x-unit']}." if "x-unit" in option else ""
     choices = option.get("enum", option.get("items", {}).get("enum"))
     if choices:
         text += f" {'One' if 'enum' in option else 'Any'} of: {', '.join(inline_yaml(choice) for choice in choices)}."

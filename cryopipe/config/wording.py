@@ -9,7 +9,7 @@ import yaml
 
 _TYPES = {"number": "a number", "integer": "a whole number", "string": "text", "array": "a list",
           "object": "a section with indented options", "boolean": "true or false", "null": "null"}  # fmt: skip
-_ORDER = {"ascending": ", the lowest first", "strictly ascending": ", the lower first and not the same twice"}
+_ORDER = {"ascending": ", in ascending order", "strictly ascending": ", in ascending order, none twice"}
 
 
 def inline_yaml(value: Any) -> str:
