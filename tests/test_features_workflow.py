@@ -7,11 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from small_runs import TINY, run
+from small_runs import make_dataset as make_tiny
 from test_disca import CPU, learner, two_classes
 from test_workflow import make_dataset, snakemake
 
 from cryopipe.files.box_stacks import BoxWriter
+from cryopipe.files.cluster_averages import average_files, read_map
 from cryopipe.files.features import read_features
+from cryopipe.files.tables import read_table
 
 FEATURES = "results/features/features.npz"
 TRAINED: dict[str, Any] = {
@@ -68,3 +72,25 @@ def test_missing_weights_are_named_before_anything_runs(tmp_path: Path) -> None:
         "features.weights: no file '../old/model.safetensors'; name the model.safetensors of an earlier run"
     )
     assert said in result.stdout + result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_clusters_are_decoded_and_decoded_maps_of_an_earlier_learner_are_removed(tmp_path: Path) -> None:
+    tiny = {"widths": [4, 4], "feature_width": 8, "epochs": 3, "batch_size": 8}
+    make_tiny(tmp_path, {**TINY, "features": {"learner": "autoencoder", "autoencoder": tiny}})
+    run(tmp_path)
+    clusters = read_table(tmp_path / "results/clusters/clusters.tsv", ())["cluster"]
+    decoded = tmp_path / "results/features/decoded"
+    maps = [read_map(path) for path in average_files(decoded)]
+    assert len(maps) == int((clusters > 0).sum()) == 2
+    assert {(volume.shape, scale) for volume, scale in maps} == {((16, 16, 16), 20.0)}
+    assert all(volume.std() > 0 for volume, _ in maps)
+    report = tmp_path / "results/report/report.html"
+    assert report.read_text().count("What the network remembers of this cluster") == 2
+    own = decoded / "mine.mrc"
+    own.touch()
+    make_tiny(tmp_path, {**TINY, "features": {"learner": "transfer"}})
+    run(tmp_path)
+    assert list(decoded.iterdir()) == [own]
+    assert "What the network remembers" not in report.read_text()

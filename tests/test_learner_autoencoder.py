@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 from test_disca import two_classes
@@ -22,12 +23,13 @@ from cryopipe.features.decoding import decode_clusters
 from cryopipe.features.learners.autoencoder import AutoencoderLearner
 from cryopipe.features.learners.autoencoder_options import AutoencoderOptions
 from cryopipe.features.networks.autoencoder_network import Autoencoder
+from cryopipe.features.smoothing import SmoothedBoxes
 
 CPU = torch.device("cpu")
 TINY = FeatureOptions(
     learner="autoencoder",
     autoencoder=AutoencoderOptions(
-        widths=(8, 8), feature_width=8, epochs=6, batch_size=16, learning_rate=3e-3
+        widths=(8, 8), feature_width=8, epochs=6, batch_size=16, learning_rate=3e-3, smoothing=0.0
     ),
 )
 
@@ -213,3 +215,33 @@ def test_the_snakefile_knows_the_learners_that_decode() -> None:
         if getattr(import_module(module), class_name).decode is not Learner.decode:
             found.add(name)
     assert found == DECODING_LEARNERS
+
+
+def test_smoothing_lets_noisy_boxes_be_learned_and_a_useless_code_is_reported(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    boxes, classes = two_classes(80, noise=3.0)
+    found = []
+    for options in (with_options(activity_penalty=1.0), with_options(smoothing=1.5, epochs=12)):
+        made = learner(options)
+        with caplog.at_level(logging.WARNING):
+            made.fit(boxes)
+            features = made.embed(boxes)
+        found.append((features.std(axis=0).any(), caplog.text))
+        caplog.clear()
+    assert not found[0][0]
+    assert "the code is the same for all boxes, so there will be one cluster; raise features" in found[0][1]
+    assert found[1][0]
+    assert not found[1][1]
+    labels = KMeans(2, n_init=3, random_state=0).fit_predict(features)
+    assert adjusted_rand_score(classes, labels) > 0.5
+
+
+def test_smoothed_boxes_are_a_gaussian_convolution_and_normalised() -> None:
+    boxes = np.random.default_rng(0).normal(size=(3, 14, 14, 14)).astype(np.float32)
+    found = SmoothedBoxes(boxes, 1.5, CPU)[:]
+    expected = gaussian_filter(boxes, (0, 1.5, 1.5, 1.5), mode="constant", truncate=10)
+    expected -= expected.mean(axis=(1, 2, 3), keepdims=True)
+    expected /= expected.std(axis=(1, 2, 3), keepdims=True)
+    np.testing.assert_allclose(found, expected, atol=5e-3)
+    assert SmoothedBoxes(boxes, 1.5, CPU)[np.array([2])].shape == (1, 14, 14, 14)

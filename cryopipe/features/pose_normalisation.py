@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cryopipe.boxes import Boxes, BoxView
+from cryopipe.features.smoothing import smooth
 from cryopipe.volume.masks import radius_grid
 from cryopipe.volume.rotate import rotate_volumes
 
@@ -56,7 +57,7 @@ def principal_poses(boxes: Tensor) -> tuple[Tensor, Tensor]:
     (n, 3, 3) rotations of xyz column vectors from the box to the normalised box, and (n, 3) centres of mass, x, y, z
     in voxels from the box centre.
     """
-    weights = (_smoothed(boxes).clamp(min=0) * _inscribed(boxes)).flatten(1).double()
+    weights = (smooth(boxes, SMOOTHING).clamp(min=0) * _inscribed(boxes)).flatten(1).double()
     total = weights.sum(dim=1, keepdim=True)
     weights = weights / total.clamp(min=1e-12)
     axes = [torch.arange(n, device=boxes.device, dtype=torch.float64) - n // 2 for n in boxes.shape[1:]]
@@ -99,7 +100,7 @@ class NormalisedBoxes(BoxView):
     def __getitem__(self, indices: Any) -> NDArray[np.float32]:
         """Return the normalised boxes at `indices`, an array or slice: (m, z, y, x)."""
         originals = torch.from_numpy(np.asarray(self._boxes[indices], np.float32))
-        at_once = max(1, _VOXELS_AT_ONCE // max(1, originals[0].numel() if len(originals) else 1))
+        at_once = max(1, _VOXELS_AT_ONCE // max(1, int(np.prod(self.shape[1:]))))
         parts = [normalise_poses(part.to(self._device)).cpu() for part in originals.split(at_once)]
         return torch.cat(parts).numpy()
 
@@ -108,15 +109,3 @@ def _inscribed(boxes: Tensor) -> Tensor:
     """Return the inscribed sphere of the boxes as a mask (z, y, x) of ones and zeros."""
     radius = (min(boxes.shape[1:]) - 1) // 2
     return (radius_grid(boxes.shape[1:], boxes.device) <= radius).to(boxes)
-
-
-def _smoothed(boxes: Tensor) -> Tensor:
-    """Return the boxes convolved with a Gaussian of `SMOOTHING`; outside the box the density is 0."""
-    result = boxes
-    for axis, size in enumerate(boxes.shape[1:], start=1):
-        positions = torch.arange(size, device=boxes.device, dtype=boxes.dtype)
-        kernel = torch.exp(-0.5 * ((positions[:, None] - positions[None]) / SMOOTHING).square())
-        result = (result.transpose(axis, -1) @ (kernel / (SMOOTHING * (2 * torch.pi) ** 0.5))).transpose(
-            axis, -1
-        )
-    return result

@@ -23,6 +23,7 @@ from cryopipe.features.learner import Learner, no_history
 from cryopipe.features.model_file import BoxFacts, check_boxes, facts_of, load_model, save_model
 from cryopipe.features.networks.autoencoder_network import Autoencoder
 from cryopipe.features.pose_normalisation import NormalisedBoxes
+from cryopipe.features.smoothing import SmoothedBoxes
 from cryopipe.features.training.augment import rotated_copies, uniform_rotations
 from cryopipe.features.training.box_source import BoxSource
 from cryopipe.features.training.checkpoint import fingerprint_of
@@ -95,7 +96,13 @@ class AutoencoderLearner(Learner):
     def embed(self, boxes: Boxes) -> NDArray[np.float32]:
         """Return the codes (n, feature_width) of `boxes` (n, z, y, x)."""
         encoder = _Encoder(self._initial_network(boxes))
-        return embed_all(encoder, self._source(boxes), "embedding boxes").cpu().numpy()
+        codes = embed_all(encoder, self._source(boxes), "embedding boxes").cpu().numpy()
+        if len(codes) > 1 and not codes.std(axis=0).any():
+            logger.warning(
+                "the code is the same for all boxes, so there will be one cluster; raise features.autoencoder.smoothing "
+                "or lower features.autoencoder.activity_penalty"
+            )
+        return codes
 
     def decode(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the boxes (m, z, y, x) that the network reconstructs from codes (m, feature_width).
@@ -148,6 +155,8 @@ class AutoencoderLearner(Learner):
         return self.network
 
     def _source(self, boxes: Boxes) -> BoxSource:
+        if self.options.autoencoder.smoothing:
+            boxes = SmoothedBoxes(boxes, self.options.autoencoder.smoothing, self.device)
         if self.options.autoencoder.pose_normalisation:
             boxes = NormalisedBoxes(boxes, self.device)
         return BoxSource(boxes, self.device, self.memory_gb)

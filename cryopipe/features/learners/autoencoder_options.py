@@ -62,6 +62,13 @@ class AutoencoderOptions(Options):
         minimum=1,
         maximum=1_000_000,
     )
+    smoothing: float = option(
+        1.5,
+        "Standard deviation of a Gaussian with which boxes are smoothed first, voxels (published: 0, none). Without it, "
+        "noisy boxes have too little to reconstruct, and the code becomes 0 for all of them.",
+        minimum=0,
+        maximum=10,
+    )
     pose_normalisation: bool = option(
         False,
         "Whether boxes are first centred and rotated by the centre of mass and principal axes of their density. Helps "
