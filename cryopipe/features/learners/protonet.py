@@ -115,10 +115,27 @@ class ProtonetLearner(Learner):
         if self._labels is not None and (self._labels >= 0).any():
             names = self.class_names or tuple(str(n) for n in range(1, int(self._labels.max()) + 2))
             known = self._labels != UNKNOWN
-            self.prototypes = prototypes_of(features, ParticleLabels(names, self._labels), self._distances())
+            self.prototypes = prototypes_of(features, ParticleLabels(names, self._labels), self.distances())
         if self.prototypes is None:
             return None
-        return classify(self.prototypes, features, known, self._distances())
+        return classify(self.prototypes, features, known, self.distances())
+
+    def distances(self) -> Distances:
+        """Return the distances of the chosen network: Euclidean, or with the adaptation added."""
+        network = self.network
+        if self.options.protonet.network != "protonet_ce" or network is None:
+            return squared_distances
+
+        def adapted(means: NDArray[np.float32], features: NDArray[np.float32]) -> NDArray[np.float32]:
+            centres = torch.from_numpy(means).to(self.device)
+            with torch.no_grad():
+                parts = [
+                    network.distances(centres, part.to(self.device), True).cpu()
+                    for part in torch.from_numpy(features).split(_QUERIES_AT_ONCE)
+                ]
+            return torch.cat(parts).numpy()
+
+        return adapted
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network's weights and the prototypes."""
@@ -185,23 +202,6 @@ class ProtonetLearner(Learner):
         draws = Draws(generator, len(indices), whole=True)
         boxes = rotated_copies(source.batch(indices), uniform_rotations(draws), draws)
         return boxes.unflatten(0, (len(chosen), most))
-
-    def _distances(self) -> Distances:
-        """Return the distances of the chosen network: Euclidean, or with the adaptation added."""
-        network = self.network
-        if self.options.protonet.network != "protonet_ce" or network is None:
-            return squared_distances
-
-        def adapted(means: NDArray[np.float32], features: NDArray[np.float32]) -> NDArray[np.float32]:
-            centres = torch.from_numpy(means).to(self.device)
-            with torch.no_grad():
-                parts = [
-                    network.distances(centres, part.to(self.device), True).cpu()
-                    for part in torch.from_numpy(features).split(_QUERIES_AT_ONCE)
-                ]
-            return torch.cat(parts).numpy()
-
-        return adapted
 
 
 def save_few_shot(path: str | os.PathLike[str], network: FewShotNetwork, notes: Mapping[str, str]) -> None:
