@@ -87,10 +87,17 @@ def estimate_run(config: Mapping[str, Any], tomograms: Sequence[Tomogram]) -> Es
     edge = boxes["box_size"]
     averaged = edge * boxes["voxel_size"] / (config["averaging"]["voxel_size"] or boxes["voxel_size"])
     disca = features["disca"]
-    passes = disca["iterations"] * disca["copies"] if features["learner"] == "disca" and disca["train"] else 0
-    per_box = sum(SECONDS_PER_BOX.values()) + passes * SECONDS_PER_TRAINED_BOX[disca["network"]]
-    seconds = voxels * sum(SECONDS_PER_VOXEL.values()) + particles * (
-        per_box * (edge / MEASURED_BOX) ** 3 + SECONDS_PER_AVERAGED_BOX * (averaged / MEASURED_BOX) ** 3
+    trained = 0.0
+    if features["learner"] == "disca" and disca["train"]:
+        in_iteration = max(disca["copies"] * particles, disca["steps"] * disca["batch_size"])
+        trained = disca["iterations"] * in_iteration * SECONDS_PER_TRAINED_BOX[disca["network"]]
+        trained *= (min(edge, disca["reduced_size"] or edge) / MEASURED_BOX) ** 3
+    per_box = sum(SECONDS_PER_BOX.values())
+    seconds = (
+        trained
+        + voxels * sum(SECONDS_PER_VOXEL.values())
+        + particles
+        * (per_box * (edge / MEASURED_BOX) ** 3 + SECONDS_PER_AVERAGED_BOX * (averaged / MEASURED_BOX) ** 3)
     )
     box_voxels = edge**3 + (averaged**3 if config["averaging"]["voxel_size"] else 0)
     bytes_on_disk = BYTES_PER_VOXEL * voxels + particles * (

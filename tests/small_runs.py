@@ -27,7 +27,7 @@ TINY = {
     "features": {
         "learner": "disca",
         "clusters": [6, 6],
-        "disca": {"iterations": 6, "copies": 3, "stop_agreement": 1.1},
+        "disca": {"iterations": 6, "copies": 3, "steps": 1, "stop_agreement": 1.1},
     },
     "clustering": {"clusters": [2, 2], "starts": 1},
     "averaging": {"initial_models": 1, "initial_iterations": 2, "refinement_iterations": 1},

@@ -25,6 +25,7 @@ from benchmarks.box_sets import (
 )
 from benchmarks.hardware import describe_hardware, peak_memory
 from benchmarks.leaderboard import Leaderboard, benchmark_phantoms, joined, run_benchmark
+from benchmarks.learning_curve import LINES, curve_picture, learning_curve
 from benchmarks.linear_probe import division, linear_probe
 from benchmarks.pages import heading_of, rewrite_page, update_page
 from benchmarks.plan import BenchmarkPlan, plan_from_mapping, read_plan
@@ -42,7 +43,7 @@ FOLDER = Path(__file__).parents[1] / "benchmarks" / "plans"
 NAMES = ("cssl_table1", "disca_table1_40", "disca_table1_60", "leaderboard", "moebel_shrec", "practical_table1",
          "unseen_structures")  # fmt: skip
 CPU = torch.device("cpu")
-TINY_DISCA = {"iterations": 1, "widths": [4], "feature_width": 8, "batch_size": 8}
+TINY_DISCA = {"iterations": 1, "steps": 5, "warm_up": 5, "widths": [4], "feature_width": 8, "batch_size": 8}
 
 
 def content(name: str) -> dict[str, Any]:
@@ -429,3 +430,21 @@ def test_peak_memory_counts_what_was_held() -> None:
         del block
     assert peak.gigabytes > before.gigabytes + 0.25
     assert "threads" in describe_hardware(CPU)
+
+
+def test_learning_curve_scores_every_iteration_and_is_plotted() -> None:
+    plan = tiny_plan()
+    plan = replace(plan, sizes={"reduced": replace(plan.sizes["reduced"], seeds=[1])})
+    phantoms = benchmark_phantoms(plan, None)
+    curve = learning_curve(plan, "reduced", "small", "noisy", phantoms, CPU, maps=False)
+    disca = curve[curve["learner"] == "disca"]
+    assert disca["iteration"].tolist() == [0, 1]
+    assert curve.loc[curve["learner"] == "radial", "seed"].tolist() == [1]
+    assert curve[list(LINES)].min().min() >= 0.3
+    assert curve[list(LINES)].max().max() <= 1
+    picture = curve_picture(curve)
+    assert len(np.unique(np.asarray(picture).reshape(-1, 3), axis=0)) > 4
+    with pytest.raises(
+        ConfigError, match="no condition 'loud' or no row 'small' of disca; name one of the plan's"
+    ):
+        learning_curve(plan, "reduced", "small", "loud", phantoms, CPU, maps=False)

@@ -9,9 +9,9 @@ from sklearn.metrics import adjusted_rand_score
 from cryopipe import columns
 from cryopipe.clustering import ClusteringOptions, cluster_particles, find_clusters
 from cryopipe.clustering.calibration import agreement_temperature, calibrated_posteriors
-from cryopipe.clustering.dimensions import leading_components
-from cryopipe.clustering.selection import Candidate, choose_count, half_set_stability
+from cryopipe.mixtures.dimensions import leading_components
 from cryopipe.mixtures.gaussian import fit_mixture, mixture_from_labels
+from cryopipe.mixtures.selection import Candidate, choose_count, half_set_agreement
 
 SIZES = (150, 60, 240)
 
@@ -171,9 +171,14 @@ def test_table_counts_every_particle_once() -> None:
 def test_stability_is_high_at_the_truth_and_low_beyond() -> None:
     points = torch.from_numpy(planted()[0])
     generator = torch.Generator().manual_seed(0)
-    assert half_set_stability(points, 3, generator) > 0.97
-    assert half_set_stability(points, 6, generator) < 0.9
-    assert np.isnan(half_set_stability(points[:25], 3, generator))
+    stability, information = half_set_agreement(points, 3, generator)
+    assert stability > 0.97
+    shares = np.array(SIZES) / sum(SIZES)
+    assert information == pytest.approx(-np.sum(shares * np.log(shares)), rel=0.05)
+    assert half_set_agreement(points, 6, generator)[0] < 0.9
+    # Two of three clusters that all halves agree on hold less information than the three.
+    assert half_set_agreement(points, 2, generator)[1] < 0.8 * information
+    assert np.isnan(half_set_agreement(points[:25], 3, generator)).all()
 
 
 def test_unstable_numbers_of_clusters_are_rejected() -> None:

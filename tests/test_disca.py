@@ -15,15 +15,20 @@ import pytest
 import torch
 from sklearn.metrics import adjusted_rand_score
 
+from cryopipe.clustering import ClusteringOptions, find_clusters
 from cryopipe.errors import LearningError
+from cryopipe.evaluation.cluster_scores import score_clusters
 from cryopipe.features import create_learner
 from cryopipe.features.learners import disca as disca_module
 from cryopipe.features.learners.disca import Disca
 from cryopipe.features.learners.disca_options import DiscaOptions
 from cryopipe.features.options import FeatureOptions
+from cryopipe.features.training import fitting
 from cryopipe.features.training.box_source import BoxSource
+from cryopipe.features.training.distributed import Draws
 from cryopipe.features.training.loop import (
     MAX_BAD_STEPS,
+    Steps,
     categorical_hinge,
     cross_entropy,
     guarded_step,
@@ -31,10 +36,14 @@ from cryopipe.features.training.loop import (
     restore_optimiser,
     rotated_classification,
     smoothed_targets,
+    some_rotated,
     train_epoch,
 )
+from cryopipe.features.training.reduced_boxes import ReducedBoxes, reduced_boxes
 from cryopipe.files.weights import load_weights, save_weights
 from cryopipe.mixtures.gaussian import Mixture, fit_mixture
+from cryopipe.simulation.box_simulator import BoxOptions, BoxSimulator
+from cryopipe.simulation.phantoms import stock_phantoms
 
 CPU = torch.device("cpu")
 TINY = FeatureOptions(
@@ -42,9 +51,11 @@ TINY = FeatureOptions(
     mixture_starts=3,
     disca=DiscaOptions(
         network="yopo", widths=(8, 8), feature_width=16, iterations=3, learning_rate=1e-3, stop_agreement=1.1,
-        batch_size=16,
+        batch_size=16, steps=1, warm_up=5,
     ),
 )  # fmt: skip
+
+TWO = ClusteringOptions(clusters=(2, 2), minimum_posterior=0.0, outlier_probability=0.0)
 
 
 def two_classes(count: int, size: int = 12, noise: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
@@ -141,6 +152,31 @@ def test_long_trainings_run_compiled_and_log_their_speed(
     assert re.search(r"embedding: 160 boxes at \S+ boxes/s", caplog.text)
 
 
+@pytest.mark.slow
+def test_disca_learns_from_random_weights() -> None:
+    """Three phantoms at SNR 1: a narrow network that has seen nothing else separates them, and finds their number."""
+    phantoms = stock_phantoms(3, 20.0, 40.0, first_seed=500, largest_radius=140)
+    simulation = BoxOptions(box_size=16, snr=(1.0, 1.0), displacement=7)
+    truth = torch.arange(600) % 3
+    boxes = BoxSimulator(phantoms, simulation, CPU, seed=1).sample(truth).boxes.numpy()
+    options = FeatureOptions(
+        clusters=(2, 8),
+        weights="random",
+        disca=DiscaOptions(
+            network="yopo", widths=(8, 12, 16, 20, 24, 28), feature_width=128, noise=False, loss="cross_entropy",
+            learning_rate=1e-3, warm_up=100, iterations=2, steps=50,
+        ),
+    )  # fmt: skip
+    everything = ClusteringOptions(minimum_posterior=0.0, outlier_probability=0.0)
+    untrained = find_clusters(learner(replace(options, clusters=(3, 3))).embed(boxes), everything, 1)
+    assert score_clusters(truth.numpy().astype(str), untrained.labels).accuracy < 0.7
+    disca = learner(options)
+    history = disca.fit(boxes)
+    found = find_clusters(disca.embed(boxes), everything, 1)
+    assert score_clusters(truth.numpy().astype(str), found.labels).accuracy >= 0.9, history.to_string()
+    assert history["separation"].notna().all()
+
+
 class Killed(Exception):
     """Simulates the end of the process."""
 
@@ -168,6 +204,96 @@ def test_interrupted_run_gives_the_result_of_an_uninterrupted_one(
     assert len(written) == len(history)
     pd.testing.assert_frame_equal(without_clock(resumed_history), without_clock(history))
     np.testing.assert_array_equal(resumed.embed(boxes), unbroken.embed(boxes))
+
+
+def test_training_killed_in_the_warm_up_resumes_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    boxes, _ = two_classes(24)
+    unbroken = learner()
+    history = unbroken.fit(boxes)
+    write, written = fitting.write_checkpoint, []
+
+    def write_and_die(*arguments: object) -> None:
+        write(*arguments)  # type: ignore[arg-type]
+        written.append(1)
+        if len(written) == 2:
+            raise Killed
+
+    monkeypatch.setattr(fitting, "write_checkpoint", write_and_die)
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(Killed):
+        learner().fit(boxes, checkpoint=checkpoint)
+    resumed = learner()
+    resumed_history = resumed.fit(boxes, checkpoint=checkpoint)
+    # Five steps are three epochs of two batches: the resumed warm-up has one epoch left.
+    assert len(written) == 3
+    assert "training restarts" not in caplog.text
+    pd.testing.assert_frame_equal(without_clock(resumed_history), without_clock(history))
+    np.testing.assert_array_equal(resumed.embed(boxes), unbroken.embed(boxes))
+
+
+@pytest.mark.parametrize(("steps", "copies", "expected"), [(1, 1, 3), (1, 2, 6), (8, 2, 9)])
+def test_an_iteration_has_a_floor_of_steps(
+    steps: int, copies: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boxes, _ = two_classes(40)
+    options = replace(TINY, disca=replace(TINY.disca, steps=steps, copies=copies, iterations=1, warm_up=0))
+    taken = []
+    take = Steps.take
+    monkeypatch.setattr(Steps, "take", lambda self, loss: (taken.append(1), take(self, loss)))
+    learner(options).fit(boxes)
+    assert len(taken) == expected
+
+
+def test_training_ends_early_only_after_unchanged_labels_in_a_row() -> None:
+    boxes, _ = two_classes(40)
+    options = replace(
+        TINY, clusters=(2, 2), disca=replace(TINY.disca, iterations=9, stop_agreement=0.99, steps=6)
+    )
+    agreements = learner(options).fit(boxes)["agreement"].tolist()
+    assert len(agreements) < 10
+    assert min(agreements[-3:]) >= 0.99
+    assert all(min(agreements[i : i + 3]) < 0.99 for i in range(len(agreements) - 3))
+
+
+def test_rotated_and_original_boxes_are_mixed() -> None:
+    boxes = torch.randn(400, 6, 6, 6, generator=torch.Generator().manual_seed(0))
+    for fraction in (0.0, 0.5, 1.0):
+        shown = some_rotated(boxes, Draws(torch.Generator().manual_seed(1), 400), fraction)
+        kept = (shown == boxes).flatten(1).all(dim=1).float().mean()
+        assert float(kept) == pytest.approx(fraction, abs=0.08)
+
+
+def test_boxes_are_reduced_for_the_network_and_the_model_knows_it(tmp_path: Path) -> None:
+    boxes, classes = two_classes(40)
+    options = replace(TINY, disca=replace(TINY.disca, reduced_size=8, iterations=1))
+    disca = learner(options)
+    disca.fit(boxes)
+    disca.save(tmp_path / "model.safetensors")
+    weights = str(tmp_path / "model.safetensors")
+    applied = learner(FeatureOptions(weights=weights, disca=DiscaOptions(train=False)))
+    np.testing.assert_array_equal(applied.embed(boxes), disca.embed(boxes))
+    assert adjusted_rand_score(classes, find_clusters(applied.embed(boxes), TWO, 1).labels) > 0.95
+    with pytest.raises(
+        LearningError, match="the model was trained on boxes of 12 voxels, these are boxes of 8 voxels"
+    ):
+        applied.embed(boxes[:, 2:10, 2:10, 2:10])
+
+
+def test_reduced_boxes_keep_extent_and_scale() -> None:
+    axis = np.arange(24) - 12
+    z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")
+    box = np.exp(-((x - 3) ** 2 + y**2 + (z + 6) ** 2) / 18).astype(np.float32)[None]
+    reduced = ReducedBoxes(box, 16)
+    assert reduced.shape == (1, 16, 16, 16)
+    values = reduced[np.array([0])][0]
+    assert abs(float(values.mean())) < 1e-5
+    assert float(values.std()) == pytest.approx(1, abs=1e-4)
+    # 3 and -6 voxels from the centre are 2 and -4 larger ones.
+    assert np.unravel_index(values.argmax(), values.shape) == (4, 8, 10)
+    assert reduced_boxes(box, None) is box
+    assert reduced_boxes(box, 24) is box
 
 
 PROGRAM = """

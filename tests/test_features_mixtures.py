@@ -68,12 +68,6 @@ def test_mixture_chosen_on_a_subset_is_refined_on_all_points(monkeypatch: pytest
     torch.testing.assert_close(mixture.weights[order], exact.weights, atol=1e-3, rtol=0)
 
 
-def test_inherited_labels_win_where_no_start_finds_them() -> None:
-    points, labels = planted(6, 80, 3, seed=2)
-    mixture, _ = choose_mixture(points, [2], 1, generator(), torch.from_numpy(labels))
-    assert mixture.count == 6
-
-
 def test_same_seed_same_mixture() -> None:
     points, _ = planted(3, 50, 3, seed=0)
     first, second = (choose_mixture(points, range(2, 6), 3, generator(7))[0] for _ in range(2))

@@ -20,7 +20,8 @@ from cryopipe.files.tables import read_table
 FEATURES = "results/features/features.npz"
 TRAINED: dict[str, Any] = {
     "learner": "disca", "clusters": [2, 3], "mixture_starts": 2, "centre": False,
-    "disca": {"network": "yopo", "widths": [8, 8], "feature_width": 16, "iterations": 1, "learning_rate": 1e-3},
+    "disca": {"network": "yopo", "widths": [8, 8], "feature_width": 16, "iterations": 1, "learning_rate": 1e-3,
+              "steps": 1, "warm_up": 5},
 }  # fmt: skip
 
 

@@ -12,12 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import chi2
 
 from cryopipe.clustering.calibration import agreement_temperature, calibrated_posteriors
-from cryopipe.clustering.dimensions import leading_components
 from cryopipe.clustering.options import ClusteringOptions
-from cryopipe.clustering.selection import choose_count, fit_candidates
 from cryopipe.columns import NO_CLASS, UNASSIGNED
 from cryopipe.features.class_probabilities import ClassProbabilities
+from cryopipe.mixtures.dimensions import leading_components
 from cryopipe.mixtures.gaussian import Mixture
+from cryopipe.mixtures.selection import choose_count, fit_candidates
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +102,8 @@ def find_clusters(features: ArrayLike, options: ClusteringOptions, seed: int) ->
         return Clusters(np.ones(count, np.int64), np.ones(count), selection, np.ones(count))
     points = leading_components(values, options.principal_components)
     generator = torch.Generator().manual_seed(seed)
-    candidates = fit_candidates(points, options, generator)
+    counts = range(options.clusters[0], options.clusters[1] + 1)
+    candidates = fit_candidates(points, counts, options.starts, generator)
     chosen = choose_count(candidates, options.criterion, options.minimum_stability)
     mixture = candidates[chosen].mixture
     temperature = agreement_temperature(mixture, points, generator)

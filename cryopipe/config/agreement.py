@@ -31,8 +31,11 @@ def contradictions(config: Config) -> Iterator[Mistake]:
     features, edge = config["features"], config["subtomograms"]["box_size"]
     blocks = len(features["disca"]["widths"])
     yopo = features["learner"] == "disca" and features["disca"]["network"] == "yopo"
-    if yopo and features["weights"] in (None, "random") and edge <= 2 * blocks:
-        problem = f"{blocks} blocks need boxes of more than {2 * blocks} voxels, but subtomograms.box_size is {edge}"
+    reduced = features["disca"]["reduced_size"]
+    smaller = reduced is not None and reduced < edge
+    seen, name = (reduced, "features.disca.reduced_size") if smaller else (edge, "subtomograms.box_size")
+    if yopo and features["weights"] in (None, "random") and seen <= 2 * blocks:
+        problem = f"{blocks} blocks need boxes of more than {2 * blocks} voxels, but {name} is {seen}"
         yield Mistake(("features", "disca", "widths"), problem, "give fewer widths or larger boxes", KEEP)
     if features["learner"] == "template" and (features["template"]["maps"], features["weights"]) == (
         None,

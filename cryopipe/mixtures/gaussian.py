@@ -80,7 +80,6 @@ def choose_mixture(
     candidates: Sequence[int],
     starts: int,
     generator: torch.Generator,
-    inherited: Tensor | None = None,
 ) -> tuple[Mixture, dict[int, float]]:
     """Fit mixtures with several numbers of clusters and return the one with the lowest BIC.
 
@@ -94,8 +93,6 @@ def choose_mixture(
         Random starts for each number of clusters.
     generator
         Source of randomness, on the CPU.
-    inherited
-        (n,) labels 0..K-1 of an earlier clustering: one more start.
 
     Returns
     -------
@@ -109,12 +106,6 @@ def choose_mixture(
     for count in feasible_counts(candidates, len(points)):
         mixture = fit_mixture(sample, count, starts, generator)
         fits[count] = (mixture.bic(sample), mixture)
-    if inherited is not None and int(inherited.max()) < len(sample):
-        start = mixture_from_labels(sample, inherited[chosen.to(inherited.device)].to(points.device))
-        mixture = _maximise(sample, _batched(start), LONG_ITERATIONS)[0]
-        score = mixture.bic(sample)
-        if score < fits.get(mixture.count, (math.inf,))[0]:
-            fits[mixture.count] = (score, mixture)
     best = min(fits, key=lambda count: fits[count][0])
     mixture = fits[best][1]
     if len(sample) < len(points):

@@ -32,7 +32,39 @@ class DiscaOptions(Options):
         maximum=10_000,
     )
     copies: int = option(
-        1, "Randomly rotated copies of each box to train on in each iteration.", minimum=1, maximum=1000
+        1,
+        "How many times each box is trained on in each iteration, every time with another rotation.",
+        minimum=1,
+        maximum=1000,
+    )
+    steps: int = option(
+        100,
+        "Smallest number of training steps in each iteration; with few boxes, copies is increased to reach it.",
+        minimum=1,
+        maximum=100_000,
+    )
+    warm_up: int = option(
+        200,
+        "Training steps before the first iteration, if the weights are random. In them, two views of a box (randomly "
+        "rotated, with the noise layer) must be more similar than views of different boxes. The features of random "
+        "weights contain nothing that clustering could find; 0 starts from them all the same, as published.",
+        minimum=0,
+        maximum=1_000_000,
+    )
+    originals: float = option(
+        0.5,
+        "Fraction of the boxes in a training step that are not rotated (published: 0, although features are computed "
+        "of boxes that are not rotated).",
+        minimum=0,
+        maximum=1,
+    )
+    reduced_size: int | None = option(
+        None,
+        "Edge to which boxes are reduced, with the same extent and larger voxels, for the network; null for the boxes "
+        "as they are. A network is trained eight times as fast on boxes of half the edge.",
+        unit="voxels",
+        minimum=8,
+        maximum=512,
     )
     batch_size: int = option(64, "Boxes per training step.", minimum=2, maximum=65_536)
     learning_rate: float = option(
@@ -57,8 +89,8 @@ class DiscaOptions(Options):
     )
     stop_agreement: float = option(
         0.999,
-        "Training ends when at least this fraction of labels is unchanged from one iteration to the next. Above 1 it "
-        "never ends early.",
+        "Training ends when at least this fraction of labels is unchanged from one iteration to the next, and all "
+        "numbers of clusters have been considered. Above 1 it never ends early.",
         minimum=0,
         maximum=2,
     )
@@ -75,6 +107,6 @@ class DiscaOptions(Options):
     )
     noise: bool = option(
         True,
-        "Whether yopo's noise layer is used in training (half of the voxels are set to 0, the rest multiplied by noise "
-        "of mean 1 and standard deviation 1).",
+        "Whether yopo's noise layer is used in training (half of the voxels are set to 0, the rest doubled and "
+        "multiplied by noise of mean 1 and standard deviation 1).",
     )

@@ -23,14 +23,14 @@ from cryopipe.mixtures.gaussian import Mixture
 
 @dataclass
 class Best:
-    """Best iteration so far: the one with the best separated clusters.
+    """Best iteration so far: the one whose clusters two halves of the boxes agree on most.
 
     Attributes
     ----------
     iteration
         Number of the iteration, from 0.
-    separation
-        Separation index; lower is better.
+    information
+        Mean mutual information of the clusters found in two halves of the boxes, nats; higher is better.
     network
         Weights of the network that gave the clusters, before the training of that iteration.
     projection
@@ -42,7 +42,7 @@ class Best:
     """
 
     iteration: int
-    separation: float
+    information: float
     network: dict[str, Tensor]
     projection: Projection
     labels: NDArray[np.int64]
@@ -140,7 +140,7 @@ def write_checkpoint(path: str | os.PathLike[str], state: DiscaState, fingerprin
         "learning_rate": state.learning_rate,
         "smoothing": state.smoothing,
         "best_iteration": best.iteration,
-        "best_separation": best.separation,
+        "best_information": best.information,
         "history": state.history,
     }
     checkpoint.write_checkpoint(path, parts, numbers, fingerprint)
@@ -177,7 +177,7 @@ def _restore(state: DiscaState, found: checkpoint.Checkpoint) -> None:
     state.history = numbers["history"]
     state.best = Best(
         numbers["best_iteration"],
-        numbers["best_separation"],
+        numbers["best_information"],
         found.part("best.network"),
         Projection(tensors["best.mean"], tensors["best.axes"]),
         tensors["best.labels"].cpu().numpy(),

@@ -9,11 +9,14 @@ from torch import Tensor, nn
 
 from cryopipe.features.options import FeatureOptions
 from cryopipe.features.training.loop import guarded_step
-from cryopipe.mixtures.components import principal_components
-from cryopipe.mixtures.gaussian import choose_mixture
+from cryopipe.mixtures.dimensions import leading_projection
 from cryopipe.mixtures.label_matching import match_labels
+from cryopipe.mixtures.selection import choose_count, fit_candidates
 from cryopipe.mixtures.separation import separation_index
 
+CRITERION, MINIMUM_STABILITY = "icl", 0.6
+"""Choice of the number of clusters, as by default in the final clustering. BIC alone gives two clusters of a few hundred
+boxes, and training makes those two ever more distinct."""
 HEAD_EPOCHS = 10
 HEAD_LEARNING_RATE = 1e-3
 HEAD_BATCH = 64
@@ -24,21 +27,20 @@ HEAD_STEPS = 5000
 def cluster_features(
     features: Tensor, options: FeatureOptions, previous: NDArray[np.int64] | None, seed: int
 ) -> list[Tensor]:
-    """Cluster features (n, width) on their principal components.
-
-    `previous` labels (n,) are one more start of the mixture, and the clusters keep their numbers.
+    """Cluster features (n, width) on their leading principal components; clusters keep their numbers of before.
 
     Returns
     -------
-    Labels (n,) 0..K-1; BIC and separation (2,); the projection's mean and axes; weights, means and covariances
-    of the mixture, component k of which is cluster k.
+    Labels (n,) 0..K-1; BIC, separation, stability and information (4,), see `Candidate`; the projection's mean and
+    axes; weights, means and covariances of the mixture, component k of which is cluster k.
     """
-    projection = principal_components(features, options.principal_components)
-    points = projection.apply(features)
-    inherited = None if previous is None else torch.from_numpy(previous)
+    projection = leading_projection(features, options.principal_components)
+    points = projection.apply(features).double()
     generator = torch.Generator().manual_seed(seed)
-    mixture, scores = choose_mixture(points, options.candidates, options.mixture_starts, generator, inherited)
-    components = mixture.posteriors(points.double()).argmax(dim=1)
+    candidates = fit_candidates(points, options.candidates, options.mixture_starts, generator)
+    chosen = candidates[choose_count(candidates, CRITERION, MINIMUM_STABILITY)]
+    mixture = chosen.mixture
+    components = mixture.posteriors(points).argmax(dim=1)
     names = components.unique(return_inverse=True)[1].cpu().numpy()
     if previous is not None:
         names = match_labels(names, previous)
@@ -46,9 +48,10 @@ def cluster_features(
     # A component that is the most probable one of no particle is not a cluster and is removed.
     order = torch.stack([components[labels == name][0] for name in range(int(labels.max()) + 1)])
     weights = mixture.weights[order] / mixture.weights[order].sum()
-    figures = torch.tensor([min(scores.values()), separation_index(points, labels)], dtype=torch.float64)
+    separation = separation_index(points, labels)
+    figures = [chosen.bic, separation, chosen.stability, chosen.information]
     return [
-        labels, figures, projection.mean, projection.axes, weights, mixture.means[order], mixture.covariances[order],
+        labels, torch.tensor(figures, dtype=torch.float64), projection.mean, projection.axes, weights, mixture.means[order], mixture.covariances[order],
     ]  # fmt: skip
 
 

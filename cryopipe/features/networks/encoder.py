@@ -39,6 +39,7 @@ class TransferEncoder(nn.Module):
         super().__init__()
         self.widths = tuple(widths)
         self.feature_width = feature_width
+        self.sizes = {"widths": self.widths, "feature_width": feature_width}
         blocks: list[nn.Module] = []
         before = 1
         for level, width in enumerate(self.widths):

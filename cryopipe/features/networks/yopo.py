@@ -35,6 +35,7 @@ class Yopo(nn.Module):
         super().__init__()
         self.widths = tuple(widths)
         self.feature_width = feature_width
+        self.sizes = {"widths": self.widths, "feature_width": feature_width}
         blocks = []
         before = 1
         for width in self.widths:
@@ -67,8 +68,9 @@ def noisy_input(boxes: Tensor, draws: Draws) -> Tensor:
     """Apply DISCA's noise layer for training to `boxes` (n, ...).
 
     Half of the voxels are set to 0, and every voxel is multiplied by Gaussian noise of mean 1 and standard
-    deviation 1, as published.
+    deviation 1, as published. The rest is doubled, so that the mean is that of the boxes, on which features are
+    computed.
     """
     kept = draws.uniform(*boxes.shape[1:]) >= DROPPED_FRACTION
     factor = 1 + draws.normal(*boxes.shape[1:])
-    return boxes * kept * factor
+    return boxes * kept * factor / (1 - DROPPED_FRACTION)

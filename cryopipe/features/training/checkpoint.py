@@ -88,6 +88,14 @@ def write_checkpoint(
     save_weights(path, tensors, metadata)
 
 
+def read_fingerprint(path: str | os.PathLike[str]) -> str | None:
+    """Return the fingerprint in a checkpoint; None if it has none or the file cannot be read."""
+    try:
+        return load_weights(path)[1].get("fingerprint")
+    except FileError:
+        return None
+
+
 def read_checkpoint(path: str | os.PathLike[str], fingerprint: str, device: torch.device) -> Checkpoint:
     """Read a checkpoint, with the tensors on `device`.
 

@@ -125,8 +125,9 @@ def rotated_classification(
     targets: Tensor,
     loss_function: Callable[[Tensor, Tensor], Tensor],
     prepare: Callable[[Tensor, Draws], Tensor] | None = None,
+    originals: float = 0.0,
 ) -> BatchLoss:
-    """Return the loss of classifying randomly rotated copies of the boxes.
+    """Return the loss of classifying boxes and randomly rotated copies of boxes.
 
     Parameters
     ----------
@@ -135,16 +136,27 @@ def rotated_classification(
     loss_function
         (logits, targets) -> mean loss.
     prepare
-        Applied to the rotated boxes before the network, for instance to add noise.
+        Applied to the boxes before the network, for instance to add noise.
+    originals
+        Probability that a box is used as it is instead of rotated. Features are computed of boxes as they are.
     """
 
     def batch_loss(apply: Apply, boxes: Tensor, indices: Tensor, draws: Draws) -> Tensor:
-        rotated = rotated_copies(boxes, uniform_rotations(draws), draws)
+        rotated = some_rotated(boxes, draws, originals)
         if prepare is not None:
             rotated = prepare(rotated, draws)
         return loss_function(apply(rotated).float(), targets[indices])
 
     return batch_loss
+
+
+def some_rotated(boxes: Tensor, draws: Draws, originals: float) -> Tensor:
+    """Return each of `boxes` (m, z, y, x) as it is, with the probability `originals`, or randomly rotated."""
+    rotated = rotated_copies(boxes, uniform_rotations(draws), draws)
+    if originals > 0:
+        kept = draws.uniform() < originals
+        rotated = torch.where(kept[:, None, None, None], boxes, rotated)
+    return rotated
 
 
 def train_epoch(

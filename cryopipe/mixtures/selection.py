@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from sklearn.metrics import adjusted_rand_score
+from sklearn.metrics import adjusted_rand_score, mutual_info_score
 from torch import Tensor
 
-from cryopipe.clustering.options import ClusteringOptions
 from cryopipe.mixtures.gaussian import SEARCH_POINTS, Mixture, feasible_counts, fit_mixture
 
 HALVINGS = 3
@@ -30,18 +30,23 @@ class Candidate:
     stability
         Mean adjusted Rand index of the labels that the mixtures of two half-sets give to all particles; NaN if it
         was not measured.
+    information
+        Mean mutual information of these labels in nats, at most the logarithm of the number of clusters; NaN if it was
+        not measured. Unlike the stability it is comparable between numbers of clusters: two clusters that all halves
+        agree on hold less than three that they nearly agree on.
     """
 
     mixture: Mixture
     bic: float
     icl: float
     stability: float
+    information: float = float("nan")
 
 
 def fit_candidates(
-    points: Tensor, options: ClusteringOptions, generator: torch.Generator
+    points: Tensor, counts: Sequence[int], starts: int, generator: torch.Generator
 ) -> dict[int, Candidate]:
-    """Fit a mixture for every number of clusters that the options allow and the number of particles permits.
+    """Fit a mixture for each of `counts` clusters that the number of particles permits.
 
     Of more than `SEARCH_POINTS` particles a random subset of that size is used: a hundred thousand take many times as
     long and give the same clusters, except for clusters of a few hundred members.
@@ -50,44 +55,46 @@ def fit_candidates(
     ----------
     points
         (n, d), n at least 2.
-    options
-        See `ClusteringOptions`.
+    counts
+        Numbers of clusters.
+    starts
+        Random starts for each.
     generator
         Source of randomness, on the CPU.
     """
     if len(points) > SEARCH_POINTS:
         drawn = torch.randperm(len(points), generator=generator)[:SEARCH_POINTS].sort().values
         points = points[drawn.to(points.device)]
-    counts = feasible_counts(range(options.clusters[0], options.clusters[1] + 1), len(points))
     found = {}
-    for count in counts:
-        mixture = fit_mixture(points, count, options.starts, generator)
+    for count in feasible_counts(counts, len(points)):
+        mixture = fit_mixture(points, count, starts, generator)
         bic = mixture.bic(points)
         posteriors = mixture.posteriors(points)
         entropy = -float(torch.xlogy(posteriors, posteriors).sum())
-        stability = half_set_stability(points, count, generator)
-        found[count] = Candidate(mixture, bic, bic + 2 * entropy, stability)
+        stability, information = half_set_agreement(points, count, generator)
+        found[count] = Candidate(mixture, bic, bic + 2 * entropy, stability, information)
     return found
 
 
-def half_set_stability(points: Tensor, count: int, generator: torch.Generator) -> float:
+def half_set_agreement(points: Tensor, count: int, generator: torch.Generator) -> tuple[float, float]:
     """Return the agreement on all `points` (n, d) of mixtures of `count` clusters from two halves.
 
-    It is the mean adjusted Rand index of `HALVINGS` divisions: 1 for equal labels, about 0 for unrelated ones; NaN if
-    there are too few points.
+    The first number is the mean adjusted Rand index of `HALVINGS` divisions: 1 for equal labels, about 0 for unrelated
+    ones. The second is the mean mutual information in nats. Both are NaN if there are too few points.
     """
     half = len(points) // 2
     if half < MIN_PER_CLUSTER * count:
-        return float("nan")
-    scores = []
+        return float("nan"), float("nan")
+    stability = information = 0.0
     for _ in range(HALVINGS):
         order = torch.randperm(len(points), generator=generator).to(points.device)
         labels = [
             fit_mixture(points[part], count, 3, generator).posteriors(points).argmax(dim=1).cpu().numpy()
             for part in (order[:half], order[half:])
         ]
-        scores.append(adjusted_rand_score(*labels))
-    return float(sum(scores) / len(scores))
+        stability += adjusted_rand_score(*labels) / HALVINGS
+        information += mutual_info_score(*labels) / HALVINGS
+    return float(stability), float(information)
 
 
 def choose_count(candidates: dict[int, Candidate], criterion: str, minimum_stability: float) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from cryopipe.mixtures.components import principal_components
+from cryopipe.mixtures.components import Projection, principal_components
 
 VARIANCE_FRACTION = 0.95
 """Of 0.90, 0.95, 0.98 and 1, the value that found the most true classes without splitting pure noise, on phantoms of
@@ -23,7 +23,13 @@ def leading_components(features: Tensor, most: int) -> Tensor:
     Of at most `most` components, the first that together hold `VARIANCE_FRACTION` of the variance are kept, but at
     least `MIN_DIMENSIONS`.
     """
-    points = principal_components(features, most).apply(features)
-    variances = points.var(dim=0, correction=0)
+    return leading_projection(features, most).apply(features)
+
+
+def leading_projection(features: Tensor, most: int) -> Projection:
+    """Return the projection of features (n, width) on their leading components; see `leading_components`."""
+    projection = principal_components(features, most)
+    variances = projection.apply(features).double().var(dim=0, correction=0)
     fractions = variances.cumsum(dim=0) / variances.sum().clamp(min=1e-300)
-    return points[:, : max(MIN_DIMENSIONS, int((fractions < VARIANCE_FRACTION).sum()) + 1)]
+    kept = max(MIN_DIMENSIONS, int((fractions < VARIANCE_FRACTION).sum()) + 1)
+    return Projection(projection.mean, projection.axes[:, :kept].contiguous())
