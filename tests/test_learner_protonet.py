@@ -19,7 +19,7 @@ from cryopipe.features import FeatureOptions, learn_features
 from cryopipe.features.learners.protonet import ProtonetLearner
 from cryopipe.features.learners.protonet_episodes import episode_loss
 from cryopipe.features.learners.protonet_options import ProtonetOptions
-from cryopipe.features.networks.protonet import FewShotNetwork, ProtoNet3D, class_means
+from cryopipe.features.networks.protonet_network import FewShotNetwork, ProtoNet3D, class_means
 from cryopipe.features.training import fitting
 from cryopipe.files.weights import load_weights, save_weights
 from cryopipe.particle_labels import ParticleLabels

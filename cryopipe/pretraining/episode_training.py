@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cryopipe.features.learners.protonet_episodes import episode_loss
-from cryopipe.features.networks.protonet import BACKBONES, FewShotNetwork
+from cryopipe.features.networks.protonet_network import BACKBONES, FewShotNetwork
 from cryopipe.features.training.fitting import Schedule, fit_episodes
 from cryopipe.features.training.loop import Apply
 from cryopipe.pretraining.episodes import EpisodeBoxes, EpisodeRecipe

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cryopipe.config import section_of
 from cryopipe.errors import ConfigError
-from cryopipe.features.networks.protonet import BACKBONES
+from cryopipe.features.networks.protonet_network import BACKBONES
 from cryopipe.pretraining.recipe import ClassSet, Stage, with_tuples
 from cryopipe.pretraining.training_boxes import simulators
 from cryopipe.simulation.phantoms import Phantom

@@ -24,7 +24,7 @@ from cryopipe.features.learners.protonet_episodes import episode_loss
 from cryopipe.features.learners.transfer import SHIPPED_WEIGHTS as ENCODER_WEIGHTS
 from cryopipe.features.learners.transfer import load_encoder
 from cryopipe.features.model_file import BoxFacts, check_boxes, facts_of, load_model, save_model
-from cryopipe.features.networks.protonet import BACKBONES, SMALLEST_BOX, FewShotNetwork
+from cryopipe.features.networks.protonet_network import BACKBONES, SMALLEST_BOX, FewShotNetwork
 from cryopipe.features.prototypes import Distances, Prototypes, classify, prototypes_of, squared_distances
 from cryopipe.features.training.augment import rotated_copies, uniform_rotations
 from cryopipe.features.training.box_source import BoxSource

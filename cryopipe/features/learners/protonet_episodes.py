@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cryopipe.features.networks.protonet import FewShotNetwork
+from cryopipe.features.networks.protonet_network import FewShotNetwork
 
 SPLITS = 2
 """Divisions of an episode's boxes into examples and queries; the features are computed once."""
