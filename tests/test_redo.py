@@ -132,7 +132,9 @@ def test_the_table_in_the_docs_is_what_dry_runs_plan(dataset: Path) -> None:
 
 def test_clusters_are_decoded_by_learners_that_can(dataset: Path) -> None:
     configure(dataset, changed("features.learner", "autoencoder"))
-    said = snakemake(dataset, "--dry-run", "--cores", "1", "--rerun-triggers", "mtime")
+    said = snakemake(
+        dataset, "--dry-run", "--cores", "1", "--rerun-triggers", "mtime", "--forcerun", "report"
+    )
     assert re.search(r"^decode_cluster +2$", said, re.M), said
     for number in (1, 2):
         path = dataset / f"results/features/decoded/cluster_0{number}.mrc"
@@ -140,9 +142,6 @@ def test_clusters_are_decoded_by_learners_that_can(dataset: Path) -> None:
         path.touch()
     snakemake(dataset, "--cores", "1", "--touch", "--forceall")
     assert redone(dataset) == set()
-    # After a change of the learner, decoded maps are no longer a result.
-    configure(dataset, BASE)
-    assert "decode_cluster" not in snakemake(dataset, "--dry-run", "--cores", "1")
 
 
 def test_a_result_without_provenance_is_done_again_when_its_options_change(dataset: Path) -> None:
