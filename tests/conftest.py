@@ -39,7 +39,7 @@ def slurm() -> Iterator[None]:
     """
     if not START_SLURM.is_file() or os.geteuid() != 0 or shutil.which("apt-get") is None:
         pytest.skip("no Slurm can be started here")
-    variables = {**os.environ, "SLURM_SANDBOX_CPUS": "8"}
+    variables = {**os.environ, "SLURM_SANDBOX_CPUS": "8", "SLURM_SANDBOX_WAIT": "180"}
     started = subprocess.run(
         [str(START_SLURM), "--fresh"], env=variables, capture_output=True, text=True, check=False
     )

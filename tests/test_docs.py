@@ -30,7 +30,8 @@ def test_ci_runs_the_readme_commands_and_the_slow_tests() -> None:
     script = (CHECKOUT / ".ci" / "run").read_text()
     assert 'grep -m1 "pytest$" README.md' in script
     assert 'grep -m1 "snakemake --cores all$" README.md' in script
-    assert "pytest -m slow" in script
+    assert '-m "slow and not alone"' in script
+    assert '-m "slow and alone"' in script
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import re
 import shutil
 import signal
@@ -19,9 +18,8 @@ from small_runs import assert_same_results, copy_without, files_of, make_dataset
 
 from cryopipe.files.tables import read_table
 
-KILLS = 10
 slow = pytest.mark.slow
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.timeout(1800), pytest.mark.xdist_group("faults")]
 
 
 @pytest.fixture(scope="module")
@@ -30,27 +28,6 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_dataset(folder)
     run(folder)
     return folder
-
-
-@slow
-def test_the_driver_killed_ten_times(unbroken: Path, tmp_path: Path) -> None:
-    make_dataset(tmp_path / "killed")
-    moments = random.Random(1)
-    killed = 0
-    for _ in range(KILLS):
-        process = start(tmp_path / "killed", "--rerun-incomplete")
-        try:
-            process.communicate(timeout=moments.uniform(2, 12))
-            break
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            killed += 1
-            time.sleep(0.5)
-            run(tmp_path / "killed", "--unlock")
-    assert killed >= 3
-    run(tmp_path / "killed", "--rerun-incomplete")
-    assert_same_results(unbroken, tmp_path / "killed")
 
 
 @slow

@@ -1,7 +1,7 @@
 """Repeatability: the same seed with the same number of threads, and with another one (docs/outputs.md).
 
 Picks: `test_the_number_of_cores_does_not_change_a_single_bit`. What takes long where other processes want the second
-core is marked slow: slow tests run one after another.
+core is marked slow and alone.
 """
 
 from __future__ import annotations
@@ -78,6 +78,7 @@ def test_features_of_the_shipped_encoder(
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize(("bfloat16", "tolerance"), [(False, 0.01), (True, 0.1)])
 def test_features_that_disca_learns(
     runs: Callable, bfloat16: bool, tolerance: float, monkeypatch: pytest.MonkeyPatch
@@ -104,6 +105,7 @@ def test_features_that_disca_learns(
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_clusters(runs: Callable) -> None:
     features = planted()[0][::4]
     options = clustering_options(clusters=(2, 4), starts=1)
@@ -115,6 +117,7 @@ def test_clusters(runs: Callable) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_averages(runs: Callable) -> None:
     truth = box_set(12, noise=0.25, seed=3)
     options = replace(QUICK, initial_models=1, initial_iterations=2, refinement_iterations=1, max_shift=15.0)

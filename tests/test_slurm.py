@@ -23,9 +23,10 @@ from small_runs import TINY_TRANSFER, make_dataset
 from cryopipe.cli import main
 from cryopipe.config import CHECKOUT
 from cryopipe.files.mrc import write_volume
+from cryopipe.files.star import read_star
 from cryopipe.files.tables import read_table
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.xdist_group("slurm")]
 
 
 def start_on_slurm(folder: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -94,8 +95,8 @@ def test_the_demo_from_the_checkout(slurm: None, tmp_path: Path) -> None:
 def test_a_dataset_directory(slurm: None, tmp_path: Path) -> None:
     dataset = init_dataset(tmp_path)
     make_dataset(dataset, TINY_TRANSFER)
-    run_on_slurm(dataset)
-    assert (dataset / "results" / "report" / "summary.txt").is_file()
+    run_on_slurm(dataset, "results/clusters/particles.star")
+    assert read_star(dataset / "results" / "clusters" / "particles.star")["particles"].shape[0] > 0
 
 
 PICKS = "results/picks/a.star"
