@@ -10,6 +10,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from installed import installed_dataset, python, wheel  # noqa: F401  # fixtures
 
 # Tests run side by side, one to a core; threads within them would only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -151,7 +151,6 @@ def environments(tmp_path_factory: pytest.TempPathFactory) -> Environments:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("environments")
 @pytest.mark.timeout(1800)
 def test_every_rule_runs_in_its_environment_with_nothing_of_its_own_from_elsewhere(
     environments: Environments,
@@ -167,7 +166,6 @@ def test_every_rule_runs_in_its_environment_with_nothing_of_its_own_from_elsewhe
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("environments")
 @pytest.mark.timeout(1800)
 def test_an_environment_built_from_its_file_alone_imports_its_scripts(environments: Environments) -> None:
     for environment, prefix in environments.prefixes.items():

@@ -19,7 +19,7 @@ from small_runs import assert_same_results, copy_without, files_of, make_dataset
 from cryopipe.files.tables import read_table
 
 slow = pytest.mark.slow
-pytestmark = [pytest.mark.timeout(1800), pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.timeout(1800)
 
 
 @pytest.fixture(scope="module")

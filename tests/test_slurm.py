@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from installed import answer
 from small_runs import TINY_TRANSFER, make_dataset
 
 from cryopipe.cli import main
@@ -26,7 +27,7 @@ from cryopipe.files.mrc import write_volume
 from cryopipe.files.star import read_star
 from cryopipe.files.tables import read_table
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.xdist_group("slurm")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def start_on_slurm(folder: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -171,3 +172,14 @@ def test_ctrl_c_cancels_the_jobs_and_the_same_command_goes_on(
     assert not (dataset / PICKS).exists()
     run_on_slurm(dataset, PICKS)  # neither --unlock nor --rerun-incomplete is needed
     assert (dataset / PICKS).is_file()
+
+
+def test_jobs_on_a_cluster_use_the_installed_wheel(
+    slurm: None, python: Path, installed_dataset: Path
+) -> None:
+    check = "results/check/a.tsv"
+    answer(python, "-m", "snakemake", "--profile", "slurm", check, folder=installed_dataset)
+    assert read_table(installed_dataset / check)["status"].tolist() == ["ok"]
+    (log,) = (installed_dataset / "logs" / "slurm").glob("rule_check_tomogram/**/*.log")
+    # Snakemake's command on the node; the packages that the environment is lent have no cryopipe of their own
+    assert f"--scheduler-solver-path {python.parent} " in log.read_text()
