@@ -57,7 +57,7 @@ def render_options(schema: Mapping[str, Any] | None = None) -> str:
     lines = [
         "# Options",
         "",
-        "Generated from the option classes of the library by `python -m cryopipe.sections`; edit it there. An "
+        "Generated from the option classes of the library by `python -m cryopipe.sections`; edit the classes. An "
         "option that is missing in config.yaml has its default.",
         "",
     ]
