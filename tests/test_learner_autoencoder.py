@@ -24,6 +24,7 @@ from cryopipe.features.learners.autoencoder import AutoencoderLearner
 from cryopipe.features.learners.autoencoder_options import AutoencoderOptions
 from cryopipe.features.networks.autoencoder_network import Autoencoder
 from cryopipe.features.smoothing import SmoothedBoxes
+from cryopipe.files.weights import load_weights, save_weights
 
 CPU = torch.device("cpu")
 TINY = FeatureOptions(
@@ -147,6 +148,23 @@ def test_an_earlier_model_is_applied_without_training_and_refuses_other_boxes(tm
     # With train: true, training continues from the model.
     continued = learner(dataclasses.replace(TINY, weights=str(path)))
     assert continued.fit(boxes)["loss"].iloc[0] < made.fit(boxes)["loss"].iloc[0] * 1.05
+
+
+def test_a_model_keeps_the_preparation_of_its_boxes(tmp_path: Path) -> None:
+    boxes, _ = two_classes(30)
+    made, path = learner(with_options(smoothing=1.0, pose_normalisation=True)), tmp_path / "model.safetensors"
+    made.fit(boxes)
+    made.save(path)
+    applied = learner(dataclasses.replace(with_options(train=False), weights=str(path)))
+    applied.fit(boxes)
+    np.testing.assert_array_equal(applied.embed(boxes), made.embed(boxes))
+    tensors, notes = load_weights(path)
+    for damaged in ("", "{}", '{"smoothing": -1, "pose_normalisation": true}'):
+        save_weights(path, tensors, {**notes, "preparation": damaged})
+        with pytest.raises(
+            FileError, match="the description of the boxes' preparation is missing or damaged"
+        ):
+            learner().load(path)
 
 
 def test_no_training_without_a_model_is_refused() -> None:

@@ -5,10 +5,13 @@ The code is trained to reconstruct boxes, not to separate species, so it also de
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,9 +20,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cryopipe.boxes import Boxes
-from cryopipe.errors import ConfigError, LearningError
+from cryopipe.errors import ConfigError, FileError, LearningError, one_line
 from cryopipe.features.embedding import embed_all
 from cryopipe.features.learner import Learner, no_history
+from cryopipe.features.learners.autoencoder_options import LARGEST_SMOOTHING
 from cryopipe.features.model_file import BoxFacts, check_boxes, facts_of, load_model, save_model
 from cryopipe.features.networks.autoencoder_network import Autoencoder
 from cryopipe.features.pose_normalisation import NormalisedBoxes
@@ -36,10 +40,23 @@ from cryopipe.features.training.loop import Apply
 logger = logging.getLogger(__name__)
 
 KIND = "autoencoder"
+PREPARATION = "preparation"
+"""Name of the model file's note on what is done to boxes before the network."""
 MIN_BOXES = 10
 """With fewer boxes the network is not trained."""
 _AT_ONCE = 32
 """Boxes per batch in validation and decoding."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is done to boxes before the network: the options of the same names."""
+
+    smoothing: float
+    pose_normalisation: bool
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {value}" for name, value in asdict(self).items())
 
 
 class AutoencoderLearner(Learner):
@@ -47,6 +64,11 @@ class AutoencoderLearner(Learner):
 
     network: Autoencoder | None = None
     facts = BoxFacts()
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        options = self.options.autoencoder
+        self._preparation = Preparation(float(options.smoothing), options.pose_normalisation)
 
     def fit(
         self, boxes: Boxes, labels: NDArray[np.int64] | None = None, checkpoint: Path | None = None
@@ -122,12 +144,16 @@ class AutoencoderLearner(Learner):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network's weights."""
-        save_model(path, KIND, self._existing(), self.facts)
+        notes = {PREPARATION: json.dumps(asdict(self._preparation))}
+        save_model(path, KIND, self._existing(), self.facts, notes=notes)
 
     def load(self, path: str | os.PathLike[str]) -> None:
-        """Read a model that `save` wrote."""
+        """Read a model that `save` wrote; boxes are then prepared as those that it was trained on."""
         model = load_model(path, KIND, {"Autoencoder": Autoencoder}, self.device)
-        self.network, self.facts = model.network, model.facts
+        preparation = _read_preparation(path, model.notes.get(PREPARATION, ""))
+        if preparation != self._preparation:
+            logger.info("boxes are prepared as for the training of %s: %s", path, preparation)
+        self.network, self.facts, self._preparation = model.network, model.facts, preparation
 
     def _existing(self) -> Autoencoder:
         if self.network is None:
@@ -155,9 +181,9 @@ class AutoencoderLearner(Learner):
         return self.network
 
     def _source(self, boxes: Boxes) -> BoxSource:
-        if self.options.autoencoder.smoothing:
-            boxes = SmoothedBoxes(boxes, self.options.autoencoder.smoothing, self.device)
-        if self.options.autoencoder.pose_normalisation:
+        if self._preparation.smoothing:
+            boxes = SmoothedBoxes(boxes, self._preparation.smoothing, self.device)
+        if self._preparation.pose_normalisation:
             boxes = NormalisedBoxes(boxes, self.device)
         return BoxSource(boxes, self.device, self.memory_gb)
 
@@ -186,6 +212,21 @@ class AutoencoderLearner(Learner):
             return total / len(unseen)
 
         return validate
+
+
+def _read_preparation(path: str | os.PathLike[str], text: str) -> Preparation:
+    try:
+        values = json.loads(text)
+        smoothing, poses = float(values["smoothing"]), values["pose_normalisation"]
+        if not (0 <= smoothing <= LARGEST_SMOOTHING and isinstance(poses, bool)):
+            raise ValueError(text)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise FileError(
+            f"the description of the boxes' preparation is missing or damaged ({one_line(str(error))[:80]})",
+            file=path,
+            remedy="give an unchanged file that cryopipe wrote, or train again",
+        ) from error
+    return Preparation(smoothing, poses)
 
 
 class _Encoder(nn.Module):

@@ -8,6 +8,9 @@ from typing import ClassVar
 
 from cryopipe.config.option import Options, option
 
+LARGEST_SMOOTHING = 10
+"""Voxels."""
+
 
 @dataclass(frozen=True)
 class AutoencoderOptions(Options):
@@ -67,7 +70,7 @@ class AutoencoderOptions(Options):
         "Standard deviation of a Gaussian with which boxes are smoothed first, voxels (published: 0, none). Without it, "
         "noisy boxes have too little to reconstruct, and the code becomes 0 for all of them.",
         minimum=0,
-        maximum=10,
+        maximum=LARGEST_SMOOTHING,
     )
     pose_normalisation: bool = option(
         False,
