@@ -59,7 +59,12 @@ def of_table(option: str) -> set[str]:
     for names, rules in ROWS:
         if {f"`{option}`", f"`{option.partition('.')[0]}`"} & set(names.split(", ")):
             return set() if rules == "nothing" else set(rules.split(", "))
-    raise AssertionError(option)
+    raise AssertionError(f"{option} is not in the table of {PAGE.name}: run `python tests/finished_runs.py`")
+
+
+def test_the_table_has_every_option() -> None:
+    for option in options():
+        of_table(option)
 
 
 def test_order_spelling_and_stated_defaults_change_nothing(dataset: Path) -> None:
