@@ -27,8 +27,7 @@ def main(job: Any) -> None:
     options, boxes = FeatureOptions(**job.params.features), BoxStack(job.input.boxes)
     with process_group(choose_device(job.config["device"])) as device:
         learner = create_learner(options.learner, options, device, job.params.seed, job.config["memory_gb"])
-        files = job.input.labels, job.input.particles
-        labels = labels_of_boxes(files[0], files[1], boxes.names) if options.labels else None
+        labels = labels_of_boxes(options.labels, job.input.particles, boxes.names) if options.labels else None
         learned = learn_features(learner, boxes, options, Path(job.params.checkpoint), labels)
         if is_first_process():
             learned.write(job.output.features, boxes.names, boxes.voxel_size)

@@ -65,6 +65,8 @@ class ProtonetLearner(Learner):
         options = self.options.protonet
         network = self._network(boxes)
         self._labels = labels
+        if labels is not None:
+            self.facts = facts_of(boxes, any_size=True)  # prototypes fit boxes of this voxel size
         if not options.train:
             return no_history()
         numbers = np.zeros(0, np.int64) if labels is None else labels
@@ -80,7 +82,6 @@ class ProtonetLearner(Learner):
                 *(FEWEST_TO_TRAIN, rarest, len(members)),
             )
             return no_history()
-        self.facts = facts_of(boxes, any_size=True)
         source = BoxSource(boxes, self.device, self.memory_gb)
 
         def loss(apply: Apply, generator: torch.Generator) -> Tensor:
