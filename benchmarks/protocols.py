@@ -14,8 +14,8 @@ PROTOCOLS = {
     "labels": "benchmarks.label_protocol:run",
     "oracle": "benchmarks.oracle:run",
     "template": "benchmarks.template_protocol:run",
-    "two_way_five_shot": "benchmarks.episodes:five_shot",
-    "two_way_one_shot": "benchmarks.episodes:one_shot",
+    "two_way_five_shot": "benchmarks.episode_protocol:five_shot",
+    "two_way_one_shot": "benchmarks.episode_protocol:one_shot",
 }
 """Module and function of every protocol; imported when the protocol runs.
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.episodes import episode_accuracy
+from benchmarks.episode_protocol import episode_accuracy
 from benchmarks.leaderboard import run_benchmark
 from benchmarks.plan import read_plan, updated
 from cryopipe.simulation.phantoms import stock_phantoms
