@@ -9,6 +9,7 @@ from typing import ClassVar
 from cryopipe.config.option import Options, option
 from cryopipe.features.learners.affinity_options import AffinityOptions
 from cryopipe.features.learners.autoencoder_options import AutoencoderOptions
+from cryopipe.features.learners.contrastive_options import ContrastiveOptions
 from cryopipe.features.learners.disca_options import DiscaOptions
 from cryopipe.features.learners.protonet_options import ProtonetOptions
 from cryopipe.features.learners.template_options import TemplateOptions
@@ -28,7 +29,7 @@ class FeatureOptions(Options):
     )
     weights: str | None = option(
         None,
-        "Initial weights: null for the shipped weights (random ones for yopo), random, or the path of "
+        "Initial weights: null for the shipped weights (random ones for yopo and rb3d), random, or the path of "
         "model.safetensors of an earlier run.",
     )
     labels: str | None = option(
@@ -66,6 +67,7 @@ class FeatureOptions(Options):
         maximum=1000,
     )
     disca: DiscaOptions = field(default_factory=DiscaOptions)
+    contrastive: ContrastiveOptions = field(default_factory=ContrastiveOptions)
     autoencoder: AutoencoderOptions = field(default_factory=AutoencoderOptions)
     affinity: AffinityOptions = field(default_factory=AffinityOptions)
     template: TemplateOptions = field(default_factory=TemplateOptions)

@@ -116,3 +116,6 @@ class ContrastiveOptions(Options):
         above=0,
         maximum=10,
     )
+    fine_tuning_views: bool = option(
+        True, "Whether half of the boxes in fine-tuning are replaced by views (published: no)."
+    )
