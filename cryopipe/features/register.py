@@ -34,6 +34,7 @@ LEARNERS = {
     "template": LearnerEntry(
         f"{_LEARNERS}.template:TemplateMatching",
         "scores of your own density maps in their best poses; particles are assigned to maps",
+    ),
     "contrastive": LearnerEntry(
         f"{_LEARNERS}.contrastive:Contrastive",
         "train a network such that two views of a particle have similar features, then on labels if there are any",

@@ -37,7 +37,13 @@ from cryopipe.features.networks.restoring import REMEDY
 from cryopipe.features.training.box_source import BoxSource
 from cryopipe.features.training.checkpoint import fingerprint_of
 from cryopipe.features.training.distributed import synchronise_batch_norm
-from cryopipe.features.training.fine_tuning import Classifier, FineTuning, fine_tune, held_out_examples
+from cryopipe.features.training.fine_tuning import (
+    Classifier,
+    FineTuning,
+    classifier_logits,
+    fine_tune,
+    held_out_examples,
+)
 from cryopipe.features.training.fitting import Schedule, fit_network
 from cryopipe.files.weights import load_weights
 
@@ -151,8 +157,9 @@ class Contrastive(Learner):
         """
         if self.head is None:
             return None
+        features = self._features(boxes)
         with torch.no_grad():
-            probabilities = self.head(self._features(boxes)).softmax(dim=1)
+            probabilities = classifier_logits(self.head, features).softmax(dim=1)
         return ClassProbabilities(
             self.class_names, probabilities.double().cpu().numpy(), np.zeros(len(probabilities))
         )

@@ -53,7 +53,11 @@ class FineTuning:
 
 
 class Classifier(nn.Module):
-    """Boxes (n, 1, z, y, x) -> logits (n, K), by a linear layer on the features of a network."""
+    """Boxes (n, 1, z, y, x) -> logits (n, K), by a linear layer on the features of a network.
+
+    The features are scaled to the length sqrt(width), which the transfer encoder's have: those of rb3d have any length
+    after training on cosines, and the gradients would have it, too.
+    """
 
     def __init__(self, backbone: nn.Module, classes: int) -> None:
         super().__init__()
@@ -62,7 +66,12 @@ class Classifier(nn.Module):
 
     def forward(self, boxes: Tensor) -> Tensor:
         """Return the logits of `boxes`."""
-        return self.head(self.backbone(boxes).float())
+        return classifier_logits(self.head, self.backbone(boxes))
+
+
+def classifier_logits(head: nn.Linear, features: Tensor) -> Tensor:
+    """Return the logits (n, K) of features (n, width) of the network, scaled to the length sqrt(width)."""
+    return head(F.normalize(features.float()) * head.in_features**0.5)
 
 
 def held_out_examples(labels: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
