@@ -50,6 +50,15 @@ def linear_probe(
     fraction, seed
         See `division`.
     """
-    chosen, unseen = division(truth, fraction, seed)
+    return probe_accuracy(features, truth, *division(truth, fraction, seed))
+
+
+def probe_accuracy(
+    features: NDArray[np.float32],
+    truth: NDArray[np.int64],
+    chosen: NDArray[np.intp],
+    unseen: NDArray[np.intp],
+) -> float:
+    """Return the accuracy on the boxes `unseen` of a logistic regression that was trained on the boxes `chosen`."""
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     return float(probe.fit(features[chosen], truth[chosen]).score(features[unseen], truth[unseen]))

@@ -12,6 +12,7 @@ from typing import Any
 PROTOCOLS = {
     "clusters": "benchmarks.cluster_protocol:run",
     "labels": "benchmarks.label_protocol:run",
+    "fine_tune": "benchmarks.fine_tuning:run",
     "oracle": "benchmarks.oracle:run",
     "template": "benchmarks.template_protocol:run",
     "two_way_five_shot": "benchmarks.episode_protocol:five_shot",
@@ -20,8 +21,9 @@ PROTOCOLS = {
 """Module and function of every protocol; imported when the protocol runs.
 
 clusters: train without labels, cluster the features, compare clusters and classes. labels: train a linear probe with a
-fraction of the labels, and test it on other boxes. oracle: the classes of highest probability given the true maps.
-two_way_five_shot and two_way_one_shot: episodes of two classes with five or one example of each.
+fraction of the labels, and test it on other boxes. fine_tune: train without labels, fine-tune with a fraction of the
+labels, test on other boxes. oracle: the classes of highest probability given the true maps. two_way_five_shot and
+two_way_one_shot: episodes of two classes with five or one example of each.
 """
 WITHOUT_LEARNER = ("oracle",)
 """Protocols that run no learner of cryopipe; their entries in a plan contain options of their own."""

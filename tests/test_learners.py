@@ -21,6 +21,7 @@ OPTIONS = dataclasses.replace(
     TINY,
     disca=dataclasses.replace(TINY.disca, iterations=1),
     autoencoder=dataclasses.replace(TINY.autoencoder, widths=(4, 4), epochs=2),
+    contrastive=dataclasses.replace(TINY.contrastive, epochs=1, fine_tuning_epochs=1),
 )
 
 

@@ -65,6 +65,7 @@ CASES: dict[str, tuple[list[str], dict[str, Any], dict[str, int]]] = {
     "three tomograms": (["a", "b", "c"], {}, {**ONCE, **per_tomogram(3)}),
     "the transfer encoder": (["a"], {"features": {"learner": "transfer"}}, {**ONCE, **per_tomogram(1)}),
     "DISCA": (["a"], {"features": {"learner": "disca"}}, {**ONCE, **per_tomogram(1)}),
+    "contrastive": (["a"], {"features": {"learner": "contrastive"}}, {**ONCE, **per_tomogram(1)}),
     "a learner that decodes": (["a"], {"features": {"learner": "autoencoder"}}, {**ONCE, **per_tomogram(1)}),
     "template matching": (
         ["a"],

@@ -231,4 +231,6 @@ class _CpuSyncBatchNorm(nn.modules.batchnorm._BatchNorm):
             mean.lerp_(batch_mean, float(self.momentum or 0.1))
             variance.lerp_(batch_variance * count / (count - 1), float(self.momentum or 0.1))
         normal = offsets * (batch_variance + self.eps).rsqrt().view(view)
-        return (normal * self.weight.view(view) + self.bias.view(view)).to(values.dtype)
+        if self.affine:
+            normal = normal * self.weight.view(view) + self.bias.view(view)
+        return normal.to(values.dtype)
