@@ -97,6 +97,14 @@ def test_options_that_exclude_each_other(tmp_path: Path, text: str, message: str
             "features.template.maps: no MRC map in 'empty'; name a directory of MRC maps",
         ),
         (
+            "features: {affinity: {maps: empty}}",
+            "features.affinity.maps: no MRC map in 'empty'; name a directory of MRC maps",
+        ),
+        (
+            "features: {affinity: {maps: ./results/averages}}",
+            "features.affinity.maps: './results/averages' is made by this run; copy its maps to another directory",
+        ),
+        (
             "evaluation: {truth: 'truth/{tomogram}.star'}",
             "evaluation.truth: no file 'truth/b.star' and 1 more; give the STAR files of the true particles, or null",
         ),

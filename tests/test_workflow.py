@@ -67,6 +67,11 @@ CASES: dict[str, tuple[list[str], dict[str, Any], dict[str, int]]] = {
     "DISCA": (["a"], {"features": {"learner": "disca"}}, {**ONCE, **per_tomogram(1)}),
     "contrastive": (["a"], {"features": {"learner": "contrastive"}}, {**ONCE, **per_tomogram(1)}),
     "a learner that decodes": (["a"], {"features": {"learner": "autoencoder"}}, {**ONCE, **per_tomogram(1)}),
+    "affinity-VAE with maps": (
+        ["a"],
+        {"features": {"learner": "affinity", "affinity": {"maps": "maps"}}},
+        {**ONCE, **per_tomogram(1)},
+    ),
     "template matching": (
         ["a"],
         {"features": {"learner": "template", "template": {"maps": "maps"}}},

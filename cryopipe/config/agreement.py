@@ -109,7 +109,13 @@ def missing_files(config: Config, tomograms: Iterable[str]) -> Iterator[Mistake]
     folders: dict[tuple[str, ...], str | None] = {
         (section, name): config[section][name] for section, name in FOLDERS_OF_MAPS
     }
-    folders["features", "template", "maps"] = config["features"]["template"]["maps"]
+    for learner in ("affinity", "template"):
+        folder = config["features"][learner]["maps"]
+        if folder and Path(folder).resolve() == Path("results/averages").resolve():
+            problem, remedy = f"{folder!r} is made by this run", "copy its maps to another directory"
+            yield Mistake(("features", learner, "maps"), problem, remedy, DEFAULT)
+        else:
+            folders["features", learner, "maps"] = folder
     for key, folder in folders.items():
         if folder and not Path(folder).is_dir():
             yield Mistake(key, f"no directory {folder!r}", "name a directory of MRC maps", DEFAULT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,7 +68,7 @@ def simulated_boxes(
 
     Returns
     -------
-    Boxes (k * per_class, z, y, x), mean 0 and standard deviation 1 each, and their structures (k * per_class,).
+    Boxes (k * per_class, z, y, x) in half precision, mean 0 and standard deviation 1 each, and their structures (k * per_class,).
 
     Raises
     ------
@@ -88,8 +89,13 @@ def simulated_boxes(
         displacement=DISPLACEMENT * voxel_size,
         crowding=CROWDING,
     )
-    labels = torch.arange(len(phantoms)).repeat_interleave(per_class)
-    made = BoxSimulator(phantoms, options, device, seed).sample(labels).boxes.cpu()
+    simulator = BoxSimulator(phantoms, options, device, seed)
     # The simulator makes even boxes; of an odd one the centre is voxel n // 2, too, after one voxel is cut off.
     cut = slice(even - size, None)
-    return ArrayBoxes(made[:, cut, cut, cut].numpy(), tilt_range, voxel_size), labels.numpy()
+    # Training rounds boxes to half precision in any case.
+    made = np.empty((len(phantoms), per_class, *(size,) * 3), np.float16)
+    for number, mine in enumerate(made):
+        mine[:] = simulator.sample([number] * per_class).boxes[:, cut, cut, cut].cpu().numpy()
+    labels = np.repeat(np.arange(len(phantoms)), per_class)
+    boxes_of_all: Any = made.reshape(-1, *(size,) * 3)
+    return ArrayBoxes(boxes_of_all, tilt_range, voxel_size), labels

@@ -169,10 +169,10 @@ def given_weights(wildcards):
 
 
 def given_maps(wildcards):
-    """Return the density maps of template matching, if they are used."""
+    """Return the density maps that the learner reads, if there are any."""
     features = config["features"]
-    folder = features["template"]["maps"]
-    if features["learner"] != "template" or folder is None:
+    folder = features.get(features["learner"], {}).get("maps")
+    if folder is None:
         return []
     maps = [
         path for suffix in ("mrc", "map") for path in Path(folder).glob(f"*.{suffix}")

@@ -8,6 +8,7 @@ unknown ones are placed between or beside them.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -108,6 +109,7 @@ class AffinityLearner(Learner):
                 MIN_BOXES,
             )
             return no_history()
+        truth = hashlib.sha256(affinity.tobytes() + classes.tobytes()).hexdigest()
         synchronise_batch_norm(network)
         steps = options.epochs * -(-len(members) // options.batch_size)
         known = torch.from_numpy(classes).to(self.device)
@@ -127,9 +129,7 @@ class AffinityLearner(Learner):
             Schedule(options.epochs, options.batch_size, lambda epoch: options.learning_rate),
             self.seed,
             checkpoint=checkpoint,
-            fingerprint=fingerprint_of(
-                f"{self.options} {affinity.tolist()} {classes.tolist()}", self.seed, shown, network
-            ),
+            fingerprint=fingerprint_of(f"{self.options} {truth}", self.seed, shown, network),
             members=torch.from_numpy(members),
             what="affinity-VAE",
         )
