@@ -6,6 +6,7 @@ import json
 import math
 import os
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from cryopipe.alignment.fourier_band import Band
 from cryopipe.alignment.search import Grid, shift_grid
 from cryopipe.alignment.template_matching import Matches, TemplateMatcher, noise_of_boxes
-from cryopipe.boxes import Boxes, voxel_size_of
+from cryopipe.boxes import Boxes, ChosenBoxes, TiltBoxes, voxel_size_of
 from cryopipe.columns import TEMPLATE_ANGLES, TEMPLATE_ORIGINS, TEMPLATE_SCORE
 from cryopipe.errors import ConfigError, LearningError
 from cryopipe.features.class_probabilities import ClassProbabilities
@@ -96,12 +97,9 @@ class TemplateMatching(Learner):
         chosen = np.unique(np.linspace(0, len(boxes) - 1, min(len(boxes), NOISE_BOXES)).astype(np.intp))
         if len(chosen):
             band = self._band(size, voxel_size)
-            noise = noise_of_boxes(
-                BoxSource(boxes, self.device, 0.0).batch(torch.from_numpy(chosen)),
-                _tilts(boxes)[chosen],
-                band,
-            )
-            templates.noise[band.shell] = noise
+            sample = BoxSource(ChosenBoxes(cast(TiltBoxes, boxes), chosen), self.device, self.memory_gb)
+            everything = sample.batch(torch.arange(sample.count))
+            templates.noise[band.shell] = noise_of_boxes(everything, _tilts(boxes)[chosen], band)
         self.templates, self.names, self.facts = templates, tuple(one.name for one in maps), facts_of(boxes)
         self._latest = None
 
