@@ -51,10 +51,10 @@ print(max(taken))
 def test_boxes_larger_than_the_ceiling_are_not_kept_in_memory(tmp_path: Path) -> None:
     """Of two files above the ceiling the larger takes no more memory; below the ceiling it takes that of its boxes.
 
-    Anonymous memory is counted, without pages of files, while batches of one shape are learned and embedded; freed memory is given back at
-    once and there is one thread: the rest is the same on every machine and cancels.
+    Anonymous memory is counted, without pages of files, while batches of one shape are learned and embedded. Freed
+    memory is given back at once, and there is one thread: the rest is the same on every machine and cancels.
     """
-    counts = (800, 3200)  # 22 and 88 MB in half precision
+    counts = (400, 1600)  # 11 and 44 MB in half precision; half of the limit is 10 MB
     for count in counts:
         with BoxWriter(tmp_path / f"{count}.h5", 24, 10.0, (-60, 60), str(count)) as writer:
             for start in range(0, count, 400):
@@ -79,8 +79,8 @@ def test_boxes_larger_than_the_ceiling_are_not_kept_in_memory(tmp_path: Path) ->
         )  # fmt: skip
         return many - few
 
-    assert more(0.04) < 15
-    assert 55 < more(1.0) < 85
+    assert more(0.02) < 10
+    assert 25 < more(1.0) < 45
 
 
 @pytest.mark.parametrize("order", [[5, 0, 6], [3], []])
