@@ -131,7 +131,15 @@ def test_the_code_decodes_to_the_class_and_interpolates() -> None:
     assert found[0, 0] > 0.8 > found[0, 4] + 0.2
     assert found[1, 4] > 0.8 > found[1, 0] + 0.2
     assert (np.diff(found[1] - found[0]) > 0).all()
-    assert made.poses(boxes).shape == (60, 1)
+    poses = made.poses(boxes)
+    assert poses.shape == (60, 1)
+    # Without poses, maps have a pose that occurred in training.
+    assert poses.min() - poses.std() <= float(made.network.typical_pose) <= poses.max() + poses.std()
+    np.testing.assert_allclose(
+        made.decode(centres, np.repeat(made.network.typical_pose[None].numpy(), 2, axis=0)),
+        path[[0, 4]],
+        atol=1e-5,
+    )
     assert np.abs(made.decode(centres, np.full((2, 1), 3.0)) - path[[0, 4]]).max() > 0
 
 

@@ -102,7 +102,7 @@ def slice_row(title: str, maps: NDArray[np.float32], captions: Sequence[str], ed
 
 def legend(series: Sequence[Series]) -> Image.Image:
     """Draw the names of the classes of a scatter plot below each other."""
-    image = Image.new("RGB", (150, TOP + 20 * len(series) + RIGHT), "white")
+    image = Image.new("RGB", (190, TOP + 20 * len(series) + RIGHT), "white")
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(13)
     for row, one in enumerate(series):
         top = TOP + 20 * row

@@ -166,7 +166,9 @@ class AffinityLearner(Learner):
     def decode(
         self, features: NDArray[np.float32], poses: NDArray[np.float32] | None = None
     ) -> NDArray[np.float32]:
-        """Return the boxes (m, z, y, x) of latent codes (m, latent_width) and poses (m, pose_width), by default 0.
+        """Return the boxes (m, z, y, x) of latent codes (m, latent_width) and poses (m, pose_width).
+
+        Without poses, all have the mean pose of the training.
 
         Raises
         ------
@@ -174,10 +176,10 @@ class AffinityLearner(Learner):
             If there is no model yet.
         """
         network = self._existing().eval()
-        width = network.sizes["pose_width"]
-        chosen = np.zeros((len(features), width), np.float32) if poses is None else poses
         codes = torch.from_numpy(np.asarray(features, np.float32)).to(self.device)
-        pose = torch.from_numpy(np.asarray(chosen, np.float32)).to(self.device)
+        pose = network.typical_pose.expand(len(codes), -1)
+        if poses is not None:
+            pose = torch.from_numpy(np.asarray(poses, np.float32)).to(self.device)
         pairs = zip(codes.split(_AT_ONCE), pose.split(_AT_ONCE), strict=True)
         with torch.no_grad():
             return torch.cat([network.decode(*pair)[:, 0].cpu() for pair in pairs]).numpy()
@@ -219,6 +221,8 @@ class AffinityLearner(Learner):
         # Pairs are those of the whole batch, so the codes of all processes are needed.
         own = coded.mean.view(versions, count, -1).transpose(0, 1).flatten(1)
         latents = gather_with_gradient(own, draws.count).unflatten(1, (versions, -1)).flatten(0, 1)
+        pose = gather_with_gradient(coded.pose[:count].detach(), draws.count).mean(dim=0)
+        self._existing().typical_pose.lerp_(pose, 0.1)
         classes = gather_with_gradient(labels[:, None].float(), draws.count).long()
         return LossParts(
             reconstruction_error(coded.restored[:, 0].float(), shown),

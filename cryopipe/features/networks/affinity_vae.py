@@ -84,7 +84,10 @@ class AffinityVae(nn.Module):
             *(_up(channels[i], channels[i - 1], edges[i], edges[i - 1], last=i == 1) for i in levels)
         )
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
+        self.register_buffer("typical_pose", torch.zeros(pose_width))
 
+    typical_pose: Tensor
+    """(pose_width,) running mean of the poses in training, whose values have no fixed origin."""
     step: Tensor
     """Number of training steps taken, on which annealing depends; saved with the weights."""
 
