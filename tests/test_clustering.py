@@ -25,7 +25,7 @@ def planted(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def options(**changes: object) -> ClusteringOptions:
-    return ClusteringOptions(**{"clusters": (2, 6), "starts": 5, **changes})  # type: ignore[arg-type]
+    return ClusteringOptions(**{"method": "mixtures", "clusters": (2, 6), "starts": 5, **changes})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("criterion", ["bic", "icl"])

@@ -9,6 +9,8 @@ calibrated posteriors are too low rather than too high. Two species that share a
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from scipy.optimize import minimize_scalar
@@ -29,7 +31,12 @@ def calibrated_posteriors(mixture: Mixture, points: Tensor, temperature: float) 
     return (mixture.log_densities(points) / temperature).softmax(dim=1)
 
 
-def agreement_temperature(mixture: Mixture, points: Tensor, generator: torch.Generator) -> float:
+def agreement_temperature(
+    mixture: Mixture,
+    points: Tensor,
+    generator: torch.Generator,
+    refine: Callable[[Tensor, Mixture], Mixture] = refine_mixture,
+) -> float:
     """Return the temperature at which half-sets predict one another's labels best: 1 to `MAX_TEMPERATURE`.
 
     Parameters
@@ -40,6 +47,8 @@ def agreement_temperature(mixture: Mixture, points: Tensor, generator: torch.Gen
         (n, d).
     generator
         Source of randomness, on the CPU.
+    refine
+        (points, start) -> mixture; fits the mixture of a half.
 
     Returns
     -------
@@ -55,7 +64,7 @@ def agreement_temperature(mixture: Mixture, points: Tensor, generator: torch.Gen
     for _ in range(HALVINGS):
         order = torch.randperm(len(points), generator=generator).to(points.device)
         parts = points[order[:half]], points[order[half:]]
-        first, second = (refine_mixture(part, mixture) for part in parts)
+        first, second = (refine(part, mixture) for part in parts)
         for part, own, other in ((parts[0], first, second), (parts[1], second, first)):
             densities.append(other.log_densities(part))
             labels.append(own.log_densities(part).argmax(dim=1))

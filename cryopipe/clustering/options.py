@@ -11,38 +11,56 @@ from cryopipe.config.option import Options, option
 
 @dataclass(frozen=True)
 class ClusteringOptions(Options):
-    """Gaussian mixtures on the features: clusters and their particles."""
+    """Clusters of particles by their features."""
 
     SECTION: ClassVar[str] = "clustering"
 
+    method: str = option(
+        "splits",
+        "splits: divide the particles again and again, then merge clusters without a gap between them; finds rare and "
+        "many classes. mixtures: fit a Gaussian mixture for every number of clusters, as published; used for a fixed "
+        "number of clusters in any case.",
+        choices=["splits", "mixtures"],
+    )
     clusters: Sequence[int] = option(
-        (1, 20),
-        "Lowest and highest number of clusters to consider; twice the same number fixes it.",
+        (1, 99),
+        "Lowest and highest number of clusters to consider; twice the same number fixes it. mixtures considers at most "
+        "20 unless the lowest number is higher.",
         minimum=1,
-        maximum=99,
+        maximum=999,
         length=(2, 2),
         order="ascending",
     )
+    valley: float = option(
+        0.65,
+        "For splits: two clusters are different if the density of particles between them is below this fraction of "
+        "the lower of their peaks. Above 1, clusters are not merged for this reason, which gives more of them.",
+        above=0,
+        maximum=10,
+    )
+    smallest_cluster: int = option(
+        10, "For splits: fewest particles of a cluster.", minimum=2, maximum=1_000_000
+    )
     criterion: str = option(
         "icl",
-        "Criterion for the number of clusters: icl, which penalises uncertain assignments and so does not split one "
+        "For mixtures: criterion for the number of clusters: icl, which penalises uncertain assignments and so does not split one "
         "species into overlapping parts, or bic, the published one, which splits more the more particles there are.",
         choices=["bic", "icl"],
     )
     principal_components: int = option(
         16,
-        "Largest number of principal components in which mixtures are fitted; fewer are used if they hold 95 % of the "
+        "Largest number of principal components in which clusters are sought; fewer are used if they hold 95 % of the "
         "variance.",
         minimum=1,
         maximum=1000,
     )
     starts: int = option(
-        10, "Random starts of the mixture for each number of clusters.", minimum=1, maximum=1000
+        10, "For mixtures: random starts for each number of clusters.", minimum=1, maximum=1000
     )
     minimum_stability: float = option(
         0.6,
-        "Numbers of clusters on which two halves of the particles agree less than this (adjusted Rand index) are "
-        "rejected.",
+        "For mixtures: numbers of clusters on which two halves of the particles agree less than this (adjusted Rand "
+        "index) are rejected.",
         minimum=0,
         maximum=1,
     )
