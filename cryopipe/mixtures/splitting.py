@@ -146,6 +146,7 @@ def merge_unsupported(
     The groups (n,), numbered from 0, and for each number of groups on the way the least separate pair.
     """
     groups = {number: torch.nonzero(labels == name)[:, 0] for number, name in enumerate(labels.unique())}
+    made = len(groups)  # a new name each, since judgements are kept by name
     judged: dict[tuple[int, int], Separation] = {}
     weakest: list[tuple[int, Separation]] = []
     while len(groups) > 1:
@@ -158,7 +159,8 @@ def merge_unsupported(
         enough = _weakness(present[pair], rules) <= 1 and len(groups) <= most
         if enough or len(groups) <= fewest:
             break
-        groups[max(groups) + 1] = torch.cat([groups.pop(pair[0]), groups.pop(pair[1])])
+        groups[made] = torch.cat([groups.pop(pair[0]), groups.pop(pair[1])])
+        made += 1
     merged = torch.zeros(len(features), dtype=torch.long)
     for number, members in enumerate(groups.values()):
         merged[members] = number

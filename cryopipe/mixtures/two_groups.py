@@ -168,7 +168,9 @@ def _valley(white: Tensor, second: Tensor) -> float:
     ends = sorted((float(values[second].mean()), float(values[~second].mean())))
     margin = (ends[1] - ends[0]) / 2
     grid = torch.linspace(ends[0] - margin, ends[1] + margin, GRID, dtype=values.dtype)
-    width = 0.72 * float(values.std()) * len(values) ** -0.2
+    groups = values[second], values[~second]
+    spread = max(float(group.std()) for group in groups)
+    width = spread * min(len(group) for group in groups) ** -0.2
     density = torch.stack([torch.exp(-0.5 * ((x - values) / width).square()).sum() for x in grid])
     inside = torch.nonzero((grid > ends[0]) & (grid < ends[1]))[:, 0]
     lowest = int(inside[density[inside].argmin()])
