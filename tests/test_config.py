@@ -99,7 +99,7 @@ def test_the_shipped_configuration_lists_every_option_of_a_user() -> None:
         (
             "clustering: {clusters: [5, 2]}",
             "line 1: clustering.clusters: [5, 2] cannot be used; give a list of 2 values, each a whole number from 1 to "
-            "99, in ascending order",
+            "999, in ascending order",
         ),
         (
             "pick: {clip: 12:30:45}",
