@@ -12,7 +12,7 @@ from typing import Any
 PROTOCOLS = {
     "clusters": "benchmarks.cluster_protocol:run",
     "labels": "benchmarks.label_protocol:run",
-    "fine_tune": "benchmarks.fine_tuning:run",
+    "fine_tune": "benchmarks.fine_tuning_protocol:run",
     "oracle": "benchmarks.oracle:run",
     "template": "benchmarks.template_protocol:run",
     "two_way_five_shot": "benchmarks.episode_protocol:five_shot",

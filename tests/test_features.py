@@ -178,7 +178,8 @@ def test_transfer_learner_embeds_on_the_sphere_and_is_restored_from_its_file(tmp
 
 def test_unknown_learner_is_named() -> None:
     with pytest.raises(
-        ConfigError, match=r"features\.learner 'dsica' is unknown; choose one of disca, .*transfer"
+        ConfigError,
+        match=r"features\.learner 'dsica' is unknown; choose one of affinity, .*disca, .*transfer",
     ):
         create_learner("dsica", FeatureOptions(), CPU, 0)
 

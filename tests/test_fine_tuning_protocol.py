@@ -10,7 +10,7 @@ import torch
 from test_learner_contrastive import TINY, boxes_of
 
 from benchmarks.box_sets import BoxSet
-from benchmarks.fine_tuning import division, labelled, run
+from benchmarks.fine_tuning_protocol import division, labelled, run
 from benchmarks.plan import Condition
 from benchmarks.task import Task
 from cryopipe.errors import ConfigError

@@ -11,9 +11,11 @@ import torch
 from sklearn.metrics import adjusted_rand_score
 from test_disca import TINY, two_classes
 
+from cryopipe.boxes import ArrayBoxes
 from cryopipe.clustering import ClusteringOptions, find_clusters
 from cryopipe.errors import ConfigError, FileError
 from cryopipe.features import LEARNERS, FeatureOptions, create_learner, learn_features
+from cryopipe.files.mrc import write_volume
 from cryopipe.files.weights import save_weights
 
 CPU = torch.device("cpu")
@@ -28,8 +30,14 @@ OPTIONS = dataclasses.replace(
 @pytest.mark.parametrize("name", LEARNERS)
 def test_every_learner_fits_embeds_and_is_restored_from_its_file(name: str, tmp_path: Path) -> None:
     boxes, labels = two_classes(40, size=24 if name == "transfer" else 12)
-    options = dataclasses.replace(OPTIONS, learner=name)
+    (tmp_path / "maps").mkdir()
+    for index in range(2):
+        write_volume(tmp_path / "maps" / f"map_{index}.mrc", boxes[labels == index].mean(axis=0), 10.0)
+    options = dataclasses.replace(
+        OPTIONS, learner=name, template=dataclasses.replace(TINY.template, maps=str(tmp_path / "maps"))
+    )
     learner = create_learner(name, options, CPU, 1)
+    boxes = ArrayBoxes(boxes, (-60, 60), 10.0)
     history = learner.fit(boxes, labels=labels, checkpoint=tmp_path / "checkpoint.safetensors")
     assert "iteration" in history
     features = learner.embed(boxes)
@@ -37,7 +45,9 @@ def test_every_learner_fits_embeds_and_is_restored_from_its_file(name: str, tmp_
     assert features.dtype == np.float32
     assert np.isfinite(features).all()
     # The features of a box depend on that box only.
-    np.testing.assert_allclose(learner.embed(boxes[7:9]), features[7:9], atol=1e-4)
+    np.testing.assert_allclose(
+        learner.embed(ArrayBoxes(boxes[7:9], (-60, 60), 10.0)), features[7:9], atol=1e-4
+    )
     learner.save(tmp_path / "model.safetensors")
     other = create_learner(name, options, CPU, 2)
     other.load(tmp_path / "model.safetensors")

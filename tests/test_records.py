@@ -89,6 +89,7 @@ def test_the_script_that_judges_averages_removes_those_of_clusters_that_are_no_m
         input=SimpleNamespace(averages=[]),
         output=SimpleNamespace(**outputs),
         params=SimpleNamespace(averaging={"known_maps": ""}),
+        config={"features": {"learner": "transfer"}},
     )
     monkeypatch.setattr("cryopipe.job.run", lambda main, handed: main(handed))
     runpy.run_path(str(ROOT / "scripts" / "triage_averages.py"), {"snakemake": job})

@@ -18,7 +18,7 @@ rule affinity_matrix:
     message:
         "Comparing the structures that affinity-VAE is trained on."
     script:
-        "../scripts/affinity_matrix.py"
+        "../scripts/write_affinity_matrix.py"
 
 
 rule affinity_run:
