@@ -21,6 +21,8 @@ EXPORTED_NAME = re.compile(r"[^\s/\"'#$_;][^\s/\"']*")
 """A name that STAR files can hold and that other programs can use in file names."""
 MOST_MISTAKES = 20
 """Mistakes of a table that one message holds."""
+LONGEST_MISTAKE = 500
+"""Characters of a mistake that are shown."""
 CONTRASTS = ("dark", "bright")
 RESERVED = ("tomograms",)
 """Names of result tables that are in the same folders as the files of the tomograms."""
@@ -101,7 +103,7 @@ def read_tomogram_table(
         more = len(problems) - MOST_MISTAKES
         shown = problems[:MOST_MISTAKES] + ([f"{more} more mistakes"] if more > 0 else [])
         error = TableError(shown[0], file=path)
-        error.args = ("\n".join(f"{one_line(str(path))}: {problem}" for problem in shown),)
+        error.args = ("\n".join(f"{one_line(str(path))}: {_shortened(problem)}" for problem in shown),)
         raise error
     return tomograms
 
@@ -166,6 +168,13 @@ def _read_rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]
         cells += [""] * (len(header) - len(cells))
         rows.append((line, dict(zip(header, cells, strict=True))))
     return rows, problems
+
+
+def _shortened(mistake: str) -> str:
+    """Return the text without its middle if it is long, for instance because a file of another kind was given."""
+    if len(mistake) <= LONGEST_MISTAKE:
+        return mistake
+    return f"{mistake[: LONGEST_MISTAKE - 160]} ... {mistake[-150:]}"
 
 
 def _mistakes_of_header(header: list[str]) -> list[str]:

@@ -28,7 +28,7 @@ import numpy as np
 from cryopipe.check import check_tomogram
 from cryopipe.columns import COORDINATES, TOMOGRAM
 from cryopipe.config import read_config
-from cryopipe.errors import ConfigError, CryopipeError
+from cryopipe.errors import ConfigError, CryopipeError, TableError
 from cryopipe.files.metadata import read_tilt_range
 from cryopipe.files.mrc import open_mask, write_volume
 from cryopipe.files.star import read_particles, read_star
@@ -158,6 +158,10 @@ def _try(kind: Kind, seed: int, number: int) -> tuple[str, float, int]:
         outcome = "read"
     except ConfigError as error:  # a line for each mistake, and a corrected block
         outcome = "refused" if str(error) else "no message"
+    except TableError as error:  # a line for each mistake
+        lines = str(error).split("\n")
+        fine = all(line.startswith(f"{file}: ") and len(line) < 1000 for line in lines)
+        outcome = "refused" if fine else f"message without the file, or too long: {str(error)[:300]!r}"
     except CryopipeError as error:
         outcome = (
             "refused" if "\n" not in str(error) and str(error) else f"message of several lines: {error!r}"

@@ -130,6 +130,16 @@ def test_of_very_many_mistakes_the_first_are_told_and_the_others_counted(tmp_pat
     assert "line 22: " not in str(caught.value)
 
 
+def test_a_long_mistake_is_shown_without_its_middle(tmp_path: Path) -> None:
+    path = tmp_path / "tomograms.tsv"
+    path.write_text("\t".join(f"column_{number}" for number in range(50_000)) + "\n")
+    with pytest.raises(
+        TableError, match=r"line 1: unknown column 'column_0', .* \.\.\. .*; known: tomogram"
+    ) as caught:
+        read_tomogram_table(path)
+    assert all(len(line) < 600 for line in str(caught.value).removeprefix(str(path)).split("\n"))
+
+
 def test_a_file_too_large_for_a_table_is_refused_unread(tmp_path: Path) -> None:
     with (tmp_path / "t.tsv").open("wb") as stream:
         stream.truncate(2**40)
