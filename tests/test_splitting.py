@@ -71,18 +71,24 @@ def test_one_elongated_group_has_no_evidence(seed: int) -> None:
 def test_heavy_tails_alone_are_not_split() -> None:
     rng = np.random.default_rng(1)
     points = rng.normal(size=(300, 5)) / np.sqrt(rng.chisquare(4, 300) / 4)[:, None]
-    assert find_clusters(points, ClusteringOptions(outlier_probability=0), seed=1).labels.max() == 1
+    assert (
+        find_clusters(points, ClusteringOptions(method="splits", outlier_probability=0), seed=1).labels.max()
+        == 1
+    )
 
 
 def test_a_skewed_group_is_merged_again() -> None:
     points = np.random.default_rng(2).gamma(4.0, size=(300, 4))
-    assert find_clusters(points, ClusteringOptions(outlier_probability=0), seed=1).labels.max() == 1
+    assert (
+        find_clusters(points, ClusteringOptions(method="splits", outlier_probability=0), seed=1).labels.max()
+        == 1
+    )
 
 
 def test_rare_and_many_classes_are_found() -> None:
     sizes = (200, 60, 30, 20, 12, *[25] * 8)
     points, truth = groups(*sizes, distance=9, width=10, seed=3)
-    found = find_clusters(points.numpy(), ClusteringOptions(outlier_probability=0), seed=1)
+    found = find_clusters(points.numpy(), ClusteringOptions(method="splits", outlier_probability=0), seed=1)
     assert found.labels.max() in (len(sizes) - 1, len(sizes))
     assert adjusted_rand_score(truth, found.labels) > 0.95
 
@@ -90,7 +96,7 @@ def test_rare_and_many_classes_are_found() -> None:
 def test_limits_of_the_number_of_clusters_are_kept() -> None:
     points, _ = groups(60, 60, 60, 60, distance=6)
     for limits, expected in (((1, 99), 4), ((1, 3), 3), ((6, 7), 6)):
-        found = find_clusters(points.numpy(), ClusteringOptions(clusters=limits), seed=1)
+        found = find_clusters(points.numpy(), ClusteringOptions(method="splits", clusters=limits), seed=1)
         assert found.labels.max() == expected
 
 
@@ -117,13 +123,15 @@ def test_pooled_mixture_of_one_group_is_its_gaussian() -> None:
 
 def test_same_seed_gives_the_same_clusters() -> None:
     points, _ = groups(80, 50, 30, distance=4)
-    first, second = (find_clusters(points.numpy(), ClusteringOptions(), seed=3) for _ in range(2))
+    first, second = (
+        find_clusters(points.numpy(), ClusteringOptions(method="splits"), seed=3) for _ in range(2)
+    )
     assert np.array_equal(first.labels, second.labels)
     assert np.array_equal(first.posteriors, second.posteriors)
 
 
 def test_history_ends_at_the_number_found() -> None:
     points, _ = groups(80, 50, 30, distance=6)
-    found = find_clusters(points.numpy(), ClusteringOptions(), seed=3)
+    found = find_clusters(points.numpy(), ClusteringOptions(method="splits"), seed=3)
     assert found.selection["clusters"].iloc[0] == 3
     assert found.selection["valley"].iloc[0] < 0.65

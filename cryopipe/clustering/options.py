@@ -16,11 +16,11 @@ class ClusteringOptions(Options):
     SECTION: ClassVar[str] = "clustering"
 
     method: str = option(
-        "splits",
-        "splits: divide the particles again and again, then merge clusters without a gap between them; finds rare and "
-        "many classes. mixtures: fit a Gaussian mixture for every number of clusters, as published; used for a fixed "
-        "number of clusters in any case.",
-        choices=["splits", "mixtures"],
+        "mixtures",
+        "mixtures: fit a Gaussian mixture for every number of clusters, as published; used for a fixed number of clusters "
+        "in any case. splits: divide the particles again and again, then merge clusters without a gap between them; "
+        "finds rare classes beside abundant ones.",
+        choices=["mixtures", "splits"],
     )
     clusters: Sequence[int] = option(
         (1, 99),
