@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import yaml
 from small_runs import TINY, make_dataset
 
 from cryopipe.config import CHECKOUT
@@ -113,9 +112,14 @@ class Environments:
 @pytest.fixture(scope="module")
 def environments(tmp_path_factory: pytest.TempPathFactory) -> Environments:
     folder = tmp_path_factory.mktemp("environments")
-    make_dataset(folder)
-    more = {"averaging": {**TINY["averaging"], "voxel_size": 20}, "evaluation": {"truth": TRUTH}}
-    (folder / "config" / "config.yaml").write_text(yaml.safe_dump({**TINY, **more}))
+    autoencoder = {"widths": [4, 4], "feature_width": 8, "epochs": 2, "batch_size": 8}
+    # a learner that decodes clusters, so that every rule of a run is run
+    more = {
+        "features": {"learner": "autoencoder", "autoencoder": autoencoder},
+        "averaging": {**TINY["averaging"], "voxel_size": 20},
+        "evaluation": {"truth": TRUTH},
+    }
+    make_dataset(folder, {**TINY, **more})
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(CHECKOUT / "Snakefile"), "--cores", "2"]
     command += ["--sdm", "conda", "--conda-prefix", "built", "--configfile", "config/config.yaml"]
     variables = {
