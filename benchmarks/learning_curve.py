@@ -146,7 +146,7 @@ def curve_picture(curve: pd.DataFrame) -> Image.Image:
     taken: list[float] = []
     for number, name in sorted(enumerate(LINES, 1), key=lambda one: -float(disca[one[1]].iloc[-1])):
         colour = cluster_colour(number)
-        points = [place(float(i), float(value)) for i, value in disca[name].items()]  # type: ignore[arg-type]
+        points = [place(i, value) for i, value in enumerate(disca[name].to_numpy(float))]
         draw.line(points, fill=colour, width=3)
         for x, y in points:
             draw.ellipse((x - 4, y - 4, x + 4, y + 4), fill=colour)

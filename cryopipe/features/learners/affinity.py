@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cryopipe.boxes import Boxes
-from cryopipe.errors import ConfigError, FileError, LearningError
+from cryopipe.errors import ConfigError, FileError
 from cryopipe.features.affinity_matrix import affinity_matrix, class_maps
 from cryopipe.features.class_probabilities import ClassProbabilities
 from cryopipe.features.embedding import embed_all
-from cryopipe.features.learner import Learner, no_history
-from cryopipe.features.model_file import BoxFacts, check_boxes, facts_of, load_model, save_model
+from cryopipe.features.learner import no_history
+from cryopipe.features.model_file import load_model, save_model
+from cryopipe.features.network_learner import NetworkLearner, enough_boxes
 from cryopipe.features.networks.affinity_vae import AffinityVae, LatentPart
 from cryopipe.features.networks.restoring import REMEDY
 from cryopipe.features.prototypes import classify_by_prototypes
@@ -41,7 +42,7 @@ from cryopipe.features.training.affinity_loss import (
 from cryopipe.features.training.augment import rotated_copies, uniform_rotations
 from cryopipe.features.training.box_source import BoxSource
 from cryopipe.features.training.checkpoint import fingerprint_of
-from cryopipe.features.training.distributed import Draws, gather_with_gradient, synchronise_batch_norm
+from cryopipe.features.training.distributed import Draws, gather_with_gradient
 from cryopipe.features.training.fitting import Schedule, fit_network
 from cryopipe.features.training.loop import Apply
 from cryopipe.particle_labels import UNKNOWN, ParticleLabels
@@ -50,8 +51,6 @@ from cryopipe.simulation.phantoms import Phantom, stock_phantoms
 logger = logging.getLogger(__name__)
 
 KIND = "affinity"
-MIN_BOXES = 10
-"""With fewer boxes to train on the network is not trained."""
 BUILT_IN = 16
 """Number of artificial structures that define the latent space if no maps are given."""
 BUILT_IN_SEED = 5000
@@ -61,7 +60,7 @@ EXAMPLES = 40
 _AT_ONCE = 32
 
 
-class AffinityLearner(Learner):
+class AffinityLearner(NetworkLearner[AffinityVae]):
     """Features (n, latent_width): means of the latent distributions; `decode` reconstructs boxes from them.
 
     Attributes
@@ -73,8 +72,8 @@ class AffinityLearner(Learner):
         simulated boxes of each; None without maps, or if labels were given.
     """
 
-    network: AffinityVae | None = None
-    facts = BoxFacts()
+    SECTION = "affinity"
+    TITLE = "affinity-VAE"
     affinity: NDArray[np.float32] | None = None
     known: tuple[tuple[str, ...], NDArray[np.float32]] | None = None
 
@@ -88,7 +87,7 @@ class AffinityLearner(Learner):
         `boxes`; these then are embedded only.
         """
         options = self.options.affinity
-        network = self._initial_network(boxes)
+        network = self.initial_network(boxes)
         if not options.train:
             return no_history()
         shown: Boxes
@@ -102,15 +101,9 @@ class AffinityLearner(Learner):
             shown, classes = boxes, np.asarray(labels, np.int64)
             affinity = self._affinity_of_labels(boxes, classes)
         members = np.flatnonzero(classes >= 0)
-        if len(members) < MIN_BOXES:
-            logger.warning(
-                "%d boxes with a class: at least %d are needed for training; the network is not trained",
-                len(members),
-                MIN_BOXES,
-            )
+        if not enough_boxes(len(members), "boxes with a class"):
             return no_history()
         truth = hashlib.sha256(affinity.tobytes() + classes.tobytes()).hexdigest()
-        synchronise_batch_norm(network)
         steps = options.epochs * -(-len(members) // options.batch_size)
         known = torch.from_numpy(classes).to(self.device)
         target = torch.from_numpy(affinity).to(self.device)
@@ -157,11 +150,11 @@ class AffinityLearner(Learner):
 
     def embed(self, boxes: Boxes) -> NDArray[np.float32]:
         """Return the latent codes (n, latent_width) of `boxes` (n, z, y, x)."""
-        return self._encoded(boxes)[:, : self._existing().sizes["latent_width"]]
+        return self._encoded(boxes)[:, : self.existing_network().sizes["latent_width"]]
 
     def poses(self, boxes: Boxes) -> NDArray[np.float32]:
         """Return the poses (n, pose_width) of `boxes` (n, z, y, x)."""
-        return self._encoded(boxes)[:, self._existing().sizes["latent_width"] :]
+        return self._encoded(boxes)[:, self.existing_network().sizes["latent_width"] :]
 
     def decode(
         self, features: NDArray[np.float32], poses: NDArray[np.float32] | None = None
@@ -175,7 +168,7 @@ class AffinityLearner(Learner):
         LearningError
             If there is no model yet.
         """
-        network = self._existing().eval()
+        network = self.existing_network().eval()
         codes = torch.from_numpy(np.asarray(features, np.float32)).to(self.device)
         pose = network.typical_pose.expand(len(codes), -1)
         if poses is not None:
@@ -187,11 +180,11 @@ class AffinityLearner(Learner):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network's weights."""
         if self.known is None:
-            save_model(path, KIND, self._existing(), self.facts)
+            save_model(path, KIND, self.existing_network(), self.facts)
             return
         names, codes = self.known
         tensors, notes = {"known": torch.from_numpy(codes)}, {"known": json.dumps(names)}
-        save_model(path, KIND, self._existing(), self.facts, tensors, notes)
+        save_model(path, KIND, self.existing_network(), self.facts, tensors, notes)
 
     def load(self, path: str | os.PathLike[str]) -> None:
         """Read a model that `save` wrote."""
@@ -222,7 +215,7 @@ class AffinityLearner(Learner):
         own = coded.mean.view(versions, count, -1).transpose(0, 1).flatten(1)
         latents = gather_with_gradient(own, draws.count).unflatten(1, (versions, -1)).flatten(0, 1)
         pose = gather_with_gradient(coded.pose[:count].detach(), draws.count).mean(dim=0)
-        self._existing().typical_pose.lerp_(pose, 0.1)
+        self.existing_network().typical_pose.lerp_(pose, 0.1)
         classes = gather_with_gradient(labels[:, None].float(), draws.count).long()
         return LossParts(
             reconstruction_error(coded.restored[:, 0].float(), shown),
@@ -257,31 +250,12 @@ class AffinityLearner(Learner):
 
     def _encoded(self, boxes: Boxes) -> NDArray[np.float32]:
         """Return latent codes and poses side by side."""
-        network = LatentPart(self._initial_network(boxes), with_pose=True)
+        network = LatentPart(self.initial_network(boxes), with_pose=True)
         source = BoxSource(boxes, self.device, self.memory_gb)
         return embed_all(network, source, "embedding boxes").cpu().numpy()
 
-    def _existing(self) -> AffinityVae:
-        if self.network is None:
-            raise LearningError("affinity-VAE has no weights", remedy="call fit or load first")
-        return self.network
-
-    def _initial_network(self, boxes: Boxes) -> AffinityVae:
-        """Return the network: the present one, that of `features.weights`, or a random one for the size of `boxes`."""
-        options, weights = self.options.affinity, self.options.weights
-        if self.network is None and weights not in (None, "random"):
-            self.load(str(weights))
-        if self.network is not None:
-            check_boxes(self.facts, boxes)
-            return self.network
-        if not options.train:
-            raise ConfigError(
-                "features.affinity.train is false, but features.weights names no model",
-                remedy="set features.weights to the model.safetensors of an earlier run",
-            )
+    def new_network(self, boxes: Boxes) -> AffinityVae:
+        """Return a network for the size of `boxes`."""
+        options = self.options.affinity
         widths = [options.channels * 2**level for level in range(options.depth)]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            network = AffinityVae(int(boxes.shape[-1]), widths, options.latent_width, options.pose_width)
-        self.network, self.facts = network.to(self.device), facts_of(boxes)
-        return self.network
+        return AffinityVae(int(boxes.shape[-1]), widths, options.latent_width, options.pose_width)

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cryopipe.boxes import Boxes
-from cryopipe.errors import ConfigError, FileError, LearningError, one_line
+from cryopipe.errors import FileError, one_line
 from cryopipe.features.embedding import embed_all
-from cryopipe.features.learner import Learner, no_history
+from cryopipe.features.learner import no_history
 from cryopipe.features.learners.autoencoder_options import LARGEST_SMOOTHING
-from cryopipe.features.model_file import BoxFacts, check_boxes, facts_of, load_model, save_model
+from cryopipe.features.model_file import load_model, save_model
+from cryopipe.features.network_learner import NetworkLearner, enough_boxes
 from cryopipe.features.networks.autoencoder_network import Autoencoder
 from cryopipe.features.pose_normalisation import NormalisedBoxes
 from cryopipe.features.smoothing import SmoothedBoxes
@@ -42,8 +43,6 @@ logger = logging.getLogger(__name__)
 KIND = "autoencoder"
 PREPARATION = "preparation"
 """Name of the model file's note on what is done to boxes before the network."""
-MIN_BOXES = 10
-"""With fewer boxes the network is not trained."""
 _AT_ONCE = 32
 """Boxes per batch in validation and decoding."""
 
@@ -59,11 +58,11 @@ class Preparation:
         return ", ".join(f"{name} {value}" for name, value in asdict(self).items())
 
 
-class AutoencoderLearner(Learner):
+class AutoencoderLearner(NetworkLearner[Autoencoder]):
     """Features (n, feature_width): the code of each box, 0 or positive; `decode` reconstructs boxes from it."""
 
-    network: Autoencoder | None = None
-    facts = BoxFacts()
+    SECTION = KIND
+    TITLE = "the autoencoder"
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -75,15 +74,8 @@ class AutoencoderLearner(Learner):
     ) -> pd.DataFrame:
         """Train; see `Learner.fit` and the docstring of the module."""
         options = self.options.autoencoder
-        network = self._initial_network(boxes)
-        if not options.train:
-            return no_history()
-        if len(boxes) < MIN_BOXES:
-            logger.warning(
-                "%d boxes: at least %d are needed for training; the network is not trained",
-                len(boxes),
-                MIN_BOXES,
-            )
+        network = self.initial_network(boxes)
+        if not options.train or not enough_boxes(len(boxes)):
             return no_history()
         source = self._source(boxes)
         order = np.random.default_rng(self.seed).permutation(source.count)
@@ -117,7 +109,7 @@ class AutoencoderLearner(Learner):
 
     def embed(self, boxes: Boxes) -> NDArray[np.float32]:
         """Return the codes (n, feature_width) of `boxes` (n, z, y, x)."""
-        encoder = _Encoder(self._initial_network(boxes))
+        encoder = _Encoder(self.initial_network(boxes))
         codes = embed_all(encoder, self._source(boxes), "embedding boxes").cpu().numpy()
         if len(codes) > 1 and not codes.std(axis=0).any():
             logger.warning(
@@ -136,7 +128,7 @@ class AutoencoderLearner(Learner):
         LearningError
             If there is no model yet.
         """
-        network = self._existing()
+        network = self.existing_network()
         codes = torch.from_numpy(np.asarray(features, np.float32)).to(self.device)
         with torch.no_grad():
             parts = [network.eval().decode(part)[:, 0].float().cpu() for part in codes.split(_AT_ONCE)]
@@ -145,7 +137,7 @@ class AutoencoderLearner(Learner):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network's weights."""
         notes = {PREPARATION: json.dumps(asdict(self._preparation))}
-        save_model(path, KIND, self._existing(), self.facts, notes=notes)
+        save_model(path, KIND, self.existing_network(), self.facts, notes=notes)
 
     def load(self, path: str | os.PathLike[str]) -> None:
         """Read a model that `save` wrote; boxes are then prepared as those that it was trained on."""
@@ -155,30 +147,10 @@ class AutoencoderLearner(Learner):
             logger.info("boxes are prepared as for the training of %s: %s", path, preparation)
         self.network, self.facts, self._preparation = model.network, model.facts, preparation
 
-    def _existing(self) -> Autoencoder:
-        if self.network is None:
-            raise LearningError("the autoencoder has no weights", remedy="call fit or load first")
-        return self.network
-
-    def _initial_network(self, boxes: Boxes) -> Autoencoder:
-        """Return the network: the present one, that of `features.weights`, or a random one for the size of `boxes`."""
+    def new_network(self, boxes: Boxes) -> Autoencoder:
+        """Return a network for the size of `boxes`."""
         options = self.options.autoencoder
-        weights = self.options.weights
-        if self.network is None and weights not in (None, "random"):
-            self.load(str(weights))
-        if self.network is not None:
-            check_boxes(self.facts, boxes)
-            return self.network
-        if not options.train:
-            raise ConfigError(
-                "features.autoencoder.train is false, but features.weights names no model",
-                remedy="set features.weights to the model.safetensors of an earlier run",
-            )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            network = Autoencoder(options.widths, options.feature_width, int(boxes.shape[-1]))
-        self.network, self.facts = network.to(self.device), facts_of(boxes)
-        return self.network
+        return Autoencoder(options.widths, options.feature_width, int(boxes.shape[-1]))
 
     def _source(self, boxes: Boxes) -> BoxSource:
         if self._preparation.smoothing:

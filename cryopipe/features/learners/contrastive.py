@@ -15,21 +15,20 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cryopipe.boxes import Boxes
-from cryopipe.errors import ConfigError, FileError, LearningError
+from cryopipe.errors import FileError, LearningError
 from cryopipe.features.class_probabilities import ClassProbabilities
 from cryopipe.features.embedding import embed_all
-from cryopipe.features.learner import Learner, no_history
+from cryopipe.features.learner import no_history
 from cryopipe.features.learners.contrastive_steps import contrastive_loss, views_of
 from cryopipe.features.learners.transfer import KIND as TRANSFER
 from cryopipe.features.learners.transfer import SHIPPED_WEIGHTS, load_encoder
 from cryopipe.features.model_file import (
     BoxFacts,
     LoadedModel,
-    check_boxes,
-    facts_of,
     load_model,
     save_model,
 )
+from cryopipe.features.network_learner import NetworkLearner, enough_boxes
 from cryopipe.features.networks.contrastive_network import ContrastiveNetwork
 from cryopipe.features.networks.encoder import TransferEncoder
 from cryopipe.features.networks.rb3d import RB3D
@@ -50,17 +49,15 @@ from cryopipe.files.weights import load_weights
 logger = logging.getLogger(__name__)
 
 KIND = "contrastive"
-MIN_BOXES = 10
-"""With fewer boxes the network is not trained."""
 NETWORKS: dict[str, type[nn.Module]] = {"TransferEncoder": TransferEncoder, "RB3D": RB3D}
 
 
-class Contrastive(Learner):
+class Contrastive(NetworkLearner[TransferEncoder | RB3D]):
     """Features of length 1: the network without its projection, trained on views and on labels, if there are any."""
 
-    backbone: TransferEncoder | RB3D | None = None
+    SECTION = KIND
+    TITLE = "contrastive learning"
     head: nn.Linear | None = None
-    facts = BoxFacts()
 
     def fit(
         self, boxes: Boxes, labels: NDArray[np.int64] | None = None, checkpoint: Path | None = None
@@ -69,15 +66,8 @@ class Contrastive(Learner):
 
         The state of the second training is in a file beside `checkpoint`.
         """
-        backbone = self._initial_backbone(boxes)
-        if not self.options.contrastive.train:
-            return no_history()
-        if len(boxes) < MIN_BOXES:
-            logger.warning(
-                "%d boxes: at least %d are needed for training; the network is not trained",
-                len(boxes),
-                MIN_BOXES,
-            )
+        backbone = self.initial_network(boxes)
+        if not self.options.contrastive.train or not enough_boxes(len(boxes)):
             return no_history()
         self.head = None
         source = BoxSource(boxes, self.device, self.memory_gb)
@@ -118,7 +108,7 @@ class Contrastive(Learner):
         LearningError
             If fewer than two boxes with a label are left to train on.
         """
-        backbone, options = self._initial_backbone(boxes), self.options.contrastive
+        backbone, options = self.initial_network(boxes), self.options.contrastive
         if int(((labels >= 0) & ~held_out).sum()) < 2:
             raise LearningError("fewer than two labelled boxes to train on", remedy="label more particles")
         if not self.class_names:
@@ -166,51 +156,35 @@ class Contrastive(Learner):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network's weights, and the classifier with the names of its classes."""
-        if self.backbone is None:
-            raise LearningError("contrastive learning has no weights", remedy="call fit or load first")
         head = {} if self.head is None else {f"head.{n}": v for n, v in self.head.state_dict().items()}
-        save_model(path, KIND, self.backbone, self.facts, head, {"classes": json.dumps(self.class_names)})
+        save_model(
+            path, KIND, self.existing_network(), self.facts, head, {"classes": json.dumps(self.class_names)}
+        )
 
     def load(self, path: str | os.PathLike[str]) -> None:
         """Read a model that `save` wrote, or a transfer encoder."""
         if load_weights(path)[1].get("kind") == TRANSFER:
-            self.backbone, self.head, self.facts = load_encoder(path).to(self.device), None, BoxFacts()
+            self.network, self.head, self.facts = load_encoder(path).to(self.device), None, BoxFacts()
             return
         model = load_model(path, KIND, NETWORKS, self.device)
-        self.backbone, self.facts, self.head = model.network, model.facts, None
+        self.network, self.facts, self.head = model.network, model.facts, None
         if "head.weight" in model.tensors:
             self.class_names, self.head = _read_head(path, model)
 
     def _features(self, boxes: Boxes) -> torch.Tensor:
-        backbone = self._initial_backbone(boxes)
+        backbone = self.initial_network(boxes)
         return embed_all(backbone, BoxSource(boxes, self.device, self.memory_gb), "embedding boxes")
 
-    def _initial_backbone(self, boxes: Boxes) -> TransferEncoder | RB3D:
-        """Return the network: the present one, or the initial one of the options."""
-        options, weights = self.options.contrastive, self.options.weights
-        if self.backbone is None and weights not in (None, "random"):
-            self.load(str(weights))
-        if self.backbone is not None:
-            check_boxes(self.facts, boxes)
-            if self.facts == BoxFacts():  # of a transfer encoder, which fits all boxes
-                self.facts = facts_of(boxes)
-            return self.backbone
-        shipped = options.network == "encoder" and weights is None
-        if not options.train and not shipped:
-            raise ConfigError(
-                "features.contrastive.train is false, but features.weights names no model",
-                remedy="set features.weights to the model.safetensors of an earlier run",
-            )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            network: TransferEncoder | RB3D
-            if shipped:
-                network = load_encoder(SHIPPED_WEIGHTS)
-            else:
-                network = TransferEncoder() if options.network == "encoder" else RB3D(options.widths)
-        self.backbone, self.facts = network.to(self.device), facts_of(boxes)
-        synchronise_batch_norm(self.backbone)
-        return self.backbone
+    def new_network(self, boxes: Boxes) -> TransferEncoder | RB3D:
+        """Return the network of the options: the shipped encoder, unless random weights are asked for, or RB3D."""
+        options = self.options.contrastive
+        if options.network != "encoder":
+            return RB3D(options.widths)
+        return TransferEncoder() if self.needs_training() else load_encoder(SHIPPED_WEIGHTS)
+
+    def needs_training(self) -> bool:
+        """Return whether a new network is of no use before it is trained: any but the shipped encoder."""
+        return self.options.contrastive.network != "encoder" or self.options.weights is not None
 
     def _train_on_views(
         self, backbone: TransferEncoder | RB3D, source: BoxSource, boxes: Boxes, checkpoint: Path | None

@@ -35,6 +35,7 @@ from cryopipe.features.learners.disca_state import Best, DiscaState, read_checkp
 from cryopipe.features.learners.disca_steps import cluster_features, fit_head
 from cryopipe.features.learners.disca_warm_up import warm_up
 from cryopipe.features.model_file import check_boxes, facts_of
+from cryopipe.features.network_learner import enough_boxes
 from cryopipe.features.networks.yopo import noisy_input
 from cryopipe.features.training.box_source import BoxSource
 from cryopipe.features.training.checkpoint import fingerprint_of, read_fingerprint
@@ -48,8 +49,6 @@ from cryopipe.mixtures.label_matching import agreement
 logger = logging.getLogger(__name__)
 Forward = Callable[[Tensor], Tensor]
 
-MIN_BOXES = 10
-"""With fewer boxes the network is not trained."""
 UNCHANGED = 3
 """Training ends after this many iterations in a row with unchanged labels: improving features may allow more clusters."""
 
@@ -70,7 +69,7 @@ class Disca(Learner):
         model = self._model_for(boxes)
         source = self._source(model, boxes)
         synchronise_batch_norm(model.network)
-        if not self.options.disca.train or source.count < MIN_BOXES:
+        if not self.options.disca.train or not enough_boxes(source.count):
             return self._not_trained(model, source)
         fingerprint = fingerprint_of(self.options, self.seed, boxes, model.network)
         state = self._initial_state(model, source, fingerprint, checkpoint)
@@ -125,12 +124,6 @@ class Disca(Learner):
 
     def _not_trained(self, model: DiscaModel, source: BoxSource) -> pd.DataFrame:
         """Compute principal components for a model without any; return an empty history."""
-        if self.options.disca.train:
-            logger.warning(
-                "%d boxes: at least %d are needed for training; the network is not trained",
-                source.count,
-                MIN_BOXES,
-            )
         if model.projection is None and source.count:
             features = embed_all(model.network, source, "embedding boxes")
             made = principal_components(features, self.options.principal_components)

@@ -123,8 +123,8 @@ class UniformViews:
         low, high = (angle.to(boxes).view(-1, 1, 1, 1) for angle in self.tilt_ranges[indices].unbind(dim=1))
         wedge = measured(fourier.frequencies, (low, high))
         # Row vectors times R are the frequencies in the axes of the box before the rotation.
-        turned = torch.einsum("zyxi,mij->mzyxj", fourier.frequencies, matrices.to(boxes))
-        kept = wedge * measured(turned, (low, high))
+        rotated = torch.einsum("zyxi,mij->mzyxj", fourier.frequencies, matrices.to(boxes))
+        kept = wedge * measured(rotated, (low, high))
         power = fourier.shell_means(fourier.transform(boxes).abs().square(), wedge)
         outside = fourier.inverse(fourier.transform(draws.normal(*boxes.shape[1:])) * power.sqrt())
         offsets = source_offsets(boxes.shape[1:], matrices.to(boxes), shifts)
