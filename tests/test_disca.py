@@ -25,6 +25,7 @@ from cryopipe.features.learners.disca_options import DiscaOptions
 from cryopipe.features.options import FeatureOptions
 from cryopipe.features.training import fitting
 from cryopipe.features.training.box_source import BoxSource
+from cryopipe.features.training.checkpoint import optimiser_tensors, restore_optimiser
 from cryopipe.features.training.distributed import Draws
 from cryopipe.features.training.loop import (
     MAX_BAD_STEPS,
@@ -32,8 +33,6 @@ from cryopipe.features.training.loop import (
     categorical_hinge,
     cross_entropy,
     guarded_step,
-    optimiser_tensors,
-    restore_optimiser,
     rotated_classification,
     smoothed_targets,
     some_rotated,

@@ -16,11 +16,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cryopipe.errors import FileError, one_line
 from cryopipe.features.networks.encoder import TransferEncoder
-from cryopipe.features.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from cryopipe.features.training.checkpoint import (
+    Checkpoint,
+    optimiser_tensors,
+    restore_optimiser,
+    resume,
+    write_checkpoint,
+)
 from cryopipe.features.training.devices import autocast, set_memory_format
-from cryopipe.features.training.loop import optimiser_tensors, restore_optimiser
 from cryopipe.pretraining.recipe import Recipe
 from cryopipe.pretraining.training_boxes import TrainingBoxes
 from cryopipe.progress import Progress
@@ -151,14 +155,7 @@ class PretrainingRun:
 
     def _resume(self, path: Path) -> None:
         """Continue from the checkpoint, or restart with a warning if it is damaged or of another training."""
-        try:
-            found = read_checkpoint(path, self._fingerprint, self.device)
-            try:
-                self._restore(found)
-            except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-                raise FileError(f"the checkpoint is damaged ({one_line(repr(error))})", file=path) from error
-        except FileError as error:
-            logger.warning("%s; training restarts", error)
+        if not resume(path, self._fingerprint, self.device, self._restore):
             self._initialise()
             return
         logger.info("resuming after step %d of stage %d", self.step, self.stage + 1)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from cryopipe.errors import FileError
 from cryopipe.features.training import checkpoint
-from cryopipe.features.training.loop import optimiser_tensors, restore_optimiser
+from cryopipe.features.training.checkpoint import optimiser_tensors, restore_optimiser
 from cryopipe.mixtures.components import Projection
 from cryopipe.mixtures.gaussian import Mixture
 

@@ -1,12 +1,14 @@
-"""Checkpoints of training: tensors by part, numbers, and the fingerprint of the run."""
+"""Checkpoints of training: tensors by part, the optimiser's among them, numbers, and the fingerprint of the run."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from cryopipe.boxes import Boxes
-from cryopipe.errors import FileError
+from cryopipe.errors import FileError, one_line
 from cryopipe.files.weights import load_weights, save_weights
+
+logger = logging.getLogger(__name__)
 
 
 def fingerprint_of(options: object, seed: int, boxes: Boxes, network: nn.Module) -> str:
@@ -118,3 +122,58 @@ def read_checkpoint(path: str | os.PathLike[str], fingerprint: str, device: torc
             f"the checkpoint is damaged (missing tensors: {len(missing)}, such as {missing[0]})", file=path
         )
     return Checkpoint({name: value.to(device) for name, value in tensors.items()}, numbers)
+
+
+def resume(path: Path, fingerprint: str, device: torch.device, restore: Callable[[Checkpoint], None]) -> bool:
+    """Restore the state of a training from its checkpoint.
+
+    Parameters
+    ----------
+    path
+        Path of the file.
+    fingerprint
+        Text that identifies the run.
+    device
+        Device of the tensors.
+    restore
+        Sets the state; any error in it means that the checkpoint is damaged.
+
+    Returns
+    -------
+    Whether the state was restored. If not, the reason is in the log, and the state may be changed in part: set it anew.
+    """
+    try:
+        found = read_checkpoint(path, fingerprint, device)
+        try:
+            restore(found)
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise FileError(f"the checkpoint is damaged ({one_line(repr(error))})", file=path) from error
+    except FileError as error:
+        logger.warning("%s; training restarts", error)
+        return False
+    return True
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return an optimiser's moments and learning rates as named tensors."""
+    state = optimiser.state_dict()
+    tensors = {
+        f"{number}.{name}": torch.as_tensor(value).clone()
+        for number, moments in state["state"].items()
+        for name, value in moments.items()
+    }
+    rates = [group["lr"] for group in state["param_groups"]]
+    return tensors | {"rates": torch.tensor(rates, dtype=torch.float64)}
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Restore moments and learning rates from `optimiser_tensors`; `optimiser` must be of the same parameters."""
+    state = optimiser.state_dict()
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name != "rates":
+            number, key = name.split(".", 1)
+            moments.setdefault(int(number), {})[key] = value
+    for group, rate in zip(state["param_groups"], tensors["rates"], strict=True):
+        group["lr"] = float(rate)
+    optimiser.load_state_dict({"state": moments, "param_groups": state["param_groups"]})

@@ -13,17 +13,20 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from cryopipe.errors import FileError, one_line
 from cryopipe.features.training.box_source import BoxSource
-from cryopipe.features.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from cryopipe.features.training.checkpoint import (
+    Checkpoint,
+    optimiser_tensors,
+    restore_optimiser,
+    resume,
+    write_checkpoint,
+)
 from cryopipe.features.training.distributed import broadcast, is_first_process
 from cryopipe.features.training.loop import (
     Apply,
     BatchLoss,
     EpochReport,
     Steps,
-    optimiser_tensors,
-    restore_optimiser,
     train_epoch,
 )
 from cryopipe.progress import Progress
@@ -251,15 +254,8 @@ def _resume(state: _Training, path: Path, fingerprint: str, device: torch.device
     """Continue from a checkpoint, or restart with a warning if it is damaged or of another training."""
     fresh = {name: value.detach().clone() for name, value in state.network.state_dict().items()}
     before = dict(vars(state))
-    try:
-        found = read_checkpoint(path, fingerprint, device)
-        try:
-            state.restore(found)
-        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            raise FileError(f"the checkpoint is damaged ({one_line(repr(error))})", file=path) from error
-    except FileError as error:
-        logger.warning("%s; training restarts", error)
-        state.network.load_state_dict(fresh)
-        vars(state).update(before)
+    if resume(path, fingerprint, device, state.restore):
+        logger.info("resuming after epoch %d from %s", state.epoch, path)
         return
-    logger.info("resuming after epoch %d from %s", state.epoch, path)
+    state.network.load_state_dict(fresh)
+    vars(state).update(before)

@@ -1,4 +1,4 @@
-"""Training steps, with non-finite ones skipped; losses; optimiser states as tensors."""
+"""Training steps, with non-finite ones skipped; losses."""
 
 from __future__ import annotations
 
@@ -299,28 +299,3 @@ def _batches(order: Tensor, batch_size: int, fewest: int) -> list[Tensor]:
         last = batches.pop()
         batches[-1] = torch.cat([batches[-1], last])
     return batches
-
-
-def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return an optimiser's moments and learning rates as named tensors."""
-    state = optimiser.state_dict()
-    tensors = {
-        f"{number}.{name}": torch.as_tensor(value).clone()
-        for number, moments in state["state"].items()
-        for name, value in moments.items()
-    }
-    rates = [group["lr"] for group in state["param_groups"]]
-    return tensors | {"rates": torch.tensor(rates, dtype=torch.float64)}
-
-
-def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Restore moments and learning rates from `optimiser_tensors`; `optimiser` must be of the same parameters."""
-    state = optimiser.state_dict()
-    moments: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        if name != "rates":
-            number, key = name.split(".", 1)
-            moments.setdefault(int(number), {})[key] = value
-    for group, rate in zip(state["param_groups"], tensors["rates"], strict=True):
-        group["lr"] = float(rate)
-    optimiser.load_state_dict({"state": moments, "param_groups": state["param_groups"]})
