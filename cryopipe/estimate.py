@@ -89,7 +89,9 @@ def estimate_run(config: Mapping[str, Any], tomograms: Sequence[Tomogram]) -> Es
     disca = features["disca"]
     trained = 0.0
     if features["learner"] == "disca" and disca["train"]:
-        in_iteration = max(disca["copies"] * particles, disca["steps"] * disca["batch_size"])
+        random = disca["network"] == "yopo" or features["weights"] == "random"
+        floor = disca["steps"] * disca["batch_size"] if random else 0
+        in_iteration = max(disca["copies"] * particles, floor)
         trained = disca["iterations"] * in_iteration * SECONDS_PER_TRAINED_BOX[disca["network"]]
         trained *= (min(edge, disca["reduced_size"] or edge) / MEASURED_BOX) ** 3
     per_box = sum(SECONDS_PER_BOX.values())

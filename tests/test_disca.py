@@ -241,8 +241,12 @@ def test_an_iteration_has_a_floor_of_steps(
     taken = []
     take = Steps.take
     monkeypatch.setattr(Steps, "take", lambda self, loss: (taken.append(1), take(self, loss)))
-    learner(options).fit(boxes)
+    first = learner(options)
+    first.fit(boxes)
     assert len(taken) == expected
+    taken.clear()
+    first.fit(boxes)  # its weights are trained ones now
+    assert len(taken) == 3 * copies
 
 
 def test_training_ends_early_only_after_unchanged_labels_in_a_row() -> None:

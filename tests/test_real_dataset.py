@@ -39,7 +39,7 @@ CONFIG = {
 
 LEARNERS = {
     "transfer": {"learner": "transfer"},
-    "disca": {"learner": "disca", "clusters": [2, 8], "disca": {"iterations": 4, "steps": 20}},
+    "disca": {"learner": "disca", "clusters": [2, 8], "disca": {"iterations": 4}},
 }
 MARK = 0.80
 """F1 that both learners are to reach."""

@@ -169,8 +169,13 @@ class Disca(Learner):
         )
 
     def _copies(self, source: BoxSource) -> int:
-        """Return how many times each box is trained on in an iteration."""
+        """Return how many times each box is trained on in an iteration.
+
+        The floor of steps is for random weights: they learn nothing in a few steps, trained ones are spoilt by many.
+        """
         options = self.options.disca
+        if self.model is None or not self.model.random:
+            return options.copies
         steps = -(-source.count // options.batch_size)
         return max(options.copies, -(-options.steps // steps))
 

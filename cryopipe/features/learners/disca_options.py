@@ -39,7 +39,8 @@ class DiscaOptions(Options):
     )
     steps: int = option(
         100,
-        "Smallest number of training steps in each iteration; with few boxes, copies is increased to reach it.",
+        "Smallest number of training steps in each iteration, if the weights are random; with few boxes, copies is "
+        "increased to reach it.",
         minimum=1,
         maximum=100_000,
     )
