@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from aligned_sets import box_set
@@ -81,14 +82,19 @@ def test_features_of_the_shipped_encoder(
 @pytest.mark.alone
 @pytest.mark.parametrize(("bfloat16", "tolerance"), [(False, 0.01), (True, 0.1)])
 def test_features_that_disca_learns(
-    runs: Callable, bfloat16: bool, tolerance: float, monkeypatch: pytest.MonkeyPatch
+    runs: Callable,
+    bfloat16: bool,
+    tolerance: float,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("cryopipe.features.training.devices.has_fast_bfloat16", lambda device: bfloat16)
-    boxes, _ = two_classes(60)
+    boxes, classes = two_classes(66, noise=0.25)
+    # Unequal numbers: clusters are numbered by their size.
+    boxes = boxes[(classes == 0) | (np.arange(len(classes)) < 48)]
 
-    def learned() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def learned() -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
         learner = create_learner("disca", replace(TINY, disca=replace(TINY.disca, iterations=2)), CPU, 1)
-        history = without_clock(learner.fit(boxes)).to_numpy()
+        history = without_clock(learner.fit(boxes))
         features = learner.embed(boxes)
         options = clustering_options(clusters=(2, 3), starts=1)
         return history, features, find_clusters(features, options, seed=1).labels
@@ -96,11 +102,11 @@ def test_features_that_disca_learns(
     first, again, other = runs(learned)
     for mine, yours in zip(again, first, strict=True):
         np.testing.assert_array_equal(mine, yours)
-    # iteration, clusters, bic, separation, agreement, loss, bad_steps, learning_rate
-    np.testing.assert_array_equal(other[0][:, [0, 1, 4, 6]], first[0][:, [0, 1, 4, 6]])
-    np.testing.assert_allclose(other[0], first[0], rtol=tolerance)
-    # The first component has variance 1.
-    np.testing.assert_allclose(other[1], first[1], atol=tolerance)
+    counted = ["iteration", "clusters", "agreement", "bad_steps"]
+    np.testing.assert_array_equal(other[0][counted], first[0][counted])
+    np.testing.assert_allclose(other[0], first[0], rtol=0.1)
+    # The first component has variance 1. Training amplifies the rounding of the others, which are mostly noise.
+    np.testing.assert_allclose(other[1][:, 0], first[1][:, 0], atol=tolerance)
     np.testing.assert_array_equal(other[2], first[2])
 
 
