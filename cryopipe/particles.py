@@ -75,6 +75,12 @@ def shifts_of_table(table: pd.DataFrame) -> FloatArray:
     return 0 - table[list(columns.ORIGINS)].to_numpy(dtype=np.float64)
 
 
+def positions_of_table(table: pd.DataFrame) -> FloatArray:
+    """Return (n, 3) x, y, z positions of a particle table, shifts included, angstrom from the centre of voxel 0."""
+    coordinates = table[list(columns.COORDINATES)].to_numpy(dtype=np.float64)
+    return coordinates * table[[columns.VOXEL_SIZE]].to_numpy(dtype=np.float64) + shifts_of_table(table)
+
+
 def poses_of_table(table: pd.DataFrame) -> tuple[FloatArray, Rotation]:
     """Return the positions, shifts included, and the rotations of a particle table.
 

@@ -82,6 +82,9 @@ def stack_of_a_shifted_blob(folder: Path, shift_xyz: tuple[int, int, int]) -> Bo
 def test_particles_are_aligned_from_where_learning_found_their_centres(tmp_path: Path) -> None:
     boxes = stack_of_a_shifted_blob(tmp_path, (3, -2, 1))
     particles = pd.DataFrame({columns.PARTICLE: ["a/6", "a/3", "a/5", "a/4"], columns.DIAMETER: 80.0})
+    particles[columns.TOMOGRAM], particles[columns.VOXEL_SIZE] = "a", 10.0
+    for name in columns.COORDINATES:
+        particles[name] = [20.0, 60.0, 100.0, 140.0]
     for name, shift in zip(columns.ORIGINS, (3, -2, 1), strict=True):
         particles[name] = -10.0 * shift
     options = AveragingOptions(initial_models=1, initial_iterations=2, refinement_iterations=1, max_shift=20)

@@ -17,6 +17,7 @@ from cryopipe.alignment.search import Grid, Poses
 from cryopipe.alignment.spectra import Spectra
 from cryopipe.averaging.averages import fsc_weighted, wedge_compensated_average, wedge_compensated_sums
 from cryopipe.averaging.context import AlignmentContext
+from cryopipe.averaging.half_sets import assign_half_sets
 from cryopipe.averaging.halfset import HalfSet, initial_half_set
 from cryopipe.averaging.options import AveragingOptions
 from cryopipe.averaging.resolution import Resolution, measure_resolution
@@ -82,7 +83,7 @@ class AlignmentResult:
 
 def align_cluster(
     boxes: Boxes, tilt_ranges: NDArray[np.float64], voxel_size: float, options: AveragingOptions, seed: int,
-    device: torch.device | None = None,
+    device: torch.device | None = None, groups: NDArray[np.intp] | None = None,
 ) -> AlignmentResult:  # fmt: skip
     """Align boxes without a reference and average them.
 
@@ -100,6 +101,9 @@ def align_cluster(
         The same seed gives the same result.
     device
         Device of the computation; by default the CPU.
+    groups
+        (n,) numbers from 0; boxes of one group, such as those of one particle, are in the same half-set. None puts every
+        box into a group of its own.
 
     Returns
     -------
@@ -108,19 +112,13 @@ def align_cluster(
     spectra = Spectra(boxes, tilt_ranges, device or torch.device("cpu"))
     context = AlignmentContext(spectra.box_size, voxel_size, options, spectra.device)
     rng = np.random.default_rng(seed)
-    half_sets = _half_sets(len(spectra), rng)
+    half_sets = assign_half_sets(np.arange(len(spectra)) if groups is None else groups, rng)
     halves = [
         initial_half_set(context, spectra, np.flatnonzero(half_sets == number), int(number), rng)
         for number in np.unique(half_sets)
     ]
     search = context.exhaustive_search(options.angular_step)
     return _refine(context, halves, half_sets, search, seed)
-
-
-def _half_sets(count: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Assign every box to half-set 1 or 2 at random, in equal numbers."""
-    numbers = np.arange(count) % 2 + 1
-    return rng.permutation(numbers) if count > 1 else numbers
 
 
 def _refine(

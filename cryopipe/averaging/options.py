@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from cryopipe.config.option import Options, option
@@ -119,7 +119,3 @@ class AveragingOptions(Options):
     known_maps: str = option(
         "", "Directory of maps (MRC, particles bright) with which every average is compared; empty for none."
     )
-
-    def for_particles(self, diameter: float) -> AveragingOptions:
-        """Return the options with a mask for particles picked at `diameter` (angstrom), unless one is set."""
-        return self if self.mask_diameter else replace(self, mask_diameter=MASK_MARGIN * diameter)
