@@ -28,6 +28,8 @@ LABEL = "cryopipeLabel"
 """Class that the user gave to a particle, in the file of `features.labels`."""
 CLASS_NAME = "cryopipeClass"
 """Name of the particle's class, if the user gave labels; `CLASS` is its number."""
+DECISION = "cryopipeDecision"
+"""What the user decided about a particle: open, accepted or rejected; only in runs with `curation`."""
 TEMPLATE_SCORE = "cryopipeTemplateScore"
 """Correlation of the particle with the template of its class in the best pose, -1 to 1 (learner template)."""
 TEMPLATE_ANGLES = ("cryopipeTemplateRot", "cryopipeTemplateTilt", "cryopipeTemplatePsi")
@@ -50,6 +52,7 @@ TEXT_COLUMNS = (
     PARTICLE,
     LABEL,
     CLASS_NAME,
+    DECISION,
     "rlnImageName",
     "rlnCtfImage",
     "rlnOpticsGroupName",

@@ -92,8 +92,15 @@ class Document:
     mistakes: list[Mistake] = field(default_factory=list)
 
 
-def read_document(path: str | Path) -> Document:
+def read_document(path: str | Path, largest: int = LARGEST_FILE, most_values: int = MOST_VALUES) -> Document:
     """Read a YAML file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    largest, most_values
+        Largest number of bytes and of values that are read.
 
     Raises
     ------
@@ -102,18 +109,20 @@ def read_document(path: str | Path) -> Document:
     """
     try:
         with Path(path).open("rb") as stream:
-            content = stream.read(LARGEST_FILE + 1)
+            content = stream.read(largest + 1)
         text = content.decode("utf-8-sig")
     except FileNotFoundError:
         raise ConfigError("no such file", file=path, remedy="run `cryopipe init` to make one") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot be read ({error})", file=path, remedy="save it as UTF-8 text") from error
-    if len(content) > LARGEST_FILE:
+    if len(content) > largest:
         raise ConfigError(
-            "larger than 1 MB", file=path, remedy="give a configuration such as `cryopipe init` writes"
+            f"larger than {largest // 1_000_000} MB",
+            file=path,
+            remedy="give a configuration such as `cryopipe init` writes",
         )
     try:
-        return _Builder(path).build(yaml.parse(text, Loader=_LOADER))
+        return _Builder(path, most_values).build(yaml.parse(text, Loader=_LOADER))
     except yaml.YAMLError as error:
         raise ConfigError(f"is not YAML ({_problem(error)})", file=path,
                           remedy="indent with spaces and put a space after each colon") from error  # fmt: skip
@@ -138,16 +147,19 @@ class _Open:
 class _Builder:
     """Builds a document from a parser's events."""
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, most_values: int) -> None:
         self.path, self.document, self.open = path, Document(), list[_Open]()
+        self.most_values = most_values
         self.values, self.documents = 0, 0
 
     def build(self, events: Iterator[yaml.Event]) -> Document:
         for event in events:
             self.values += 1
             line = 0 if event.start_mark is None else event.start_mark.line + 1
-            if self.values > 3 * MOST_VALUES:
-                self._refuse(line, f"more than {MOST_VALUES} values", "give as many as there are options")
+            if self.values > 3 * self.most_values:
+                self._refuse(
+                    line, f"more than {self.most_values} values", "give as many as there are options"
+                )
             if isinstance(event, yaml.DocumentStartEvent):
                 self.documents += 1
                 if self.documents > 1:
