@@ -52,7 +52,7 @@ def write_subtomograms(
         If a particle is outside the tomogram, or a box contains NaN, infinite values or values above 1e12.
     """
     kept: list[int] = []
-    with BoxWriter(path, options.box_size, options.voxel_size, tomogram.tilt_range, tomogram.name) as writer:
+    with BoxWriter(path, options.box_size, options.voxel_size, tomogram.tilts, tomogram.name) as writer:
         if len(particles):
             opened = open_tomogram(tomogram)
             coordinates = particles[list(COORDINATES)].to_numpy(dtype=float)

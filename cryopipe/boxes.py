@@ -32,7 +32,10 @@ class TiltBoxes(Boxes, Protocol):
 
     @property
     def tilt_ranges(self) -> NDArray[np.float64]:
-        """(n, 2) lowest and highest tilt of each box's tomogram, degrees."""
+        """(n, 2) lowest and highest tilt of each box's tomogram, degrees, or (n, 3) if the tilt axis is x for some.
+
+        See `cryopipe.volume.wedge.tilt_schemes`.
+        """
         ...
 
 
@@ -69,7 +72,7 @@ class ChosenBoxes:
 
     @property
     def tilt_ranges(self) -> NDArray[np.float64]:
-        """(n, 2) lowest and highest tilt of each box's tomogram, degrees."""
+        """(n, 2) or (n, 3) tilts of each box's tomogram; see `TiltBoxes`."""
         return self.boxes.tilt_ranges[self.chosen]
 
     @property
@@ -106,7 +109,7 @@ class BoxView:
 
     @property
     def tilt_ranges(self) -> NDArray[np.float64]:
-        """(n, 2) lowest and highest tilt of each box's tomogram, degrees, if the boxes have them."""
+        """(n, 2) or (n, 3) tilts of each box's tomogram, if the boxes have them; see `TiltBoxes`."""
         ranges: NDArray[np.float64] = self._boxes.tilt_ranges  # type: ignore[attr-defined]
         return ranges
 
@@ -160,7 +163,7 @@ class ArrayBoxes:
     boxes
         (n, z, y, x).
     tilt_ranges
-        (n, 2) lowest and highest tilt of each box's tomogram, degrees, or (2,) for all.
+        (n, 2) or (n, 3) tilts of each box's tomogram, or (2,) or (3,) for all; see `TiltBoxes`.
     voxel_size
         Angstrom; None if unknown.
     """
@@ -169,7 +172,8 @@ class ArrayBoxes:
         self, boxes: NDArray[np.float32], tilt_ranges: ArrayLike, voxel_size: float | None = None
     ) -> None:
         self.boxes, self.voxel_size = boxes, voxel_size
-        self.tilt_ranges = np.broadcast_to(np.asarray(tilt_ranges, float), (len(boxes), 2))
+        ranges = np.asarray(tilt_ranges, float)
+        self.tilt_ranges = np.broadcast_to(ranges, (len(boxes), ranges.shape[-1]))
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -11,11 +11,24 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cryopipe.errors import TableError, check_size, one_line, reading_fault
 from cryopipe.volume_names import read_volume_name
 
-COLUMNS = ("tomogram", "path", "voxel_size", "tilt_min", "tilt_max", "contrast", "mask", "exported_name")
+COLUMNS = (
+    *("tomogram", "path", "voxel_size", "tilt_min", "tilt_max", "contrast", "mask", "exported_name"),
+    *(
+        "tilt_axis",
+        "even",
+        "odd",
+        "tilt_series",
+        "tilt_series_pixel_size",
+        "unbinned_size",
+        "dose",
+        "defocus",
+    ),
+)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 EXPORTED_NAME = re.compile(r"[^\s/\"'#$_;][^\s/\"']*")
 """A name that STAR files can hold and that other programs can use in file names."""
@@ -24,6 +37,17 @@ MOST_MISTAKES = 20
 LONGEST_MISTAKE = 500
 """Characters of a mistake that are shown."""
 CONTRASTS = ("dark", "bright")
+TILT_AXES = ("y", "-y", "x", "-x")
+"""Tilt axes and senses; see `Tomogram.tilt_axis`."""
+ABOUT_X = 1.0
+"""Third number of tilts whose axis is along x; 0 or no third number for an axis along y."""
+_SIZE = re.compile(r"\s*(\d{1,7})\s*x\s*(\d{1,7})\s*x\s*(\d{1,7})\s*", re.IGNORECASE)
+_NUMBERS = (
+    ("tilt_series_pixel_size", 0.1, 1000.0, "angstrom"),
+    ("dose", 0.0, 100_000.0, "electrons per square angstrom"),
+    ("defocus", -100.0, 100.0, "micrometre"),
+)
+"""Columns of numbers about the tilt series, with their limits and units."""
 RESERVED = ("tomograms",)
 """Names of result tables that are in the same folders as the files of the tomograms."""
 
@@ -48,6 +72,22 @@ class Tomogram:
         Optional MRC file of the tomogram's shape; particles are picked where it is above 0.
     exported_name
         Name of the tomogram in RELION or Warp, if it is not `name`; exports use it.
+    tilt_axis
+        "y" if a tilt of t degrees is a right-handed rotation of the specimen about +y by t, the beam along z, as in
+        the tomograms of RELION, IMOD (rotated with trimvol -rx) and AreTomo; "-y" for the opposite sense, as in IMOD's
+        tomograms flipped with trimvol -yz; "x" or "-x" for a tilt axis along x.
+    even, odd
+        MRC files of the tomogram from the even and the odd frames, if there are any.
+    tilt_series
+        File with the geometry of the tilt series, of the program that aligned it.
+    tilt_series_pixel_size
+        Angstrom; the voxel size divided by the binning.
+    unbinned_size
+        Size of the tomogram x, y, z in pixels of the tilt series.
+    dose
+        Electrons per square angstrom of the whole tilt series.
+    defocus
+        Mean of the tilt series, micrometre, positive for underfocus.
     """
 
     name: str
@@ -57,6 +97,27 @@ class Tomogram:
     contrast: str = "dark"
     mask: str | None = None
     exported_name: str | None = None
+    tilt_axis: str = "y"
+    even: str | None = None
+    odd: str | None = None
+    tilt_series: str | None = None
+    tilt_series_pixel_size: float | None = None
+    unbinned_size: tuple[int, int, int] | None = None
+    dose: float | None = None
+    defocus: float | None = None
+
+    @property
+    def tilts(self) -> tuple[float, ...]:
+        """Lowest and highest tilt about +y, or about +x; see `signed_tilts`."""
+        return signed_tilts(self.tilt_range, self.tilt_axis)
+
+
+def signed_tilts(tilt_range: tuple[float, float], tilt_axis: str) -> tuple[float, ...]:
+    """Return the lowest and highest tilt about +y, degrees; for an axis along x about +x, followed by `ABOUT_X`."""
+    low, high = tilt_range
+    if tilt_axis.startswith("-"):
+        low, high = -high, -low
+    return (low, high, ABOUT_X) if tilt_axis.endswith("x") else (low, high)
 
 
 def read_tomogram_table(
@@ -174,7 +235,7 @@ def _shortened(mistake: str) -> str:
     """Return the text without its middle if it is long, for instance because a file of another kind was given."""
     if len(mistake) <= LONGEST_MISTAKE:
         return mistake
-    return f"{mistake[: LONGEST_MISTAKE - 160]} ... {mistake[-150:]}"
+    return f"{mistake[: LONGEST_MISTAKE - 260]} ... {mistake[-250:]}"
 
 
 def _mistakes_of_header(header: list[str]) -> list[str]:
@@ -231,9 +292,33 @@ def _parse_row(
         problems.append(
             f"exported_name {exported!r}; give one word without '/' and quotes, or leave it blank"
         )
+    series = _read_series(row, problems)
     if problems or low is None or high is None:
         return None, problems
-    return Tomogram(name, path, voxel_size, (low, high), shade, row.get("mask") or None, exported), []
+    mask = row.get("mask") or None
+    return Tomogram(name, path, voxel_size, (low, high), shade, mask, exported, **series), []
+
+
+def _read_series(row: dict[str, str], problems: list[str]) -> dict[str, Any]:
+    """Return the values of the columns about the tilt series; mistakes are added to `problems`."""
+    axis = row.get("tilt_axis") or "y"
+    if axis not in TILT_AXES:
+        problems.append(f"tilt_axis {axis!r}; give {', '.join(TILT_AXES[:-1])} or {TILT_AXES[-1]}")
+    size = row.get("unbinned_size") or None
+    match = _SIZE.fullmatch(size or "")
+    if size is not None and match is None:
+        problems.append(f"unbinned_size {size!r}; give pixels along x, y and z, such as 4000x4000x2000")
+    numbers = {}
+    for column, low, high, unit in _NUMBERS:
+        numbers[column] = value = _number(row, column, None, problems)
+        if value is not None and not low <= value <= high:
+            problems.append(f"{column} {value:g}; give {unit}, {low:g} to {high:g}, or leave it blank")
+    return {
+        **{name: row.get(name) or None for name in ("even", "odd", "tilt_series")},
+        **numbers,
+        "tilt_axis": axis,
+        "unbinned_size": None if match is None else tuple(int(number) for number in match.groups()),
+    }
 
 
 def _number(row: dict[str, str], column: str, default: float | None, problems: list[str]) -> float | None:

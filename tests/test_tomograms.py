@@ -34,6 +34,34 @@ def test_cells_and_defaults(tmp_path: Path) -> None:
     }
 
 
+def test_columns_about_the_tilt_series(tmp_path: Path) -> None:
+    columns = "tomogram\tpath\ttilt_min\ttilt_max\ttilt_axis\teven\ttilt_series\ttilt_series_pixel_size\tunbinned_size"
+    path = table(
+        tmp_path,
+        "a\ta.mrc\t-40\t60\t-x\ta_even.mrc\ta.xml\t1.35\t4000x4096 x 2000",
+        "b\tb.mrc",
+        header=columns,
+    )
+    tomograms = read_tomogram_table(path)
+    assert tomograms["a"] == Tomogram(
+        *("a", "a.mrc", None, (-40, 60)),
+        tilt_axis="-x",
+        even="a_even.mrc",
+        tilt_series="a.xml",
+        tilt_series_pixel_size=1.35,
+        unbinned_size=(4000, 4096, 2000),
+    )
+    assert tomograms["a"].tilts == (-60, 40, 1)
+    assert tomograms["b"].tilts == (-60, 60)
+    for cells, message in (
+        ("\t\tz", "tilt_axis 'z'; give y, -y, x or -x"),
+        ("\t\t\t\t\t0.01", "tilt_series_pixel_size 0.01; give angstrom, 0.1 to 1000, or leave it blank"),
+        ("\t\t\t\t\t\t4000", "unbinned_size '4000'; give pixels along x, y and z, such as 4000x4000x2000"),
+    ):
+        with pytest.raises(TableError, match=f"line 2: {message}"):
+            read_tomogram_table(table(tmp_path, f"a\ta.mrc\t{cells}", header=columns))
+
+
 def test_files_from_other_editors_are_read(tmp_path: Path) -> None:
     path = tmp_path / "t.tsv"
     path.write_bytes("\ufefftomogram\tpath\r\n a \t a.mrc \r\n".encode())

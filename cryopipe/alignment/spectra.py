@@ -13,7 +13,7 @@ from torch import Tensor
 from cryopipe.alignment.fourier_band import Band
 from cryopipe.boxes import Boxes
 from cryopipe.volume.fsc import shell_indices
-from cryopipe.volume.wedge import measured, wedge_mask
+from cryopipe.volume.wedge import measured, tilt_schemes, wedge_mask
 
 BATCH_BYTES = 256 * 2**20
 """Largest memory of one batch's temporary arrays."""
@@ -35,18 +35,17 @@ class Spectra:
     boxes
         (n, z, y, x), particles bright; cubes.
     tilt_ranges
-        (n, 2) lowest and highest tilt, degrees.
+        (n, 2) lowest and highest tilt, degrees, or (n, 3); see `cryopipe.volume.wedge.tilt_schemes`.
     device
         Where coefficients are computed.
     """
 
     def __init__(self, boxes: Boxes, tilt_ranges: NDArray[np.float64], device: torch.device) -> None:
         self.boxes, self.device = boxes, device
-        ranges = np.asarray(tilt_ranges, dtype=np.float64).reshape(-1, 2)
-        if len(ranges) != len(boxes):
-            raise ValueError(f"{len(boxes)} boxes but {len(ranges)} tilt ranges")
-        self.schemes, which = np.unique(ranges, axis=0, return_inverse=True)
-        self.scheme_of_box = torch.from_numpy(which.reshape(-1)).to(device)
+        self.schemes, which = tilt_schemes(tilt_ranges)
+        if len(which) != len(boxes):
+            raise ValueError(f"{len(boxes)} boxes but {len(which)} tilt ranges")
+        self.scheme_of_box = torch.from_numpy(which).to(device)
         first = self.volumes(np.array([0]))
         self.box_size = int(first.shape[-1])
         if tuple(first.shape) != (1, *(self.box_size,) * 3):
@@ -67,7 +66,7 @@ class Spectra:
         Filters and denoising can empty part of the tilt range, which would otherwise look like a feature common to
         all particles.
         """
-        wedges = [measured(band.frequencies, (low, high)) for low, high in self.schemes.tolist()]
+        wedges = [measured(band.frequencies, scheme) for scheme in self.schemes]
         return torch.stack(wedges) * (band.picked(self.transfer) > LEAST_TRANSFER)
 
     def coefficients(self, indices: NDArray[np.intp], band: Band, wedges: Tensor) -> Tensor:
@@ -95,8 +94,7 @@ class Spectra:
         power = torch.zeros((n, n, n), device=self.device)
         for batch in batches(members[spaced], 40 * n**3):
             power += (torch.fft.fftn(self.volumes(batch), dim=(-3, -2, -1)).abs() ** 2).sum(dim=0)
-        low, high = self.schemes[number]
-        inside = wedge_mask(n, (float(low), float(high)), self.device)
+        inside = wedge_mask(n, self.schemes[number], self.device)
         shells = shell_indices(n, self.device)
         sums = [torch.bincount(shells.flatten(), weights=v.flatten()) for v in (power * inside, inside)]
         mean = (sums[0] / sums[1].clamp(min=1)).float()[shells]

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -17,7 +16,7 @@ from torch import Tensor
 from cryopipe.alignment.fourier_band import Band
 from cryopipe.alignment.search import Grid, cross_terms, energies
 from cryopipe.alignment.spectra import noise_from_power
-from cryopipe.volume.wedge import measured
+from cryopipe.volume.wedge import measured, tilt_schemes
 
 ROTATIONS_AT_ONCE = 512
 MATRIX_BYTES = 256 * 2**20
@@ -83,7 +82,8 @@ class TemplateMatcher:
         boxes
             Particles bright.
         tilt_ranges
-            (n, 2) lowest and highest tilt of each box's tomogram, degrees.
+            (n, 2) lowest and highest tilt of each box's tomogram, degrees, or (n, 3); see
+            `cryopipe.volume.wedge.tilt_schemes`.
         """
         schemes, wedges = wedges_of(tilt_ranges, self.band)
         coefficients = box_coefficients(boxes, self.band) * wedges[schemes] / self.noise
@@ -117,10 +117,9 @@ def box_coefficients(boxes: Tensor, band: Band) -> Tensor:
 
 def wedges_of(tilt_ranges: ArrayLike, band: Band) -> tuple[Tensor, Tensor]:
     """Return the (n,) tilt scheme of each box and the (W, K) measured coefficients of the schemes."""
-    ranges = np.asarray(tilt_ranges, np.float64).reshape(-1, 2)
-    schemes, which = np.unique(ranges, axis=0, return_inverse=True)
-    wedges = [measured(band.frequencies, (low, high)) for low, high in schemes.tolist()]
-    return torch.from_numpy(which.reshape(-1)).to(band.device), torch.stack(wedges)
+    schemes, which = tilt_schemes(tilt_ranges)
+    wedges = [measured(band.frequencies, scheme) for scheme in schemes]
+    return torch.from_numpy(which).to(band.device), torch.stack(wedges)
 
 
 def noise_of_boxes(boxes: Tensor, tilt_ranges: ArrayLike, band: Band) -> Tensor:

@@ -74,7 +74,7 @@ def match_volume(
     volume: NDArray[np.floating],
     template: Tensor,
     matrices: Tensor,
-    tilt_range: tuple[float, float],
+    tilt_range: Sequence[float],
     voxel_size: float,
     resolution: float,
     mask_radius: float | None = None,
@@ -90,7 +90,7 @@ def match_volume(
     matrices
         (R, 3, 3) rotations, template to particle.
     tilt_range
-        Lowest and highest tilt of the volume, degrees.
+        Lowest and highest tilt of the volume, degrees; see `cryopipe.volume.wedge.measured`.
     voxel_size
         Angstrom.
     resolution
@@ -133,7 +133,7 @@ def _step(length: int, template_edge: int) -> int:
 
 
 def _prepare(
-    template: Tensor, tilt_range: tuple[float, float], voxel_size: float, resolution: float,
+    template: Tensor, tilt_range: Sequence[float], voxel_size: float, resolution: float,
     mask_radius: float | None,
 ) -> _Template:  # fmt: skip
     n = template.shape[-1]

@@ -26,7 +26,7 @@ from cryopipe.files.names import absolute_name
 COLUMN_COUNT = 36
 TAG, ALIGNED, AVERAGED, SCORE, WEDGE_TYPE, TOMOGRAM, CLASS, VOXEL_SIZE = 0, 1, 2, 9, 12, 19, 21, 35
 SHIFTS, ANGLES, TILT_RANGE, COORDINATES = slice(3, 6), slice(6, 9), slice(13, 15), slice(23, 26)
-SINGLE_TILT_ABOUT_Y = 1
+TILT_ABOUT_Y, TILT_ABOUT_X = 1, 2
 HALF_VOXEL = 0.5
 
 
@@ -87,8 +87,9 @@ def _table(particles: ParticleSet, context: ExportContext) -> NDArray[np.float64
     score = particles.table.get(columns.ALIGNMENT_SCORE)
     values[:, SCORE] = 0 if score is None else score.fillna(0).to_numpy()
     values[:, ANGLES] = dynamo_angles(particles.rotations)
-    values[:, WEDGE_TYPE] = SINGLE_TILT_ABOUT_Y
-    values[:, TILT_RANGE] = [context.tomograms[name].tilt_range for name in particles.tomograms]
+    tilts = [context.tomograms[name].tilts for name in particles.tomograms]
+    values[:, WEDGE_TYPE] = [TILT_ABOUT_X if len(one) > 2 else TILT_ABOUT_Y for one in tilts]
+    values[:, TILT_RANGE] = [one[:2] for one in tilts]
     values[:, TOMOGRAM] = [context.number_of(name) for name in particles.tomograms]
     values[:, CLASS] = particles.clusters
     values[:, COORDINATES] = particles.positions + HALF_VOXEL

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from cryopipe.config.option import Options, option
+from cryopipe.tomograms import signed_tilts
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class ExportOptions(Options):
     )
     tilt_series_pixel_size: float | None = option(
         None,
-        "Pixel size of the tilt series of the tomograms, for relion4 and relion5; null: the tomograms' voxel size "
-        "(no binning).",
+        "Pixel size of the tilt series, for relion4 and relion5, of tomograms for which the table has no "
+        "tilt_series_pixel_size; null: the tomograms' voxel size (no binning).",
         unit="angstrom",
         minimum=0.1,
         maximum=1000,
@@ -78,6 +79,14 @@ class TomogramRecord:
         "dark" or "bright" particles.
     exported_name
         Name in other programs, if different.
+    tilt_axis
+        Tilt axis and sense; see `cryopipe.tomograms.Tomogram`.
+    tilt_series
+        File with the geometry of the tilt series, if known.
+    tilt_series_pixel_size
+        Angstrom, if known; otherwise that of the options.
+    unbinned_size
+        x, y, z in pixels of the tilt series, if known.
     """
 
     name: str
@@ -87,3 +96,12 @@ class TomogramRecord:
     tilt_range: tuple[float, float]
     contrast: str
     exported_name: str | None = None
+    tilt_axis: str = "y"
+    tilt_series: str | None = None
+    tilt_series_pixel_size: float | None = None
+    unbinned_size: tuple[int, int, int] | None = None
+
+    @property
+    def tilts(self) -> tuple[float, ...]:
+        """Lowest and highest tilt about +y, or about +x; see `cryopipe.tomograms.signed_tilts`."""
+        return signed_tilts(self.tilt_range, self.tilt_axis)

@@ -33,6 +33,10 @@ def tomogram_record(tomogram: Tomogram) -> TomogramRecord:
         tomogram.tilt_range,
         tomogram.contrast,
         tomogram.exported_name,
+        tomogram.tilt_axis,
+        tomogram.tilt_series,
+        tomogram.tilt_series_pixel_size,
+        tomogram.unbinned_size,
     )
 
 

@@ -164,9 +164,9 @@ def _write_images(
     for tomogram in dict.fromkeys(names):
         record = context.tomograms[tomogram]
         box_size = int(box_sizes[round(record.voxel_size, 4)])
-        wedge = f"wedges/{_wedge_name(record.tilt_range, box_size)}"
+        wedge = f"wedges/{_wedge_name(record.tilts, box_size)}"
         write_volume(
-            folder / wedge, centred_wedge(box_size, record.tilt_range).numpy(), round(record.voxel_size, 4)
+            folder / wedge, centred_wedge(box_size, record.tilts).numpy(), round(record.voxel_size, 4)
         )
         mine = rows[names == tomogram]
         boxes = cut_boxes(open_volume(record.path), whole[mine], box_size, record.contrast, context.seed)
@@ -192,5 +192,6 @@ def _write_references(
             write_volume(folder / "references" / f"{cluster_name(cluster)}.mrc", scaled.numpy(), pixel_size)
 
 
-def _wedge_name(tilt_range: tuple[float, float], box_size: int) -> str:
-    return f"wedge_{tilt_range[0]:+g}_{tilt_range[1]:+g}_box{box_size}.mrc"
+def _wedge_name(tilts: tuple[float, ...], box_size: int) -> str:
+    axis = "_about_x" if len(tilts) > 2 else ""
+    return f"wedge_{tilts[0]:+g}_{tilts[1]:+g}{axis}_box{box_size}.mrc"

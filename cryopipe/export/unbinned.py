@@ -82,10 +82,17 @@ def frames_of(particles: ParticleSet, context: ExportContext) -> Frames:
     if context.options.relion_tomograms:
         return read_frames(context.options.relion_tomograms, names, context)
     given = context.options.tilt_series_pixel_size
-    pixel_sizes = np.full(len(names), given) if given else voxel_sizes
+    pixel_sizes = np.array(
+        [record.tilt_series_pixel_size or given or record.voxel_size for record in records], dtype=np.float64
+    )
     binnings = voxel_sizes / pixel_sizes
-    shapes = np.array([record.shape_zyx[::-1] for record in records], dtype=np.float64).reshape(-1, 3)
-    sizes = _made_even(shapes * binnings[:, None])
+    shapes = [
+        record.unbinned_size or np.array(record.shape_zyx[::-1]) * binning
+        for record, binning in zip(records, binnings, strict=True)
+    ]
+    sizes = _made_even(np.array(shapes, dtype=np.float64).reshape(-1, 3))
+    for record, pixel_size, size in zip(records, pixel_sizes, sizes, strict=True):
+        _check_frame("the tomogram table", record, float(pixel_size), size)
     return Frames(names, pixel_sizes, binnings, sizes, offset)
 
 

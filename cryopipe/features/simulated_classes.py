@@ -79,7 +79,8 @@ def simulated_boxes(
     ranges = getattr(boxes, "tilt_ranges", None)
     tilt_range = TILT_RANGE
     if ranges is not None and len(ranges):
-        tilt_range = tuple(np.median(ranges, axis=0).tolist())
+        # the simulator tilts about y
+        tilt_range = tuple(np.median(np.asarray(ranges)[:, :2], axis=0).tolist())
     even = size + size % 2
     options = BoxOptions(
         box_size=even,

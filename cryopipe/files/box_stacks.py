@@ -1,7 +1,7 @@
 """Stacks of subtomograms on disk: one HDF5 file per tomogram, one box per chunk.
 
 A file contains `boxes` (n, z, y, x) in half precision, `particle` (n,) names in UTF-8, and the attributes
-box_size (voxels), voxel_size (angstrom), tilt_min, tilt_max (degrees) and tomogram (name). Boxes are not
+box_size (voxels), voxel_size (angstrom), tilt_min, tilt_max (degrees), tilt_axis ("y" or "x") and tomogram (name). Boxes are not
 compressed, because noise does not compress and uncompressed boxes are faster to read in random order.
 """
 
@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from cryopipe.errors import DataError, FileError
 from cryopipe.files.atomic import atomic_path
 from cryopipe.files.hdf5 import DeferredErrorFile
+from cryopipe.tomograms import ABOUT_X
 
 OPEN_FILES = 128
 """Largest number of files that one stack keeps open; many systems allow a process 1024."""
@@ -41,7 +42,7 @@ class BoxWriter:
     voxel_size
         Voxel size of the boxes, angstrom.
     tilt_range
-        Lowest and highest tilt of the tomogram, degrees.
+        Tilts of the tomogram, degrees; see `cryopipe.volume.wedge.measured`.
     tomogram
         The tomogram's name.
     """
@@ -51,7 +52,7 @@ class BoxWriter:
         path: str | os.PathLike[str],
         box_size: int,
         voxel_size: float,
-        tilt_range: tuple[float, float],
+        tilt_range: Sequence[float],
         tomogram: str,
     ) -> None:
         self.path = Path(path)
@@ -61,6 +62,7 @@ class BoxWriter:
             "voxel_size": voxel_size,
             "tilt_min": tilt_range[0],
             "tilt_max": tilt_range[1],
+            "tilt_axis": "x" if tuple(tilt_range[2:]) == (ABOUT_X,) else "y",
             "tomogram": tomogram,
         }
         self._resources = ExitStack()
@@ -128,7 +130,7 @@ class _BoxFile:
     path: Path
     box_size: int
     voxel_size: float
-    tilt_range: tuple[float, float]
+    tilts: tuple[float, float, float]
     tomogram: str
     names: tuple[str, ...]
 
@@ -154,7 +156,8 @@ class BoxStack:
     tomograms
         Names of the particles' tomograms, (n,).
     tilt_ranges
-        Lowest and highest tilt of the particles' tomograms, degrees, (n, 2).
+        Lowest and highest tilt of the particles' tomograms, degrees, (n, 2), or (n, 3) if the tilt axis is x for some;
+        see `cryopipe.volume.wedge.tilt_schemes`.
 
     Raises
     ------
@@ -177,9 +180,8 @@ class BoxStack:
         self._starts = np.concatenate(([0], np.cumsum(counts)))
         self.names = [name for file in self._files for name in file.names]
         self.tomograms = [file.tomogram for file in self._files for _ in file.names]
-        self.tilt_ranges: NDArray[np.float64] = np.repeat(
-            np.array([file.tilt_range for file in self._files], dtype=float), counts, axis=0
-        )
+        tilts = np.repeat(np.array([file.tilts for file in self._files], dtype=float), counts, axis=0)
+        self.tilt_ranges: NDArray[np.float64] = tilts if tilts[:, 2].any() else tilts[:, :2]
         self._handles: OrderedDict[int, h5py.File] = OrderedDict()
         self._process = os.getpid()
 
@@ -256,7 +258,11 @@ def _read_head(path: Path) -> _BoxFile:
                 path,
                 int(file.attrs["box_size"]),
                 float(file.attrs["voxel_size"]),
-                (float(file.attrs["tilt_min"]), float(file.attrs["tilt_max"])),
+                (
+                    float(file.attrs["tilt_min"]),
+                    float(file.attrs["tilt_max"]),
+                    ABOUT_X if file.attrs.get("tilt_axis") == "x" else 0.0,
+                ),
                 str(file.attrs["tomogram"]),
                 tuple(file["particle"].asstr()[:]),
             )

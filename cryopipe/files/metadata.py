@@ -30,7 +30,8 @@ def tilt_angles(path: str | os.PathLike[str]) -> np.ndarray:
 
     Returns
     -------
-    Degrees about the tilt axis, (images,), in the file's order.
+    Degrees about the tilt axis, (images,), in the file's order: right-handed about +y of a tomogram of that program, as
+    in `cryopipe.tomograms.Tomogram.tilt_axis` for "y".
 
     Raises
     ------
@@ -124,14 +125,18 @@ def _from_aln(path: Path) -> list[float]:
 
 
 def _from_xml(path: Path) -> list[float]:
-    """Warp's .xml: the list <Angles>, without the images that <UseTilt> leaves out."""
+    """Warp's .xml: the list <Angles>, without the images that <UseTilt> leaves out.
+
+    Warp's projections are x cos t - z sin t (TiltSeries.GetPositionInAllTilts, Matrix3.Euler), so that its angles have
+    the opposite sign. AreAnglesInverted concerns the sign of the defocus only, LevelAngleY is added to all angles.
+    """
     root = ElementTree.fromstring(path.read_bytes())
     angles = [float(word) for word in (root.findtext("Angles") or "").split()]
     used = (root.findtext("UseTilt") or "True " * len(angles)).split()
     if len(used) != len(angles):
         raise ValueError(f"{len(angles)} angles, but {len(used)} marks of use")
-    sign = -1.0 if root.get("AreAnglesInverted") == "True" else 1.0
-    return [sign * angle for angle, use in zip(angles, used, strict=True) if use == "True"]
+    level = float(root.get("LevelAngleY") or 0)
+    return [-(angle + level) for angle, use in zip(angles, used, strict=True) if use == "True"]
 
 
 def _from_star(path: Path) -> list[float]:

@@ -17,7 +17,7 @@ rule extract_subtomograms:
         mem_mb=lambda wildcards, attempt: attempt * 1000 * int(config["memory_gb"] + 1),
     params:
         **options_of("extract_subtomograms", config),
-        tomogram=row_of_table("voxel_size", "tilt_range", "contrast"),
+        tomogram=row_of_table("voxel_size", "tilt_range", "tilt_axis", "contrast"),
         files=state_of_files,
     message:
         "Cutting the boxes of {wildcards.tomogram}."
@@ -38,7 +38,7 @@ use rule extract_subtomograms as extract_for_averaging with:
     benchmark:
         "costs/extract_for_averaging/{tomogram}.tsv"
     params:
-        tomogram=row_of_table("voxel_size", "tilt_range", "contrast"),
+        tomogram=row_of_table("voxel_size", "tilt_range", "tilt_axis", "contrast"),
         files=state_of_files,
         subtomograms=averaging_box_options,
         seed=config["seed"],

@@ -86,7 +86,8 @@ class UniformViews:
     Attributes
     ----------
     tilt_ranges
-        (n, 2) lowest and highest tilt of each box, degrees, on the device.
+        (n, 2) lowest and highest tilt of each box, degrees, on the device, or (n, 3); see
+        `cryopipe.volume.wedge.tilt_schemes`.
     box_size
         Voxels.
     noise
@@ -120,11 +121,11 @@ class UniformViews:
     ) -> Tensor:
         """Return views with given rotations (m, 3, 3), active on xyz, and shifts (m, 3) x, y, z in voxels."""
         fourier = _Half(self.box_size, boxes.device)
-        low, high = (angle.to(boxes).view(-1, 1, 1, 1) for angle in self.tilt_ranges[indices].unbind(dim=1))
-        wedge = measured(fourier.frequencies, (low, high))
+        tilts = [number.to(boxes).view(-1, 1, 1, 1) for number in self.tilt_ranges[indices].unbind(dim=1)]
+        wedge = measured(fourier.frequencies, tilts)
         # Row vectors times R are the frequencies in the axes of the box before the rotation.
         rotated = torch.einsum("zyxi,mij->mzyxj", fourier.frequencies, matrices.to(boxes))
-        kept = wedge * measured(rotated, (low, high))
+        kept = wedge * measured(rotated, tilts)
         power = fourier.shell_means(fourier.transform(boxes).abs().square(), wedge)
         outside = fourier.inverse(fourier.transform(draws.normal(*boxes.shape[1:])) * power.sqrt())
         offsets = source_offsets(boxes.shape[1:], matrices.to(boxes), shifts)
@@ -138,14 +139,14 @@ class UniformViews:
         added = transfer.square() * added + (1 - transfer.square()) * power
         added = added + power * (self.noise * draws.uniform()).square().view(-1, 1, 1, 1)
         values = values * transfer + fourier.transform(draws.normal(*boxes.shape[1:])) * added.sqrt()
-        return standardised(fourier.inverse(values * self._view_wedge(fourier, low, high, draws)))
+        return standardised(fourier.inverse(values * self._view_wedge(fourier, tilts, draws)))
 
-    def _view_wedge(self, fourier: _Half, low: Tensor, high: Tensor, draws: Draws) -> Tensor:
+    def _view_wedge(self, fourier: _Half, tilts: Sequence[Tensor], draws: Draws) -> Tensor:
         """Return the mask (m, z, y, x) of the view's tilt range, which may be narrower than that of the box."""
         removed = self.second_wedge * draws.uniform(2)
         removed = removed * (draws.uniform(1) < PROBABILITY)
-        low, high = low + removed[:, 0].view(-1, 1, 1, 1), high - removed[:, 1].view(-1, 1, 1, 1)
-        return measured(fourier.frequencies, (low, high))
+        low, high = (tilts[0] + removed[:, 0].view(-1, 1, 1, 1), tilts[1] - removed[:, 1].view(-1, 1, 1, 1))
+        return measured(fourier.frequencies, [low, high, *tilts[2:]])
 
     def _transfer(self, fourier: _Half, draws: Draws) -> Tensor:
         """Return (m, z, y, x) absolute contrast transfer from the first maximum on; 1 without `defocus`."""
