@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import hashlib
 import io
 import json
 import os
@@ -12,6 +13,7 @@ import resource
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +24,7 @@ from scipy.spatial.transform import Rotation
 from typer.testing import CliRunner
 
 from cryopipe import columns
+from cryopipe.curation import fingerprint
 from cryopipe.errors import ConfigError, FileError
 from cryopipe.files.cluster_averages import ClusterAverage
 from cryopipe.files.costs import COST_COLUMNS
@@ -31,12 +34,13 @@ from cryopipe.files.star import write_particles, write_star
 from cryopipe.files.tables import write_table
 from cryopipe.palette import cluster_colour, cluster_marker
 from cryopipe.report.charts import Line, line_chart, number_axis
-from cryopipe.report.content import cost_rows, page_content, tomogram_pictures
+from cryopipe.report.content import cost_rows, page_content
 from cryopipe.report.embedding_chart import embed_in_plane
 from cryopipe.report.isosurface import contour_level, object_radius, render_isosurface
 from cryopipe.report.options import ReportOptions
-from cryopipe.report.page import render_page
-from cryopipe.report.pictures import central_slices, slice_picture
+from cryopipe.report.page import page_script, render_page
+from cryopipe.report.payload import pictured_particles, tomogram_payload
+from cryopipe.report.pictures import central_slices
 from cryopipe.report.report_files import write_report
 from cryopipe.report.results import RunResults, TomogramResult, read_results
 from cryopipe.report.sheet import contact_sheet
@@ -179,35 +183,105 @@ def test_the_page_loads_nothing() -> None:
             address = attributes.get(name) or ""
             assert address.startswith(("data:", "#")) or not address, (tag, address)
     assert not page.named("link")
-    assert not re.search(r"https?://|@import|url\(|fetch\(|XMLHttpRequest|import\(", text)
-    assert "default-src 'none'" in str(page.named("meta")[3])
+    assert not re.search(r"https?://|@import|url\(|fetch\(|XMLHttpRequest|import\(|import ", text)
+    policy = str(page.named("meta")[3]["content"])
+    digest = base64.b64encode(hashlib.sha256(page_script().encode()).digest()).decode()
+    assert (
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+        == policy
+    )
 
 
 @pytest.mark.usefixtures("coarse_surfaces")
 def test_what_users_name_cannot_become_markup() -> None:
     text, page = made_page(made_results(name=NASTY))
     assert "<script>alert" not in text
-    assert len(page.named("script")) == 2
+    scripts = page.named("script")
+    assert [script["type"] for script in scripts[-3:]] == ["application/json", "application/json", "module"]
     assert any(f"/data/{NASTY}.mrc" in part for part in page.texts)
     assert any(f"odd {NASTY}; fix it" in part for part in page.texts)
-    points = json.loads(next(part for part in page.texts if '"tomograms"' in part))
-    assert points["tomograms"] == [NASTY]
+    payload = payload_of(page)
+    assert payload["tomograms"] == [NASTY]
+    assert payload["run"] == fingerprint(made_results(name=NASTY).particles)
+    assert text.count("</script>") == len(scripts)
+
+
+def payload_of(page: Page) -> dict[str, Any]:
+    """Read the particles as the page's script does."""
+    payload = json.loads(next(part for part in page.texts if '"plane_scale"' in part))
+    kinds = {
+        "Int16Array": "<i2",
+        "Uint8Array": "u1",
+        "Uint16Array": "<u2",
+        "Uint32Array": "<u4",
+        "Float32Array": "<f4",
+    }
+    payload["arrays"] = {
+        name: np.frombuffer(base64.b64decode(array["data"]), kinds[array["type"]])
+        for name, array in payload["arrays"].items()
+    }
+    return payload
 
 
 @pytest.mark.usefixtures("coarse_surfaces")
-def test_every_cluster_has_its_card_and_every_cut_particle_its_spot() -> None:
+def test_every_cluster_has_its_card_and_every_particle_its_place() -> None:
     results = made_results()
     text, page = made_page(results)
     assert [card["data-cluster"] for card in page.named("article")] == ["1", "2", "3"]
-    assert [chip["data-cluster"] for chip in page.named("button")] == ["1", "2", "3", "0"]
-    cut = np.abs(results.particles[columns.COORDINATES[2]] - section_of(text)) < 6
-    spots = page.named("circle", **{"class": "spot"})
-    assert len(spots) == cut.sum()
-    assert sorted(int(spot["data-cluster"] or -1) for spot in spots) == sorted(results.classes[cut])
+    assert [chip["data-cluster"] for chip in page.named("button", **{"class": "chip"})] == [
+        "1",
+        "2",
+        "3",
+        "0",
+    ]
+    payload = payload_of(page)
+    arrays = payload["arrays"]
+    assert payload["count"] == 40
+    assert arrays["cluster"].tolist() == results.classes.tolist()
+    assert payload["names"] is None
+    assert [
+        f"{payload['tomograms'][t]}/{n}" for t, n in zip(arrays["tomogram"], arrays["number"], strict=True)
+    ] == (results.particles[columns.PARTICLE].tolist())
+    expected = results.particles[list(columns.COORDINATES)].to_numpy(copy=True)
+    np.testing.assert_allclose(
+        arrays["position"].reshape(-1, 3) / payload["position_steps"], expected, atol=1 / 16
+    )
+    assert arrays["radius"] == pytest.approx(6)
+    assert arrays["posterior"] == pytest.approx(0.75)
+    assert arrays["pictured"].all()
     for words in ("23.4 Å", "40 particles in 1 tomogram, 3 clusters; 25% of the particles are unassigned."):
         assert words in text
     assert "1 of 2" in text
-    assert len(page.named("img")) == 3 * 6
+    assert len(page.named("img")) == 3 * 3
+    assert len(page.named("script", **{"class": "surface"})) == 3
+    tomogram = json.loads(next(part for part in page.texts if '"strips"' in part))
+    assert tomogram["name"] == "tomo_1"
+    assert set(tomogram["strips"]) == {"xy", "xz"}
+
+
+def test_names_that_are_not_numbers_are_kept_whole() -> None:
+    results = made_results()
+    results.particles[columns.PARTICLE] = [f"particle {i} </script>" for i in range(40)]
+    text, page = made_page(results)
+    assert payload_of(page)["names"] == results.particles[columns.PARTICLE].tolist()
+    assert "particle 1 </script>" not in text
+
+
+def test_positions_and_scores_are_those_of_the_averages() -> None:
+    results = made_results()
+    moved = results.particles.iloc[[5, 3]].assign(
+        **{columns.ORIGINS[0]: [20.0, 0.0], columns.ORIGINS[1]: [0.0, -10.0], columns.ORIGINS[2]: 0.0},
+        **{columns.ALIGNMENT_SCORE: [0.5, 0.25]},
+    )
+    average = dataclasses.replace(results.averages[1], particles=moved)
+    results = dataclasses.replace(results, averages={1: average, 2: results.averages[2]})
+    expected = results.particles[list(columns.COORDINATES)].to_numpy(copy=True)
+    expected[5, 0] -= 2.0
+    expected[3, 1] += 1.0
+    np.testing.assert_allclose(results.positions, expected)
+    scores = np.full(40, np.nan)
+    scores[[5, 3]] = 0.5, 0.25
+    np.testing.assert_array_equal(results.score(columns.ALIGNMENT_SCORE), scores)
 
 
 @pytest.mark.usefixtures("coarse_surfaces")
@@ -225,24 +299,12 @@ def test_triage_and_selection_are_shown() -> None:
     assert "Criteria for the number of clusters" in text
 
 
-def section_of(text: str) -> int:
-    found = re.search(r"section z = (\d+)", text)
-    assert found is not None
-    return int(found[1])
-
-
 @pytest.mark.usefixtures("coarse_surfaces")
 def test_points_keep_their_particle() -> None:
-    results = made_results()
-    _, page = made_page(results)
-    points = json.loads(next(part for part in page.texts if '"tomograms"' in part))
-    assert points["particle"] == results.particles[columns.PARTICLE].tolist()
-    assert points["cluster"] == results.classes.tolist()
-    groups = {
-        c: np.mean([x for x, k in zip(points["x"], points["cluster"], strict=True) if k == c])
-        for c in range(4)
-    }
-    assert np.ptp(list(groups.values())) > 0.5
+    payload = payload_of(made_page(made_results())[1])
+    across = payload["arrays"]["plane"][0::2] * payload["plane_scale"]
+    clusters = payload["arrays"]["cluster"]
+    assert np.ptp([across[clusters == number].mean() for number in range(4)]) > 0.5
 
 
 @pytest.mark.parametrize(
@@ -272,7 +334,7 @@ def test_particles_without_a_cluster_have_a_page() -> None:
     text, page = made_page(results)
     assert "40 particles in 1 tomogram, none assigned to a cluster." in text
     assert "There are no clusters." in text
-    assert len(page.named("button")) == 1
+    assert len(page.named("button", **{"class": "chip"})) == 1
 
 
 @pytest.mark.usefixtures("coarse_surfaces")
@@ -293,7 +355,8 @@ def test_a_tomogram_that_cannot_be_read_is_listed_without_a_picture() -> None:
     results = made_results()
     unreadable = dataclasses.replace(results.tomograms[0], source=None, voxel_size=float("nan"))
     text, page = made_page(dataclasses.replace(results, tomograms=[unreadable]))
-    assert not page.named("svg", **{"class": "slice"})
+    assert not page.named("canvas", id="slices")
+    assert "There are no pictures of tomograms." in text
     assert "tomo_1" in text
 
 
@@ -304,38 +367,12 @@ def test_the_number_of_pictures_is_limited() -> None:
     text, page = made_page(
         dataclasses.replace(results, tomograms=[*others, *results.tomograms]), tomogram_pictures=2
     )
-    assert len(page.named("svg", **{"class": "slice"})) == 2
-    assert "Slice of tomo_1" in text
+    assert [script["data-index"] for script in page.named("script", **{"class": "tomogram"})] == ["0", "3"]
     assert "Pictures of 2 of 4 tomograms" in text
-
-
-def test_a_slice_shows_x_to_the_right_y_down_at_its_true_place() -> None:
-    volume = np.zeros((20, 40, 60), np.float32)
-    volume[9:16, 30, 50] = 100
-    picture = slice_picture(volume, np.array([[50.0, 30, 12], [10, 10, 2]]), np.array([60.0, 60]), 10.0)
-    pixels = decoded(picture.address)
-    row, column = np.argwhere(pixels > 200).mean(axis=0)
-    assert (picture.width, picture.height) == (60, 40)
-    assert (row, column) == pytest.approx((30, 50), abs=0.2)
-    spot = next(spot for spot in picture.spots if spot.particle == 0)
-    assert (spot.x, spot.y) == (50.5, 30.5)
-    assert spot.radius == pytest.approx(np.sqrt(9 - (picture.section - 12) ** 2))
-    assert picture.scale == 10.0
-    nanometres, bar = picture.bar
-    assert bar == nanometres * 10 / 10.0
-    assert 0 < bar <= 10
 
 
 def decoded(address: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(address.split(",")[1]))))
-
-
-def test_a_large_tomogram_is_shrunk_and_its_spots_with_it() -> None:
-    volume = np.random.default_rng(0).normal(size=(3, 100, 1800)).astype(np.float32)
-    picture = slice_picture(volume, np.array([[900.0, 50, 1]]), np.array([100.0]), 5.0)
-    assert (picture.width, picture.height) == (900, 50)
-    assert picture.spots[0].x == pytest.approx(450.25)
-    assert picture.scale == 10.0
 
 
 def test_central_slices_are_the_planes_that_they_are_called() -> None:
@@ -571,7 +608,7 @@ def test_more_tomograms_than_a_process_may_open_files(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 60, hard))
     try:
         results = read_results(tmp_path, many)
-        pictures = tomogram_pictures(results, 2)
+        pictures = tomogram_payload(results, *pictured_particles(results, 2, 1))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert len(results.tomograms) == 150

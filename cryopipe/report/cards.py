@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,10 +15,10 @@ from cryopipe import columns
 from cryopipe.files.cluster_averages import ClusterAverage
 from cryopipe.palette import cluster_colour, cluster_marker
 from cryopipe.report.charts import Axis, Line, line_chart, number_axis, resolution_axis
-from cryopipe.report.isosurface import VIEWS, contour_level, object_radius, render_isosurface
-from cryopipe.report.pictures import central_slices, picture_address
+from cryopipe.report.pictures import central_slices
 from cryopipe.report.results import RunResults
 from cryopipe.report.summary import mean_posterior, number_text, resolution, resolution_text
+from cryopipe.report.surface_field import surface_field
 from cryopipe.volume.masks import radial_profile
 
 logger = logging.getLogger(__name__)
@@ -42,10 +43,12 @@ class ClusterCard:
         Cluster number, title, and the colour and marker of its particles.
     figures
         Pairs of a label and a text.
-    surfaces, slices
+    count
+        Number of particles.
+    surface, width
+        See `surface_field`.
+    slices
         Pairs of a caption and a picture's data address.
-    level
-        Density of the isosurface, as text.
     charts
         Pairs of a caption and an SVG chart.
     decoded
@@ -57,9 +60,10 @@ class ClusterCard:
     colour: str
     marker: str
     figures: list[tuple[str, str]]
-    surfaces: list[tuple[str, str]]
+    count: int
+    surface: dict[str, Any] | None
+    width: str
     slices: list[tuple[str, str]]
-    level: str
     charts: list[tuple[str, Markup]]
     decoded: list[tuple[str, str]]
 
@@ -67,13 +71,11 @@ class ClusterCard:
 def cluster_card(results: RunResults, number: int) -> ClusterCard:
     """Return the card of one cluster."""
     average = results.averages.get(number)
-    surfaces: list[tuple[str, str]] = []
+    surface, width = None, ""
     slices: list[tuple[str, str]] = []
     charts: list[tuple[str, Markup]] = []
-    level = np.inf
     if average is not None:
-        level = contour_level(average.volume)
-        surfaces = _surfaces(average, level)
+        surface, width = surface_field(average.volume, average.voxel_size, cluster_colour(number))
         slices = list(central_slices(average.volume).items())
         charts = _charts(number, average)
         logger.info("drew cluster %d", number)
@@ -83,26 +85,13 @@ def cluster_card(results: RunResults, number: int) -> ClusterCard:
         cluster_colour(number),
         cluster_marker(number),
         _figures(results, number, average),
-        surfaces,
+        int(np.sum(results.classes == number)),
+        surface,
+        width,
         slices,
-        number_text(level),
         charts,
         list(central_slices(results.decoded[number]).items()) if number in results.decoded else [],
     )
-
-
-def _surfaces(average: ClusterAverage, level: float) -> list[tuple[str, str]]:
-    if not np.isfinite(level):
-        return []
-    reach = object_radius(average.volume, level)
-    width = f"{2 * reach * average.voxel_size / 10:.0f} nm wide"
-    return [
-        (
-            f"{caption}, {width}",
-            picture_address(render_isosurface(average.volume, level, view, reach)),
-        )
-        for caption, view in VIEWS
-    ]
 
 
 def _figures(results: RunResults, number: int, average: ClusterAverage | None) -> list[tuple[str, str]]:

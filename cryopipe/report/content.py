@@ -11,17 +11,16 @@ import numpy as np
 import pandas as pd
 
 from cryopipe import __version__, columns
+from cryopipe.curation.decisions import SCORES
 from cryopipe.palette import cluster_colour, cluster_marker
 from cryopipe.report.cards import cluster_card
 from cryopipe.report.curves import history_charts, selection_charts
-from cryopipe.report.embedding_chart import embed_in_plane
+from cryopipe.report.embedding_chart import particle_plane
 from cryopipe.report.options import ReportOptions
-from cryopipe.report.pictures import SlicePicture, slice_picture
+from cryopipe.report.overview import contents, overview
+from cryopipe.report.payload import particle_payload, pictured_particles, tomogram_payload
 from cryopipe.report.results import RunResults, TomogramResult
 from cryopipe.report.summary import headline, number_text, resolution, resolution_text
-
-POINTS = 20_000
-"""Largest number of points in the scatter plot; more would slow the page and overlap."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,9 @@ def page_content(
         Random seed of the embedding of features.
     """
     chips = [_chip(results, number) for number in [*results.cluster_numbers, columns.UNASSIGNED]]
-    points, method = scatter_points(results, options, seed)
+    plane, method = particle_plane(results.features, len(results.particles), options.embedding, seed)
+    shown, pictured = pictured_particles(results, options.tomogram_pictures, seed)
+    payload = particle_payload(results, plane, pictured)
     return {
         "dataset": dataset,
         "version": __version__,
@@ -77,9 +78,14 @@ def page_content(
         "tiles": _tiles(results),
         "chips": [chip for chip in chips if chip.count or chip.number],
         "tomograms": [_tomogram_row(results, tomogram) for tomogram in results.tomograms],
-        "pictures": tomogram_pictures(results, options.tomogram_pictures),
-        "points": points,
+        "pictures": tomogram_payload(results, shown, pictured),
+        "pictured": shown,
+        "payload": payload,
+        "choices": [score for score in payload["scores"] if score["name"] in SCORES],
+        "embedded": int(np.isfinite(plane).all(axis=1).sum()),
         "method": method,
+        "overview": overview(results),
+        "contents": contents(results),
         "cards": [cluster_card(results, number) for number in results.cluster_numbers],
         "history": history_charts(results.history),
         "selection": selection_charts(results.selection),
@@ -137,64 +143,6 @@ def _tomogram_row(results: RunResults, tomogram: TomogramResult) -> TomogramRow:
         status,
         problems,
     )
-
-
-def tomogram_pictures(results: RunResults, limit: int) -> list[tuple[str, SlicePicture, list[int]]]:
-    """Draw the tomograms with the most particles; return name, picture, and the cluster of every spot."""
-    order = sorted(results.tomograms, key=lambda t: -len(_of_tomogram(results, t.name)))
-    shown = {t.name for t in [t for t in order if t.source is not None][:limit]}
-    pictures = []
-    for tomogram in results.tomograms:
-        volume = tomogram.volume if tomogram.name in shown else None
-        if volume is None:
-            continue
-        members = _of_tomogram(results, tomogram.name)
-        table = results.particles.iloc[members]
-        if len(table):
-            coordinates = table[list(columns.COORDINATES)].to_numpy(float)
-            diameters = table[columns.DIAMETER].to_numpy(float)
-        else:
-            coordinates, diameters = np.zeros((0, 3)), np.zeros(0)
-        picture = slice_picture(volume, coordinates, diameters, tomogram.voxel_size)
-        classes = results.classes[members]
-        pictures.append((tomogram.name, picture, [int(classes[spot.particle]) for spot in picture.spots]))
-    return pictures
-
-
-def scatter_points(results: RunResults, options: ReportOptions, seed: int) -> tuple[dict[str, Any], str]:
-    """Return the embedded features of the particles for the page's scatter plot.
-
-    Returns
-    -------
-    Columns by name (x, y, cluster, tomogram as an index into `tomograms`, posterior, particle), and the
-    name of the method.
-    """
-    usable = (
-        np.flatnonzero(np.isfinite(results.features).all(axis=1))
-        if len(results.features)
-        else np.zeros(0, int)
-    )
-    if len(usable) > POINTS and options.embedding != "pca":
-        usable = usable[np.sort(np.random.default_rng(seed).choice(len(usable), POINTS, replace=False))]
-    plane, method = embed_in_plane(results.features[usable], options.embedding, seed)
-    if len(usable) > POINTS:
-        chosen = np.sort(np.random.default_rng(seed).choice(len(usable), POINTS, replace=False))
-        usable, plane = usable[chosen], plane[chosen]
-    table = results.particles.iloc[usable] if len(usable) else pd.DataFrame()
-    names = table[columns.TOMOGRAM].astype(str) if len(table) else pd.Series(dtype=str)
-    tomograms = sorted(set(names))
-    posterior = table[columns.POSTERIOR] if columns.POSTERIOR in table else pd.Series(dtype=float)
-    return {
-        "x": [round(float(value), 3) for value in plane[:, 0]],
-        "y": [round(float(value), 3) for value in plane[:, 1]],
-        "cluster": [int(number) for number in results.classes[usable]],
-        "tomogram": np.searchsorted(tomograms, names.to_numpy(dtype=str)).tolist() if tomograms else [],
-        "tomograms": tomograms,
-        "posterior": [round(float(value), 2) for value in posterior],
-        "particle": table[columns.PARTICLE].astype(str).tolist() if len(table) else [],
-        "names": {str(n): results.name_of(n) for n in [*results.cluster_numbers, columns.UNASSIGNED]},
-        "total": len(results.particles),
-    }, method
 
 
 def mergers(pairs: pd.DataFrame) -> list[str]:

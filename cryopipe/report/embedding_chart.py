@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import numpy as np
+from sklearn.neighbors import NearestNeighbors
 
 from cryopipe.errors import ConfigError
 
@@ -14,6 +15,39 @@ SMALLEST = 12
 """With fewer particles than this, principal components are used."""
 _COMPONENTS = 50
 NAMES = {"tsne": "t-SNE", "umap": "UMAP", "pca": "principal components"}
+
+
+def particle_plane(features: np.ndarray, count: int, method: str, seed: int) -> tuple[np.ndarray, str]:
+    """Embed the features of a run's particles.
+
+    t-SNE and UMAP embed at most `TSNE_LIMIT` particles, chosen at random; the others are placed at the mean of their
+    nearest three.
+
+    Parameters
+    ----------
+    features
+        (n, d); NaN for particles without features. Empty if there are no features.
+    count
+        n.
+    method, seed
+        As in `embed_in_plane`.
+
+    Returns
+    -------
+    (n, 2), NaN for particles without features, and the name of the method.
+    """
+    plane = np.full((count, 2), np.nan)
+    usable = np.flatnonzero(np.isfinite(features).all(axis=1)) if len(features) else np.zeros(0, int)
+    if len(usable) <= TSNE_LIMIT or method in ("auto", "pca"):
+        plane[usable], name = embed_in_plane(features[usable], method, seed)
+        return plane, name
+    chosen = np.zeros(len(usable), bool)
+    chosen[np.random.default_rng(seed).choice(len(usable), TSNE_LIMIT, replace=False)] = True
+    first, others = usable[chosen], usable[~chosen]
+    plane[first], name = embed_in_plane(features[first], method, seed)
+    neighbours = NearestNeighbors(n_neighbors=3).fit(features[first])
+    plane[others] = plane[first][neighbours.kneighbors(features[others], return_distance=False)].mean(axis=1)
+    return plane, f"{name} of {TSNE_LIMIT:,} particles, the others placed beside those with similar features"
 
 
 def embed_in_plane(features: np.ndarray, method: str, seed: int) -> tuple[np.ndarray, str]:

@@ -21,8 +21,8 @@ class ReportOptions(Options):
         choices=["auto", "tsne", "umap", "pca"],
     )
     tomogram_pictures: int = option(
-        24,
-        "Largest number of tomograms shown with a picture; the table lists all.",
+        100,
+        "Largest number of tomograms shown with pictures; the table lists all. With more, each has fewer sections.",
         minimum=0,
         maximum=1000,
     )

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
+
+_IMPORT = re.compile(r'^import \{[^}]*\} from "\./(\w+\.js)";\n', re.M)
+_EXPORT = re.compile(r"^export (?=const|function|async)", re.M)
 
 
 def render_page(content: Mapping[str, Any]) -> str:
@@ -24,8 +30,28 @@ def render_page(content: Mapping[str, Any]) -> str:
         loader=FunctionLoader(_template), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    style, script = Markup(_template("report.css")), Markup(_template("report.js"))
-    return environment.get_template("report.html.jinja").render(style=style, script=script, **content)
+    style, script = Markup(_template("report.css")), page_script()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    return environment.get_template("report.html.jinja").render(
+        style=style, script=Markup(script), script_hash=f"sha256-{digest}", **content
+    )
+
+
+def page_script() -> str:
+    """Return the page's modules as one script: what a module imports comes before it; names are unique among modules."""
+    ordered: list[str] = []
+    _add_module("main.js", ordered)
+    modules = (_IMPORT.sub("", _template(name)) for name in ordered)
+    script = "\n".join(_EXPORT.sub("", module) for module in modules)
+    assert "</script" not in script.lower()
+    return script
+
+
+def _add_module(name: str, ordered: list[str]) -> None:
+    for other in _IMPORT.findall(_template(name)):
+        if other not in ordered:
+            _add_module(other, ordered)
+    ordered.append(name)
 
 
 def _template(name: str) -> str:

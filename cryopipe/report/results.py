@@ -26,6 +26,7 @@ from cryopipe.files.features import read_features
 from cryopipe.files.opening import open_tomogram
 from cryopipe.files.star import read_particles
 from cryopipe.files.tables import TEXT_COLUMNS, read_table
+from cryopipe.particles import shifts_of_table
 from cryopipe.tomograms import Tomogram
 
 logger = logging.getLogger(__name__)
@@ -139,6 +140,47 @@ class RunResults:
         if columns.CLASS not in self.particles:
             return np.full(len(self.particles), columns.UNASSIGNED)
         return self.particles[columns.CLASS].to_numpy(int)
+
+    @cached_property
+    def aligned(self) -> pd.DataFrame:
+        """Particles of all averages with their poses, by name of the particle; empty without averages."""
+        tables = [one.particles for one in self.averages.values() if columns.PARTICLE in one.particles]
+        if not tables:
+            return pd.DataFrame()
+        joined = pd.concat(tables, ignore_index=True)
+        return joined.drop_duplicates(columns.PARTICLE).set_index(columns.PARTICLE)
+
+    @cached_property
+    def positions(self) -> np.ndarray:
+        """Positions of the particles, shifts included, (n, 3) xyz, voxels: as aligned, or as picked without an average."""
+        table = self.particles
+        if not len(table):
+            return np.zeros((0, 3))
+        found = table[list(columns.COORDINATES)].to_numpy(float)
+        found = found + shifts_of_table(table) / table[columns.VOXEL_SIZE].to_numpy(float)[:, None]
+        if columns.PARTICLE in table and {*columns.COORDINATES, *columns.ORIGINS} <= set(self.aligned):
+            places = self.aligned.index.get_indexer(pd.Index(table[columns.PARTICLE]))
+            poses = self.aligned.iloc[places[places >= 0]]
+            shifts = shifts_of_table(poses) / poses[columns.VOXEL_SIZE].to_numpy(float)[:, None]
+            found[places >= 0] = poses[list(columns.COORDINATES)].to_numpy(float) + shifts
+        return found
+
+    @cached_property
+    def radii(self) -> np.ndarray:
+        """Radii of the particles, (n,) voxels."""
+        if not len(self.particles):
+            return np.zeros(0)
+        diameters = self.particles[columns.DIAMETER] / self.particles[columns.VOXEL_SIZE]
+        return diameters.to_numpy(float) / 2
+
+    def score(self, column: str) -> np.ndarray:
+        """Return a score of the particles from their table or their averages, (n,); NaN where there is none."""
+        if column in self.particles:
+            return self.particles[column].to_numpy(float)
+        if column in self.aligned and columns.PARTICLE in self.particles:
+            names = pd.Index(self.particles[columns.PARTICLE])
+            return self.aligned[column].reindex(names).to_numpy(float)
+        return np.full(len(self.particles), math.nan)
 
 
 def read_results(

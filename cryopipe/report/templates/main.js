@@ -1,0 +1,94 @@
+// The page's script: one model of the selection links all views.
+
+import { makeModel } from "./model.js";
+import { makePictures, readPayload } from "./payload.js";
+import { makePlane } from "./plane.js";
+import { makeSlices } from "./slices.js";
+import { makeGallery, makeInspector, makeThumbnails } from "./thumbnails.js";
+import { makeSurface } from "./surface.js";
+import { makePanel } from "./decision_panel.js";
+import { makeSortable } from "./tables.js";
+
+const find = (id) => document.getElementById(id);
+const data = readPayload(), model = makeModel(data), pictures = makePictures(), thumbnails = makeThumbnails(model, pictures);
+
+if (find("plane")) {
+  makePlane(model, find("plane-points"), find("plane"), { lasso: find("lasso"), nearer: find("nearer"), farther: find("farther"), all: find("whole") });
+  model.listen((what) => {
+    if (what === "hover" || what === "pin") find("plane-status").textContent = model.hover >= 0 ? data.nameOf(model.hover) : "";
+  });
+}
+if (find("slices")) {
+  const slices = makeSlices(model, pictures, {
+    canvas: find("slices"), tomograms: find("slice-tomogram"), planes: document.querySelectorAll("[name=slice-plane]"), slider: find("slice"), caption: find("slice-caption"),
+  });
+  for (const button of document.querySelectorAll(".open-tomogram"))
+    button.addEventListener("click", function () {
+      slices.open(Number(button.dataset.index));
+      find("look").scrollIntoView();
+    });
+}
+if (find("sections"))
+  makeInspector(model, thumbnails, { box: find("inspector"), name: find("particle-name"), facts: find("particle-facts"), sections: find("sections"), note: find("sections-note") });
+
+// Filters.
+for (const chip of document.querySelectorAll(".chip")) {
+  const number = Number(chip.dataset.cluster);
+  chip.addEventListener("click", (event) => (event.altKey || event.shiftKey ? model.only(number) : model.toggle(number)));
+}
+for (const button of document.querySelectorAll(".only")) button.addEventListener("click", () => model.only(Number(button.dataset.cluster)));
+if (find("filters")) {
+  const score = find("filter-score"), least = find("filter-least");
+  const ends = () => {
+    let [low, high] = [Infinity, -Infinity];
+    for (const value of data.arrays[score.value] || []) { if (value < low) low = value; if (value > high) high = value; }
+    return [low, high];
+  };
+  const setScore = function () {
+    const [low, high] = ends(), part = Number(least.value) / 1000;
+    const limit = part > 0 ? low + (high - low) * part : -Infinity;
+    find("filter-value").textContent = part > 0 ? "≥ " + limit.toPrecision(3) : "any";
+    model.setFilter({ score: score.value, least: limit });
+  };
+  least.addEventListener("input", setScore);
+  score.addEventListener("change", setScore);
+  find("filter-tomogram").addEventListener("change", (event) => model.setFilter({ tomogram: Number(event.target.value) }));
+  find("clear-filters").addEventListener("click", function () {
+    least.value = 0;
+    find("filter-value").textContent = "any";
+    find("filter-tomogram").value = "-1";
+    model.clearFilters();
+  });
+}
+model.listen(function (what) {
+  if (what !== "shown" && what !== "decided") return;
+  if (find("shown-count")) find("shown-count").textContent = model.shownCount.toLocaleString("en") + " of " + data.count.toLocaleString("en") + " particles shown";
+  for (const chip of document.querySelectorAll(".chip")) chip.setAttribute("aria-pressed", String(!model.hidden.has(Number(chip.dataset.cluster))));
+  for (const card of document.querySelectorAll(".card[data-cluster]")) card.classList.toggle("dimmed", model.hidden.has(Number(card.dataset.cluster)));
+});
+
+makePanel(model);
+
+// Cards draw their gallery and surface when they come into view.
+const score = data.scores.length ? data.scores[0].name : "";
+const watcher = new IntersectionObserver(function (entries) {
+  for (const entry of entries) {
+    if (!entry.isIntersecting) continue;
+    watcher.unobserve(entry.target);
+    drawCard(entry.target);
+  }
+}, { rootMargin: "300px" });
+for (const card of document.querySelectorAll(".card[data-cluster]")) watcher.observe(card);
+window.addEventListener("beforeprint", () => { for (const card of document.querySelectorAll(".card[data-cluster]")) { watcher.unobserve(card); drawCard(card); } });
+
+function drawCard(card) {
+  if (card.dataset.ready) return;
+  card.dataset.ready = "yes";
+  const number = Number(card.dataset.cluster), box = card.querySelector(".gallery"), surface = card.querySelector("script.surface");
+  if (box) makeGallery(model, thumbnails, box, number, score);
+  if (surface)
+    makeSurface(card.querySelector("canvas.turning"), card.querySelector("[name=level]"), card.querySelector("output"), JSON.parse(surface.textContent));
+}
+
+for (const table of document.querySelectorAll("table.sortable")) makeSortable(table);
+document.documentElement.dataset.ready = "yes";
