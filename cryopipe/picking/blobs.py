@@ -1,8 +1,8 @@
 """Difference-of-Gaussians filtering of volumes larger than memory, and detection of the maxima.
 
-A Gaussian of several voxels removes frequencies near the Nyquist limit, so wide filters are computed on a coarse
-lattice of every `step`-th voxel. A first, narrow Gaussian prevents aliasing on the lattice (to about 0.1 % at the
-frequencies that pass the filter); the Gaussians applied on the lattice add the remaining variance.
+The narrow Gaussian is computed at every `step`-th voxel only, a lattice fine enough for what passes it. A second
+Gaussian on this lattice widens it to the wide one, and the difference of the two is the response. Since the variances of
+two Gaussians in succession add up, this is cheap: the second one reaches a few lattice points.
 
 All filters are sums of shifted copies in a fixed order of rounding. A value therefore depends only on its
 neighbourhood, not on the division into chunks, and picks are reproducible to the last bit.
@@ -17,17 +17,15 @@ N(w) and W(w).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cryopipe.files.opening import release_pages
-from cryopipe.picking.filters import Block, difference, filtered, gaussian, radius_of
+from cryopipe.picking.filters import Block, difference, discrete_gaussian, filtered, gaussian, radius_of
 from cryopipe.picking.parallel import (
     Ranges,
     chunk_size_for,
@@ -39,21 +37,22 @@ from cryopipe.picking.parallel import (
     points,
     workers_on,
 )
-from cryopipe.picking.peaks import REACH
+from cryopipe.picking.peaks import REACH, find_peaks, refine, robust_statistics
+from cryopipe.picking.sampling import sample_response
+from cryopipe.picking.source import Source
 from cryopipe.progress import Progress
-from cryopipe.volume.padding import Region, gather
-from cryopipe.volume.statistics import grey_values
 
 RATIO = 1.1
 """Ratio of the wide to the narrow Gaussian, as in DISCA; close to 1 it approximates the Laplacian of a Gaussian."""
-_COARSEST = 1.5
-"""Lattice steps; narrowest Gaussian on a coarse lattice, with a gain of 1/40,000 at the Nyquist limit."""
-_FIRST = 0.7
-"""Lattice steps; Gaussian applied before subsampling to the coarse lattice."""
-_TILE_POINTS = 2
-"""Most points of the coarse lattice in memory, in units of `chunk_voxels`; a larger lattice is processed in tiles
-that overlap by halos."""
-Result = TypeVar("Result")
+_COARSEST = 1.3
+"""Lattice steps; narrowest Gaussian on a coarse lattice, with a gain of 1/4,000 at the Nyquist limit."""
+_COARSEST_OF_TWO = 1.1
+"""The same for the first coarse lattice, of every second voxel, with a gain of 1/400: small particles take longest."""
+_TILE_POINTS = 4
+"""Most points of the lattice in memory, in units of `chunk_voxels`; a larger lattice is processed in tiles that overlap
+by halos, each of them twice: first for the statistics, then for the maxima."""
+_SAMPLES = 1_000_000
+"""Number of lattice points sampled for the statistics of the response."""
 
 
 def sigmas_for(diameter: float) -> tuple[float, float]:
@@ -74,29 +73,27 @@ class Scale:
     ----------
     step
         Lattice spacing, voxels.
-    first
-        Standard deviation of the Gaussian before subsampling, voxels; 0 without subsampling.
-    narrow, wide
-        Standard deviations of the Gaussians applied on the lattice, lattice steps.
+    narrow
+        Standard deviation of the narrow Gaussian, voxels.
+    extra
+        Standard deviation of the Gaussian that widens it to the wide one, lattice steps.
     """
 
     step: int
-    first: float
     narrow: float
-    wide: float
+    extra: float
 
     @classmethod
     def for_diameter(cls, diameter_voxels: float) -> Scale:
         """Return the filter for a diameter in voxels, on the coarsest possible lattice."""
         narrow, wide = sigmas_for(diameter_voxels)
-        step = max(1, int(narrow / _COARSEST))
-        first = _FIRST * step if step > 1 else 0.0
-        return cls(step, first, *(math.sqrt(s**2 - first**2) / step for s in (narrow, wide)))
+        step = max(1, min(2, int(narrow / _COARSEST_OF_TWO)), int(narrow / _COARSEST))
+        return cls(step, narrow, math.sqrt(wide**2 - narrow**2) / step)
 
     @property
     def halo(self) -> int:
-        """Lattice points needed on every side by the filter and the search for maxima."""
-        return radius_of(self.wide) + REACH
+        """Lattice points needed on every side by the second filter and the search for maxima."""
+        return radius_of(self.extra) + REACH
 
     def lattice(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the number of lattice points along every axis: those in the volume and the first beyond its end."""
@@ -104,187 +101,163 @@ class Scale:
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """Part of the response and its maxima: positive points no lower than their six nearest neighbours.
+class Maxima:
+    """Maxima of the response to one filter.
 
     Attributes
     ----------
-    ranges
-        Lattice points, start and stop along z, y, x.
-    response
-        Response at these points.
-    peaks
-        Lattice indices z, y, x of the maxima, (n, 3).
-    around
-        Response around each maximum, (n, 7, 7, 7).
+    positions
+        z, y, x in voxels, (n, 3).
+    heights
+        Response at the maxima, (n,).
+    signs
+        1 for maxima of the response, -1 for those of the response with inverted contrast, (n,).
+    median, sigma
+        Median and robust standard deviation of the response.
     """
 
-    ranges: Ranges
-    response: Tensor
-    peaks: NDArray[np.int64]
-    around: NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Source:
-    """Input of the filters: a volume centred, clipped, with bright particles, and 0 at unknown voxels.
-
-    Attributes
-    ----------
-    volume
-        (z, y, x), of any number type; usually a memory map.
-    median
-        Median of the volume, which is subtracted.
-    limit
-        Magnitude at which the result is clipped.
-    sign
-        1 if particles are bright, else -1.
-    device
-        Device of the filters.
-    region
-        Which voxels are known.
-    name
-        Name of the tomogram in error messages.
-    """
-
-    volume: NDArray[Any]
+    positions: NDArray[np.float64]
+    heights: NDArray[np.float64]
+    signs: NDArray[np.int64]
     median: float
-    limit: float
-    sign: int
-    device: torch.device
-    region: Region
-    name: str
+    sigma: float
 
-    def block(self, ranges: Ranges) -> Block:
-        """Return the voxels of `ranges` (start, stop per axis z, y, x; also beyond the faces) in single precision."""
-        indices = [np.arange(a, b) for a, b in ranges]
-        z, y, x = (np.clip(i, 0, n - 1) for i, n in zip(indices, self.volume.shape, strict=True))
-        voxels = grey_values(gather(self.volume, (z, y, x)), self.name)
-        values = torch.from_numpy(voxels).to(self.device)
-        release_pages(self.volume)
-        values = values.sub_(self.median).mul_(self.sign).clamp_(-self.limit, self.limit)
-        within = [
-            torch.from_numpy(((i >= 0) & (i < n)).astype(np.float32)).to(self.device)
-            for i, n in zip(indices, self.volume.shape, strict=True)
-        ]
-        factors = [within[0][:, None, None], within[1][None, :, None], within[2][None, None]]
-        if not self.region.whole:
-            known = torch.from_numpy(self.region.grid(z, y, x).astype(np.float32)).to(self.device)
-            for factor in factors:
-                known.mul_(factor)
-            factors = [known]
-        for factor in factors:
-            values.mul_(factor)
-        return Block(values, factors)
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        """Heights above the median in robust standard deviations; 0 if the response is constant."""
+        return (self.heights - self.signs * self.median) / self.sigma if self.sigma > 0 else 0 * self.heights
+
+    def select(self, chosen: NDArray[np.bool_]) -> Maxima:
+        """Return the chosen maxima."""
+        return replace(
+            self, positions=self.positions[chosen], heights=self.heights[chosen], signs=self.signs[chosen]
+        )
 
 
 def find_maxima(
-    source: Source, scale: Scale, examine: Callable[[Chunk], Result], chunk_voxels: int, what: str
-) -> list[Result]:
-    """Filter a volume in chunks and find the maxima of the response.
+    source: Source, scale: Scale, threshold: float, chunk_voxels: int, what: str, signs: Sequence[int] = (1,)
+) -> Maxima:
+    """Filter a volume and find the maxima of the response.
 
     Parameters
     ----------
     source, scale
         The volume and the filter.
-    examine
-        Function of a chunk, possibly called in several threads at a time.
+    threshold
+        Lowest score; only maxima that can reach it are refined.
     chunk_voxels
-        Most voxels of the chunks processed at a time, halos and weights included; a coarse lattice of up to twice as
+        Most voxels of the chunks processed at a time, halos and weights included; a lattice of up to four times as
         many points is kept in addition. The result does not depend on it.
     what
         Description of the task in progress messages.
+    signs
+        1 for the maxima, -1 for those of the response with inverted contrast.
 
     Returns
     -------
-    The results of `examine`, in the order of the chunks.
+    The maxima that reach the threshold.
     """
-    halo, coarse = scale.halo, scale.step > 1
     if not source.region.whole:
         chunk_voxels //= 2
     z, y, x = scale.lattice(source.volume.shape)
     lattice: Ranges = (0, z), (0, y), (0, x)
-    workers = workers_on(source.device)
-    total = points(lattice) * (2 if coarse else 1)
-    counter = Progress(
-        total, "lattice points", f"{what}: {'smoothing and searching' if coarse else 'searching'}"
-    )
-    results = []
-    for tile in chunks(lattice, 1, halo, _TILE_POINTS * chunk_voxels) if coarse else [lattice]:
-        load = _subsampled(source, scale, tile, chunk_voxels, counter) if coarse else source.block
+    stride = math.ceil((points(lattice) / _SAMPLES) ** (1 / 3))
+    tiles = chunks(lattice, 1, scale.halo, _TILE_POINTS * chunk_voxels)
+    counter = Progress(points(lattice) * (2 if len(tiles) == 1 else 3), "lattice points", what)
+    samples = []
+    for tile in tiles:
+        smoothed = _Smoothed(source, scale, tile, chunk_voxels, counter)
+        samples.append(
+            sample_response(smoothed.block(expanded(tile, scale.halo)), tile, scale, stride, source)
+        )
+    median, sigma = robust_statistics(np.concatenate(samples))
+    found = []
+    for tile in tiles:
+        if len(tiles) > 1:
+            smoothed = _Smoothed(source, scale, tile, chunk_voxels, counter)
+        found += smoothed.maxima([(sign, sign * median + threshold * sigma) for sign in signs])
+    positions, heights, which = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return Maxima(positions, heights, which, median, sigma)
 
-        def search(ranges: Ranges, load: Callable[[Ranges], Block] = load) -> tuple[int, Result]:
-            inner, peaks, around = _maxima(
-                difference(load(expanded(ranges, halo)), (scale.narrow, scale.wide))
+
+class _Smoothed:
+    """A tile of the lattice after the narrow Gaussian."""
+
+    def __init__(
+        self, source: Source, scale: Scale, tile: Ranges, chunk_voxels: int, counter: Progress
+    ) -> None:
+        self.source, self.scale, self.tile, self.chunk_voxels, self.counter = (
+            source, scale, tile, chunk_voxels, counter,
+        )  # fmt: skip
+        self.held = expanded(tile, scale.halo)
+        self.workers = workers_on(source.device)
+        self.values = torch.empty(extent(self.held), device=source.device)
+        self.weights = (
+            [
+                torch.empty([n if a == b else 1 for b, n in enumerate(self.values.shape)]).to(self.values)
+                for a in range(3)
+            ]
+            if source.region.whole
+            else [torch.empty_like(self.values)]
+        )
+        self._smooth()
+
+    def _smooth(self) -> None:
+        step, kernel = self.scale.step, gaussian(self.scale.narrow)
+        radius = len(kernel) - 1
+
+        def smooth(ranges: Ranges) -> int:
+            (z0, z1), (y0, y1), (x0, x1) = (
+                (a * step - radius, (b - 1) * step + radius + 1) for a, b in ranges
             )
-            start = np.array([a for a, _ in ranges])
-            chunk = Chunk(ranges, inner, peaks.cpu().numpy() + start, around.cpu().numpy())
-            return inner.numel(), examine(chunk)
+            block = self.source.block(((z0, z1), (y0, y1), (x0, x1)))
+            self.values[self._place(ranges)] = filtered(block.values, kernel, step)
+            for held, factor in zip(self.weights, block.weights, strict=True):
+                self._part(held, ranges).copy_(filtered(factor, kernel, step))
+            return points(intersection(ranges, self.tile))
 
-        pieces = chunks(tile, 1, halo, chunk_size_for(chunk_voxels, points(tile), workers))
-        for count, result in in_parallel(search, pieces, workers):
-            counter.advance(count)
-            results.append(result)
-    return results
+        size = chunk_size_for(self.chunk_voxels, points(self.held) * step**3, self.workers)
+        for count in in_parallel(smooth, chunks(self.held, step, radius, size), self.workers):
+            self.counter.advance(count)
 
+    def _place(self, ranges: Ranges) -> tuple[slice, ...]:
+        return tuple(
+            slice(a - first, b - first) for (a, b), (first, _) in zip(ranges, self.held, strict=True)
+        )
 
-def _subsampled(
-    source: Source, scale: Scale, tile: Ranges, chunk_voxels: int, counter: Progress
-) -> Callable[[Ranges], Block]:
-    """Smooth and subsample a tile of the coarse lattice; return a function that cuts blocks from it."""
-    step, kernel = scale.step, gaussian(scale.first)
-    radius = len(kernel) - 1
-    held = expanded(tile, scale.halo)
-    values = torch.empty(extent(held), device=source.device)
-    weights = (
-        [torch.empty([n if a == b else 1 for b, n in enumerate(values.shape)]).to(values) for a in range(3)]
-        if source.region.whole
-        else [torch.empty_like(values)]
-    )
-    workers = workers_on(source.device)
-
-    def place(ranges: Ranges) -> tuple[slice, ...]:
-        return tuple(slice(a - first, b - first) for (a, b), (first, _) in zip(ranges, held, strict=True))
-
-    def part_of(factor: Tensor, ranges: Ranges) -> Tensor:
-        parts = zip(place(ranges), factor.shape, strict=True)
+    def _part(self, factor: Tensor, ranges: Ranges) -> Tensor:
+        parts = zip(self._place(ranges), factor.shape, strict=True)
         return factor[tuple(part if n > 1 else slice(None) for part, n in parts)]
 
-    def smooth(ranges: Ranges) -> int:
-        (z0, z1), (y0, y1), (x0, x1) = ((a * step - radius, (b - 1) * step + radius + 1) for a, b in ranges)
-        block = source.block(((z0, z1), (y0, y1), (x0, x1)))
-        values[place(ranges)] = filtered(block.values, kernel, step)
-        for held_factor, factor in zip(weights, block.weights, strict=True):
-            part_of(held_factor, ranges).copy_(filtered(factor, kernel, step))
-        return points(intersection(ranges, tile))
+    def block(self, ranges: Ranges) -> Block:
+        """Return smoothed values and weights at lattice points."""
+        return Block(
+            self.values[self._place(ranges)], [self._part(factor, ranges) for factor in self.weights]
+        )
 
-    pieces = chunks(held, step, radius, chunk_size_for(chunk_voxels, points(held) * step**3, workers))
-    for count in in_parallel(smooth, pieces, workers):
-        counter.advance(count)
-    return lambda ranges: Block(values[place(ranges)], [part_of(factor, ranges) for factor in weights])
+    def maxima(
+        self, cuts: Sequence[tuple[int, float]]
+    ) -> list[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]]:
+        """Return positions, heights and signs of the maxima above `cuts` (sign, height), for every chunk and sign."""
+        kernel, edge = discrete_gaussian(self.scale.extra), np.array(self.source.volume.shape)
 
+        def search(
+            ranges: Ranges,
+        ) -> tuple[int, list[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]]]:
+            response = difference(self.block(expanded(ranges, self.scale.halo)), kernel)
+            start, results = np.array([a for a, _ in ranges]), []
+            for sign, cut in cuts:
+                peaks, around = find_peaks(response if sign > 0 else -response, cut)
+                top, offset, height = refine(around.cpu().numpy())
+                place = (peaks.cpu().numpy() + start + offset) * self.scale.step
+                # The maximum of a particle cut by a face can be at the face, half a voxel beyond the last voxel's centre.
+                near = top & (height >= cut) & ((place > -1) & (place < edge)).all(axis=1)
+                results.append((np.clip(place[near], 0, edge - 1.0), height[near], np.full(near.sum(), sign)))
+            return points(ranges), results
 
-def _maxima(response: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the response without its margin of `REACH`, the indices of its maxima, and the response around them.
-
-    Maxima are positive and not lower than their six nearest neighbours. The 20 diagonal neighbours are ignored,
-    because on a coarse lattice a particle beside a stronger one is often lower than the flank of that one. A point
-    of a flat region, as in padding, is not a maximum, because rounding can make it positive. peak_local_max of
-    scikit-image compares with the whole cube around a point, diagonal neighbours included, and has no GPU.
-    """
-    inner = response[(slice(REACH, -REACH),) * 3]
-    highest = inner > 0
-    above_one = torch.zeros_like(highest)
-    for axis in range(3):
-        for side in (REACH - 1, REACH + 1):
-            core = [slice(REACH, -REACH)] * 3
-            core[axis] = slice(side, side + inner.shape[axis])
-            neighbour = response[tuple(core)]
-            highest &= inner >= neighbour
-            above_one |= inner > neighbour
-    highest &= above_one
-    windows = response
-    for axis in range(3):
-        windows = windows.unfold(axis, 2 * REACH + 1, 1)
-    peaks = torch.nonzero(highest)
-    return inner, peaks, windows[peaks.unbind(1)]
+        size = chunk_size_for(self.chunk_voxels, points(self.tile), self.workers)
+        found = []
+        for count, results in in_parallel(search, chunks(self.tile, 1, self.scale.halo, size), self.workers):
+            self.counter.advance(count)
+            found += results
+        return found

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.special import ive
 from torch import Tensor
 
 _TRUNCATE = 4.0
@@ -27,29 +28,43 @@ class Block:
     weights: list[Tensor]
 
 
-def difference(block: Block, sigmas: tuple[float, float]) -> Tensor:
-    """Return the narrow minus the wide Gaussian of a block, smaller by the radius of the wide one on every side.
+def difference(block: Block, kernel: list[float], step: int = 1) -> Tensor:
+    """Return the smoothed values minus the same values smoothed further; smaller by the kernel's radius on every side.
 
-    Unknown values are replaced by the mean of the known values under the wide Gaussian.
+    Parameters
+    ----------
+    block
+        Values and weights after the narrow Gaussian.
+    kernel
+        Weights of the Gaussian that widens it to the wide one, from its centre outwards.
+    step
+        Only every `step`-th point along each axis is computed.
+
+    Returns
+    -------
+    The response; unknown values are replaced by the mean of the known values under the wide Gaussian.
     """
-    narrow, wide = (gaussian(sigma) for sigma in sigmas)
-    margin = len(wide) - len(narrow)
-    first, second = (filtered(block.values, *which) for which in ((narrow, 1, margin), (wide,)))
+    radius = len(kernel) - 1
+    wide = filtered(block.values, kernel, step)
     for factor in block.weights:
-        near, far = (filtered(factor, *which) for which in ((narrow, 1, margin), (wide,)))
-        second.mul_(near.div_(far.clamp_(min=_LEAST_WEIGHT)))
-    return first.sub_(second)
+        far = filtered(factor, kernel, step)
+        wide.mul_(_inner(factor, radius, step).div(far.clamp_(min=_LEAST_WEIGHT)))
+    return torch.sub(_inner(block.values, radius, step), wide, out=wide)
 
 
-def filtered(block: Tensor, kernel: list[float], step: int = 1, margin: int = 0) -> Tensor:
-    """Convolve with a kernel along every axis; keep every `step`-th value, and drop an additional margin.
+def _inner(block: Tensor, margin: int, step: int) -> Tensor:
+    """Return every `step`-th value inside a margin along the axes longer than 1."""
+    return block[tuple(slice(margin, n - margin, step) if n > 1 else slice(None) for n in block.shape)]
+
+
+def filtered(block: Tensor, kernel: list[float], step: int = 1) -> Tensor:
+    """Convolve with a kernel along every axis and keep every `step`-th value.
 
     Axes of length 1, as in the factors of weights, are skipped.
     """
-    axes = [axis for axis in range(3) if block.shape[axis] > 1]
-    for axis in axes:
-        block = block.narrow(axis, margin, block.shape[axis] - 2 * margin)
-        block = _convolve(block, kernel, axis, step)
+    for axis in range(3):
+        if block.shape[axis] > 1:
+            block = _convolve(block, kernel, axis, step)
     return block
 
 
@@ -84,6 +99,15 @@ def gaussian(sigma: float) -> list[float]:
     if sigma == 0:
         return [1.0]
     weights = np.exp(-0.5 * (np.arange(radius_of(sigma) + 1) / sigma) ** 2)
+    return list(map(float, weights / (2 * weights.sum() - weights[0])))
+
+
+def discrete_gaussian(sigma: float) -> list[float]:
+    """Return the weights of the discrete analogue of a Gaussian from its centre outwards.
+
+    Its variance is exact even below one step, where samples of a Gaussian have too small a variance.
+    """
+    weights = ive(np.arange(radius_of(sigma) + 1), sigma**2)
     return list(map(float, weights / (2 * weights.sum() - weights[0])))
 
 

@@ -13,18 +13,16 @@ import torch
 from numpy.typing import NDArray
 
 from cryopipe.errors import DataError
-from cryopipe.files.opening import release_pages
-from cryopipe.picking.blobs import RATIO, Chunk, Scale, Source, find_maxima
+from cryopipe.picking.blobs import RATIO, Maxima, Scale, find_maxima
 from cryopipe.picking.options import PickOptions
-from cryopipe.picking.peaks import refine, robust_statistics, upper_deviation
+from cryopipe.picking.peaks import robust_statistics, upper_deviation
+from cryopipe.picking.sampling import sample_voxels
+from cryopipe.picking.source import Source
 from cryopipe.volume.padding import Region, find_padding
-from cryopipe.volume.statistics import grey_values, single_precision
 from cryopipe.volume.suppression import suppress
 
 logger = logging.getLogger(__name__)
 
-_SAMPLES = 1_000_000
-"""Number of voxels or lattice points sampled for medians."""
 _NOISE_PEAK = 4.0
 """Score that about one in a few thousand maxima of noise reaches."""
 _SMALLEST_SIGMA = 1.0
@@ -56,19 +54,6 @@ class Picks:
     def none(cls) -> Picks:
         """Return an empty set of picks."""
         return cls(np.zeros((0, 3)), np.zeros(0), np.zeros(0))
-
-
-@dataclass(frozen=True)
-class _Candidates:
-    """Maxima of the response to one filter: positions z, y, x in voxels (n, 3), strengths and scores (n,)."""
-
-    positions: NDArray[np.float64]
-    strengths: NDArray[np.float64]
-    scores: NDArray[np.float64]
-
-    def select(self, chosen: NDArray[np.bool_]) -> _Candidates:
-        """Return the chosen candidates."""
-        return _Candidates(self.positions[chosen], self.strengths[chosen], self.scores[chosen])
 
 
 def pick_particles(
@@ -118,7 +103,7 @@ def pick_particles(
     _check_diameters(options.diameters, voxel_size, volume.shape, name)
     _check_mask(mask, volume.shape, name)
     region = _region_of(volume, mask, name)
-    voxels = _sample_voxels(volume, region, name)
+    voxels = sample_voxels(volume, region, name)
     median, sigma = robust_statistics(voxels)
     if sigma == 0:
         logger.warning(
@@ -133,9 +118,10 @@ def pick_particles(
     found = []
     for diameter in options.diameters:
         what = f"picking {diameter:g} A in {name}"
-        candidates = _candidates(source, diameter / voxel_size, chunk_voxels, what)
-        allowed = candidates.select(_allowed(candidates, options, voxel_size, region))
-        logger.info("%s: %d maxima above %g sigma", what, len(allowed.scores), options.threshold)
+        scale = Scale.for_diameter(diameter / voxel_size)
+        maxima = find_maxima(source, scale, options.threshold, chunk_voxels, what)
+        allowed = maxima.select(_allowed(maxima.positions, options, voxel_size, region))
+        logger.info("%s: %d maxima above %g sigma", what, len(allowed.heights), options.threshold)
         found.append(allowed)
     return _best(found, options, voxel_size)
 
@@ -148,14 +134,12 @@ def _region_of(volume: NDArray[Any], mask: NDArray[Any] | None, name: str) -> Re
     return Region(volume.shape, padding, mask)
 
 
-def _best(found: Sequence[_Candidates], options: PickOptions, voxel_size: float) -> Picks:
-    """Merge the candidates of all diameters and keep one per particle, best first."""
-    counts = [len(candidates.scores) for candidates in found]
-    diameters = np.repeat(np.array(options.diameters, dtype=float), counts)
-    positions, strengths, scores = (
-        np.concatenate([getattr(candidates, name) for candidates in found])
-        for name in ("positions", "strengths", "scores")
-    )
+def _best(found: Sequence[Maxima], options: PickOptions, voxel_size: float) -> Picks:
+    """Merge the maxima of all diameters and keep one per particle, best first."""
+    diameters = np.repeat(np.array(options.diameters, dtype=float), [len(one.heights) for one in found])
+    positions = np.concatenate([one.positions for one in found])
+    scores = np.concatenate([one.scores for one in found])
+    strengths = np.concatenate([(one.scores - _NOISE_PEAK) * one.sigma for one in found])
     shortest = (
         diameters / 2
         if options.minimum_distance is None
@@ -196,95 +180,13 @@ def _check_diameters(
             )
 
 
-def _sample_voxels(volume: NDArray[Any], region: Region, name: str) -> NDArray[np.float32]:
-    """Return the known voxels of about a million, in whole rows at regular steps in z and y."""
-    stride = max(1, math.ceil(math.sqrt(volume.size / _SAMPLES)))
-    voxels = single_precision(volume[::stride, ::stride])
-    release_pages(volume)
-    depth, height, width = volume.shape
-    known = region.grid(np.arange(0, depth, stride), np.arange(0, height, stride), np.arange(width))
-    return grey_values(voxels[known], name)
-
-
-def _candidates(
-    source: Source,
-    diameter_voxels: float,
-    chunk_voxels: int,
-    what: str,
-) -> _Candidates:
-    """Filter for one diameter and return all maxima with their scores."""
-    scale = Scale.for_diameter(diameter_voxels)
-    lattice = scale.lattice(source.volume.shape)
-    stride = math.ceil((math.prod(lattice) / _SAMPLES) ** (1 / 3))
-    edge = np.array(source.volume.shape)
-
-    def examine(chunk: Chunk) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        top, offset, height = refine(chunk.around)
-        place = (chunk.peaks + offset) * scale.step
-        # The maximum of a particle cut by a face can be at the face, half a voxel beyond the last voxel's centre.
-        near = top & ((place > -1) & (place < edge)).all(axis=1)
-        samples = _sample_response(chunk, stride, scale.step, source.volume, source.region)
-        return samples, np.clip(place[near], 0, edge - 1.0), height[near]
-
-    found = find_maxima(source, scale, examine, chunk_voxels, what)
-    samples, positions, heights = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    median, sigma = robust_statistics(samples)
-    scores = (heights - median) / sigma if sigma > 0 else np.zeros_like(heights)
-    # Responses, unlike scores, are comparable between diameters: with a constant ratio of the Gaussians their
-    # difference is scale-normalised, and the best-fitting diameter gives the highest response. Since the response to
-    # noise grows with decreasing diameter, the strength is the height above the highest noise peaks.
-    return _Candidates(positions, (scores - _NOISE_PEAK) * sigma, scores)
-
-
-def _sample_response(
-    chunk: Chunk,
-    stride: int,
-    step: int,
-    volume: NDArray[Any],
-    region: Region,
-) -> NDArray[np.float64]:
-    """Return the response at known lattice points whose indices are multiples of `stride`.
-
-    Voxels equal to their neighbours along all three axes are excluded: they were erased inside the tomogram.
-    """
-    starts = [-a % stride for a, _ in chunk.ranges]
-    sampled = (
-        chunk.response[tuple(slice(start, None, stride) for start in starts)].cpu().numpy().astype(np.float64)
-    )
-    places = [
-        (a + start + stride * np.arange(count)) * step
-        for (a, _), start, count in zip(chunk.ranges, starts, sampled.shape, strict=True)
-    ]
-    # The last lattice points are beyond the end of the volume.
-    z, y, x = places = [place[place < n] for place, n in zip(places, volume.shape, strict=True)]
-    sampled = sampled[tuple(slice(len(place)) for place in places)]
-    if not sampled.size:
-        return np.zeros(0)
-    # Plane by plane, releasing the pages: reading a page of a memory map also loads neighbouring pages.
-    wanted = np.zeros(sampled.shape, dtype=bool)
-    for number, plane in enumerate(z):
-        values = volume[plane][np.ix_(y, x)]
-        wanted[number] = volume[_beside(plane)][np.ix_(y, x)] != values
-        wanted[number] |= volume[plane][np.ix_(_beside(y), x)] != values
-        wanted[number] |= volume[plane][np.ix_(y, _beside(x))] != values
-        release_pages(volume)
-        wanted[number] &= region.grid(np.array([plane]), y, x)[0]
-    return sampled[wanted]
-
-
-def _beside(index: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the index of a neighbour of each voxel: the previous one, or for the first voxel the next one."""
-    return np.where(index > 0, index - 1, 1)
-
-
 def _allowed(
-    candidates: _Candidates, options: PickOptions, voxel_size: float, region: Region
+    positions: NDArray[np.float64], options: PickOptions, voxel_size: float, region: Region
 ) -> NDArray[np.bool_]:
-    """Return whether each candidate is at a known voxel, inside the border, and above the threshold."""
-    positions = candidates.positions
+    """Return whether each position z, y, x (n, 3) in voxels is at a known voxel and inside the border."""
     edge = np.array(region.shape)
     margin = options.border / voxel_size
-    kept = candidates.scores >= options.threshold
-    kept &= ((positions >= margin - 0.5) & (positions <= edge - 0.5 - margin)).all(axis=1)
-    kept[kept] = region.holds(np.rint(positions[kept]).astype(np.int64))
+    kept = np.all((positions >= margin - 0.5) & (positions <= edge - 0.5 - margin), axis=1)
+    inside = np.flatnonzero(kept)
+    kept[inside] = region.holds(np.rint(positions[inside]).astype(np.int64))
     return kept

@@ -38,13 +38,19 @@ def grey_values(values: NDArray[Any], name: str) -> NDArray[np.float32]:
         If a voxel is NaN, infinite or above `LARGEST` in magnitude; `name` is named.
     """
     converted = single_precision(values)
-    if values.dtype.kind == "f" and not is_grey_value(converted).all():
+    # The extremes are NaN if a value is; this needs no temporary array.
+    if converted.size and values.dtype.kind == "f" and not is_grey_value(_extremes(converted)).all():
         raise DataError(
             f"contains NaN, infinite values or values above {LARGEST:g}",
             file=name,
             remedy="run `cryopipe check`, then fix the file or remove the tomogram from the table",
         )
     return converted
+
+
+def _extremes(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    with np.errstate(invalid="ignore"):
+        return np.array([values.min(), values.max()], dtype=np.float32)
 
 
 def robust_deviation(values: NDArray[np.floating]) -> tuple[float, float]:

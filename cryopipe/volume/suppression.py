@@ -67,7 +67,8 @@ def _strongest(points: NDArray[np.float64], limits: NDArray[np.float64], both: b
     """Return which points, given strongest first, are kept."""
     tree, largest = cKDTree(points), float(limits.max())
     kept = np.ones(len(points), dtype=bool)
-    for first in range(len(points)):
+    nearest = tree.query(points, k=[2])[0][:, 0]
+    for first in np.flatnonzero(nearest < largest):
         if not kept[first]:
             continue
         near = np.array(tree.query_ball_point(points[first], largest if both else limits[first]), dtype=int)
