@@ -19,6 +19,8 @@ STACK_SUFFIXES = (".st", ".mrcs", ".ali", ".preali")
 WHOLE, NAMED, VARIANT, HALF, STACK = range(5)
 """What a file name indicates, in order of preference: a reconstruction, nothing, another version of the volume,
 half of the data, a stack of images."""
+DENOISED = re.compile(r"denois|deconv|corrected|isonet|cryocare|ddw|topaz|filt|nad", re.IGNORECASE)
+"""Marks of volumes that were denoised, deconvolved or filtered."""
 RELION_PREFIX = "rec_"
 USUAL_VOXEL_SIZE = 13.0
 """Angstrom; of several binnings, the one nearest to this is taken: particles are visible, and computing is fast."""
@@ -27,13 +29,17 @@ _NUMBER = r"\d+(?:\.\d+)?"
 _ENDINGS = [
     (HALF, r"evn|odd|even|half[_-]?[12]?|halfmap[12]"),
     (STACK, r"ali|preali|aligned|stack|proj[xyz]{2}"),
-    (VARIANT, r"full_rec|full|2nd|ctf|deconv|denoised|filtered|nad|flipped|corrected|sirt|wbp|3dctf"),
+    (
+        VARIANT,
+        r"full_rec|full|2nd|3rd|ctf|deconv|denoised|denoise|filtered|filt|nad|flipped|corrected|isonet|cryocare|ddw|"
+        r"topaz|sirt|wbp|3dctf",
+    ),
     (WHOLE, rf"rec|vol|bin[_-]?\d+|{_NUMBER}Apx"),
 ]
 _PATTERNS = [(part, re.compile(rf"[_.-](?:{ending})$", re.IGNORECASE)) for part, ending in _ENDINGS]
 _FOLDERS = [
     (HALF, re.compile(r"even|odd|evn|half[_-]?[12]?|halfmap[12]", re.IGNORECASE)),
-    (VARIANT, re.compile(r"deconv|denoised|corrected|filtered", re.IGNORECASE)),
+    (VARIANT, re.compile(r"deconv|denoised|corrected|filtered|isonet|cryocare", re.IGNORECASE)),
     (WHOLE, re.compile(r"bin[_-]?\d+", re.IGNORECASE)),
 ]
 _BINNING = re.compile(r"[_.-]bin[_-]?(\d+)(?=[_.-]|$)", re.IGNORECASE)
@@ -141,9 +147,13 @@ def choose_volumes(paths: Iterable[Path], voxel_sizes: Mapping[Path, float | Non
         series.setdefault(read_volume_name(path).key, []).append(path)
     chosen = {}
     for siblings in series.values():
-        best = min(siblings, key=lambda path: _preference(path, voxel_sizes.get(path)))
-        chosen.update(dict.fromkeys(siblings, best))
+        chosen.update(dict.fromkeys(siblings, preferred_volume(siblings, voxel_sizes)))
     return chosen
+
+
+def preferred_volume(siblings: Iterable[Path], voxel_sizes: Mapping[Path, float | None]) -> Path:
+    """Return the volume of one tilt series that `choose_volumes` chooses."""
+    return min(siblings, key=lambda path: _preference(path, voxel_sizes.get(path)))
 
 
 def why_left_out(path: Path, taken: Path) -> str:

@@ -73,7 +73,10 @@ def test_init_writes_a_dataset_that_reads_back(
     tomograms = read_tomogram_table(dataset / "config" / "tomograms.tsv", (-60.0, 60.0), "bright")
     assert tomograms == {
         "TS_01": Tomogram("TS_01", str(data / "TS_01.mrc"), None, (-60, 60), "bright", None),
-        "TS_02": Tomogram("TS_02", str(data / "TS_02_rec.mrc"), None, (-50, 52.5), "bright", None),
+        "TS_02": Tomogram(
+            *("TS_02", str(data / "TS_02_rec.mrc"), None, (-50, 52.5), "bright", None),
+            tilt_series=str(data / "TS_02.tlt"),
+        ),
     }
     expected = defaults()
     expected["imaging"]["contrast"] = "bright"
@@ -84,9 +87,7 @@ def test_init_writes_a_dataset_that_reads_back(
     assert str(CHECKOUT) not in (dataset / "Snakefile").read_text()  # a checkout may move
     assert state(data) == before
     out = capsys.readouterr().out
-    assert out.startswith(
-        f"2 tomograms in {dataset}/config/tomograms.tsv, 1 with a tilt range from a file in the same"
-    )
+    assert out.startswith(f"2 tomograms in {dataset}/config/tomograms.tsv, 1 with a tilt range from a file\n")
     assert f"cd '{dataset}'" in out
 
 
@@ -157,15 +158,17 @@ def test_add_appends_rows_and_keeps_every_edit(
     assert run("init", dataset, data, more.parent, "--add", "--voxel-size", "12", "--contrast", "bright") == 0
     assert config.read_bytes() == unchanged
     assert not (dataset / "Snakefile").exists()
-    heading = text.replace("tomogram\tmask", "tomogram\tmask\tvoxel_size\ttilt_min\ttilt_max\tcontrast")
+    heading = text.replace(
+        "tomogram\tmask", "tomogram\tmask\tvoxel_size\ttilt_min\ttilt_max\tcontrast\ttilt_series"
+    )
     assert table.read_bytes().decode().startswith(heading + "\r\n")
     added = table.read_bytes().decode().removeprefix(heading + "\r\n").split("\r\n")
-    assert added[0] == f"{more}\tmore_TS_07\t\t12\t-40\t40\tbright"
+    assert added[0] == f"{more}\tmore_TS_07\t\t12\t-40\t40\tbright\t{more.with_suffix('.tlt')}"
     assert added[1].startswith(f"# left out: {more.parent}/TS_08.mrc: is not an MRC file")
     assert added[2].startswith(f"# {more.parent}/TS_08.mrc\tTS_08\t")
     assert added[3:] == [""]
     out = capsys.readouterr().out.splitlines()
-    assert out[0] == f"1 tomogram added to {table}, 1 with a tilt range from a file in the same folder"
+    assert out[0] == f"1 tomogram added to {table}, 1 with a tilt range from a file"
     assert f"  left out: {data}/TS_02_rec.mrc: in the table as second" in out
     assert f"  left out: {data}/TS_01.mrc: its line in the table is commented out" in out
     assert f"  left out: {data}/TS_02_EVN.mrc: of the same tilt series as second in the table" in out

@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from cryopipe.cli.rows import Row, add_rows, describe, find_tomograms, named, one_per_series, render_table
+from cryopipe.cli.reading_report import reading_report
+from cryopipe.cli.rows import Row, add_rows, named, one_per_series, render_table
+from cryopipe.cli.sources import Sources, project_settings, read_sources
 from cryopipe.config import read_config
 from cryopipe.config.option_pages import render_config
 from cryopipe.errors import ConfigError, FileError, TableError, one_line
@@ -65,10 +67,18 @@ REPLACED = "replaced"
 
 def init(
     dataset: Annotated[Path, typer.Argument(help="Directory to set up; created if missing.")],
-    tomograms: Annotated[list[Path], typer.Argument(help="MRC files, or directories of them.")],
+    tomograms: Annotated[
+        list[Path],
+        typer.Argument(
+            help="MRC files, directories of them, or projects: RELION's tomograms.star or project directory, Warp's "
+            ".settings or directory of .xml files, directories of IMOD's etomo, output directory of AreTomo."
+        ),
+    ],
     contrast: Annotated[
         str | None,
-        typer.Option(help="dark or bright: contrast of the particles in these tomograms; default: dark."),
+        typer.Option(
+            help="dark or bright: contrast of the particles in these tomograms; default: that of the program, dark."
+        ),
     ] = None,
     voxel_size: Annotated[
         float | None, typer.Option(help="Angstrom; for tomograms whose header does not state it.")
@@ -86,12 +96,16 @@ def init(
             "--all", help="Add every volume, including halves of the data, other binnings and stacks."
         ),
     ] = False,
+    denoised: Annotated[
+        bool, typer.Option("--denoised", help="Use the denoised volume of each tilt series, if there is one.")
+    ] = False,
 ) -> None:
     """Set up a dataset directory: table of tomograms, configuration, Snakefile and Slurm profile.
 
-    Headers are read, and the tilt range is read from a .tlt, .rawtlt, .aln, .xml or .mdoc file in the folder of the
-    tomogram, if there is one. One volume of each tilt series is used; the others are printed. The
-    tomograms themselves are neither copied nor changed.
+    Names, tilts, pixel sizes and the microscope's properties are read from the project, and the export is set for it;
+    what was read from which file, and what is assumed, is printed. For single MRC files, tilts are read from a .tlt,
+    .rawtlt, .aln, .xml or .mdoc file in their directory. One volume of each tilt series is used; the others are
+    printed. The files themselves are neither copied nor changed.
     """
     if dataset.exists() and not dataset.is_dir():
         raise FileError("is a file", file=dataset, remedy="name the directory to set up before the tomograms")
@@ -101,33 +115,46 @@ def init(
         raise TableError(f"voxel size {voxel_size:g}", remedy="give angstrom, 0.1 to 1000")
     if add and force:
         raise TableError("--add and --force exclude each other", remedy="give one of them")
-    paths, left_out = find_tomograms(tomograms, everything)
+    sources = read_sources(tomograms, voxel_size, everything, denoised)
     if add:
-        _add(dataset, paths, left_out, contrast, voxel_size, everything)
+        _add(dataset, sources, contrast, everything)
         return
-    rows = [describe(path, voxel_size) for path in paths]
-    if not everything:
-        rows, others = one_per_series(rows, {})
-        left_out += others
-    rows = named(rows)
+    rows = named(_one_per_series(sources, {}, everything))
     if all(row.unusable for row in rows):
-        problems = [row.unusable for row in rows] or [f"{left_out[0]}; give --all to take it all the same"]
+        problems = [row.unusable for row in rows] or [
+            f"{sources.left_out[0]}; give --all to take it all the same"
+        ]
         raise FileError(" | ".join(dict.fromkeys(problems)))
+    settings, assumed = project_settings(sources.projects)
+    settings["imaging"] = {
+        "contrast": "dark",
+        **settings["imaging"],
+        **({"contrast": contrast} if contrast else {}),
+    }
     table = dataset / "config" / "tomograms.tsv"
-    kept = _write_files(
-        dataset, {table: render_table(rows), **_other_files(dataset, contrast or "dark")}, force
+    kept = _write_files(dataset, {table: render_table(rows), **_other_files(dataset, settings)}, force)
+    report = reading_report(rows, sources.projects, settings, assumed, contrast is not None)
+    typer.echo(
+        "\n".join([*_summary(rows, sources.left_out, f"in {table}"), *report, *kept, *_next_steps(dataset)])
     )
-    typer.echo("\n".join([*_summary(rows, left_out, f"in {table}"), *kept, *_next_steps(dataset)]))
 
 
-def _add(
-    dataset: Path,
-    paths: Sequence[Path],
-    left_out: list[str],
-    contrast: str | None,
-    voxel_size: float | None,
-    everything: bool,
-) -> None:
+def _one_per_series(sources: Sources, present: Mapping[tuple[str, str], str], everything: bool) -> list[Row]:
+    """Return the rows with one volume per tilt series; those of projects are chosen already."""
+    if everything:
+        return sources.rows
+    loose = [row for row, is_loose in zip(sources.rows, sources.loose, strict=True) if is_loose]
+    kept, others = one_per_series(loose, present)
+    sources.left_out += others
+    paths = {row.path for row in kept}
+    return [
+        row
+        for row, is_loose in zip(sources.rows, sources.loose, strict=True)
+        if not is_loose or row.path in paths
+    ]
+
+
+def _add(dataset: Path, sources: Sources, contrast: str | None, everything: bool) -> None:
     """Add tomograms to the table of a dataset; existing lines, their order and comments do not change."""
     try:
         options = read_config(dataset / "config" / "config.yaml")
@@ -140,19 +167,19 @@ def _add(
     path, usual = dataset / options["tomograms"], options["imaging"]
     present = read_tomogram_table(path, tuple(usual["tilt_range"]), usual["contrast"])
     text = path.read_bytes().decode("utf-8")
-    new, known = _without_known(dataset, paths, present, text)
-    left_out += known
-    rows = [describe(file, voxel_size) for file in new]
-    if not everything:
-        series = {read_volume_name(_place(dataset, tomogram)).key: name for name, tomogram in present.items()}
-        rows, others = one_per_series(rows, series)
-        left_out += others
+    new, known = _without_known(dataset, [row.path for row in sources.rows], present, text)
+    sources.left_out += known
+    kept = [row.path in new for row in sources.rows]
+    sources.loose = [loose for loose, keep in zip(sources.loose, kept, strict=True) if keep]
+    sources.rows = [row for row, keep in zip(sources.rows, kept, strict=True) if keep]
+    series = {read_volume_name(_place(dataset, tomogram)).key: name for name, tomogram in present.items()}
+    rows = _one_per_series(sources, series, everything)
     rows = named(rows, present, [one.exported_name or one.name for one in present.values()])
     if contrast not in (None, usual["contrast"]):
         rows = [replace(row, contrast=contrast) for row in rows]
     if rows:
         write_text(path, add_rows(text, rows))
-    typer.echo("\n".join(_summary(rows, left_out, f"added to {path}")))
+    typer.echo("\n".join(_summary(rows, sources.left_out, f"added to {path}")))
 
 
 def _without_known(
@@ -179,12 +206,10 @@ def _place(dataset: Path, tomogram: Tomogram) -> Path:
     return dataset.absolute() / tomogram.path
 
 
-def _other_files(dataset: Path, contrast: str) -> dict[Path, str]:
+def _other_files(dataset: Path, settings: Mapping[str, Any]) -> dict[Path, str]:
     """Return the texts of a dataset's files except the table."""
     files = {
-        dataset / "config" / "config.yaml": render_config(
-            CONFIG_HEADING, {"imaging": {"contrast": contrast}}
-        ),
+        dataset / "config" / "config.yaml": render_config(CONFIG_HEADING, settings),
         dataset / "Snakefile": SNAKEFILE,
     }
     for profile in sorted((ROOT / "workflow" / "profiles" / "slurm").iterdir()):
@@ -225,9 +250,9 @@ def _write_files(dataset: Path, files: Mapping[Path, str], force: bool) -> list[
 
 def _summary(rows: Sequence[Row], left_out: Sequence[str], where: str) -> list[str]:
     usable = [row for row in rows if not row.unusable]
-    tilts = sum(1 for row in usable if row.tilt_range != ("", ""))
+    tilts = sum(1 for row in usable if row.series.tilt_range is not None)
     lines = [f"{len(usable)} {'tomogram' if len(usable) == 1 else 'tomograms'} {one_line(where)}"]
-    lines[0] += f", {tilts} with a tilt range from a file in the same folder" if tilts else ""
+    lines[0] += f", {tilts} with a tilt range from a file" if tilts else ""
     lines += [
         f"  left out: {one_line(reason)}" for reason in (*left_out, *(r.unusable for r in rows if r.unusable))
     ]

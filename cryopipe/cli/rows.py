@@ -9,21 +9,29 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cryopipe.errors import CryopipeError, TableError
-from cryopipe.files.metadata import find_tilt_file, read_tilt_range, tilt_angles
-from cryopipe.files.mrc import read_header
+from cryopipe.errors import TableError
+from cryopipe.files.projects import Series
+from cryopipe.files.projects.volumes import SUFFIXES, half_volume
 from cryopipe.tomograms import COLUMNS, EXPORTED_NAME, NAME, RESERVED
-from cryopipe.volume_names import STACK, STACK_SUFFIXES, choose_volumes, read_volume_name, why_left_out
+from cryopipe.volume_names import (
+    HALF,
+    STACK,
+    STACK_SUFFIXES,
+    choose_volumes,
+    read_volume_name,
+    why_left_out,
+)
 
-SUFFIXES = (".mrc", ".rec", ".map")
-"""Suffixes of the tomograms in a directory."""
 LONGEST_NAME = 80
 """Characters; the names of result files must not exceed the 255 that file systems allow."""
 TABLE_HEADING = """# The tomograms of this dataset, one per line, columns separated by one tab. Blank voxel_size (angstrom): as in the
 # file's header. Blank tilts (degrees) or contrast (dark or bright): as in config.yaml, section imaging.
 # mask: an MRC file of the tomogram's shape; particles are picked where it is above 0.
 # exported_name: the name of the tomogram in RELION or Warp, if different; exports use it.
+# Columns about the tilt series are explained in config/README.md.
 """
+USUAL_COLUMNS = COLUMNS[:8]
+"""Columns that every new table has."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +44,14 @@ class Row:
         The tomogram's file.
     name
         The tomogram's name; blank until all rows are known.
-    tilt_range
-        Lowest and highest tilt as text; blank if no file contains them.
+    series
+        What is known of its tilt series.
     voxel_size
         Angstrom as text; blank for that of the header.
     contrast
         "dark" or "bright"; blank for that of the configuration.
     exported_name
-        The name that other programs use, if different.
+        The name that other programs use, if different from `name`.
     unusable
         The reason if the tomogram cannot be used, which comments out its line; otherwise blank.
     remarks
@@ -53,8 +61,8 @@ class Row:
     """
 
     path: Path
+    series: Series
     name: str = ""
-    tilt_range: tuple[str, str] = ("", "")
     voxel_size: str = ""
     contrast: str = ""
     exported_name: str = ""
@@ -64,18 +72,27 @@ class Row:
 
     def cells(self) -> dict[str, str]:
         """Return the row's cells by column."""
-        low, high = self.tilt_range
-        values = (
-            self.name,
-            str(self.path),
-            self.voxel_size,
-            low,
-            high,
-            self.contrast,
-            "",
-            self.exported_name,
-        )
-        return dict(zip(COLUMNS, values, strict=True))
+        series = self.series
+        low, high = series.tilt_range or (None, None)
+        size = series.unbinned_size
+        return {
+            "tomogram": self.name,
+            "path": str(self.path),
+            "voxel_size": self.voxel_size,
+            "tilt_min": _text(low),
+            "tilt_max": _text(high),
+            "contrast": self.contrast,
+            "mask": "",
+            "exported_name": self.exported_name,
+            "tilt_axis": "" if series.tilt_axis == "y" else series.tilt_axis,
+            "even": _text(series.even),
+            "odd": _text(series.odd),
+            "tilt_series": _text(series.tilt_series and series.tilt_series.absolute()),
+            "tilt_series_pixel_size": _text(series.tilt_series_pixel_size),
+            "unbinned_size": "" if size is None else "x".join(map(str, size)),
+            "dose": _text(series.dose),
+            "defocus": _text(series.defocus),
+        }
 
 
 def find_tomograms(paths: Iterable[Path], hidden: bool = False) -> tuple[list[Path], list[str]]:
@@ -125,33 +142,6 @@ def find_tomograms(paths: Iterable[Path], hidden: bool = False) -> tuple[list[Pa
     return absolute, left_out
 
 
-def describe(path: Path, voxel_size: float | None) -> Row:
-    """Return a tomogram's row from its header and the tilt file in its folder."""
-    try:
-        header = read_header(path)
-    except CryopipeError as error:
-        return Row(path, unusable=str(error))
-    remarks = []
-    size = ""
-    if header.voxel_size is None and voxel_size is not None:
-        size = f"{voxel_size:g}"
-    elif header.voxel_size is None:
-        remarks.append(f"{header.voxel_size_problem}; write it into the column voxel_size")
-    tilts = ("", "")
-    source = find_tilt_file(path)
-    if source is not None:
-        try:
-            low, high = read_tilt_range(source)
-            tilts = (f"{low:g}", f"{high:g}")
-            if header.shape_zyx[0] == tilt_angles(source).size:
-                remarks.append(f"has as many sections as {source} has tilts; is it the tilt series itself?")
-        except CryopipeError as error:
-            remarks.append(f"tilt range left blank: {error}")
-    return Row(
-        path, tilt_range=tilts, voxel_size=size, remarks=tuple(remarks), header_voxel_size=header.voxel_size
-    )
-
-
 def one_per_series(
     rows: Sequence[Row], present: Mapping[tuple[str, str], str]
 ) -> tuple[list[Row], list[str]]:
@@ -171,7 +161,9 @@ def one_per_series(
     usable = {row.path: row.header_voxel_size for row in rows if not row.unusable}
     chosen = choose_volumes(usable, usable)
     of_series = {read_volume_name(path).key: path for path in chosen.values()}
-    kept, left_out = [], []
+    kept: list[Row] = []
+    left_out: list[str] = []
+    halves: dict[Path, list[Path]] = {}
     for row in rows:
         name = read_volume_name(row.path)
         taken = of_series.get(name.key, row.path)
@@ -179,17 +171,26 @@ def one_per_series(
             left_out.append(f"{row.path}: of the same tilt series as {present[name.key]} in the table")
         elif taken != row.path or name.part == STACK:
             left_out.append(f"{row.path}: {why_left_out(row.path, taken)}")
+            if name.part == HALF:
+                halves.setdefault(taken, []).append(row.path)
         else:
             kept.append(row)
-    return kept, left_out
+    return [_with_halves(row, halves.get(row.path, []), usable) for row in kept], left_out
+
+
+def _with_halves(row: Row, halves: Sequence[Path], sizes: Mapping[Path, float | None]) -> Row:
+    """Return the row with the volumes of the even and the odd frames."""
+    known = {path: sizes.get(path) for path in halves}
+    even, odd = (half_volume(halves, number, row.header_voxel_size, known) for number in (0, 1))
+    return replace(row, series=replace(row.series, even=even, odd=odd))
 
 
 def named(
     rows: Sequence[Row], taken_names: Iterable[str] = (), taken_exported: Iterable[str] = ()
 ) -> list[Row]:
     """Set every row's name, and its name in other programs if that is different and unique."""
-    names = unique_names([row.path for row in rows], taken_names)
-    series = [read_volume_name(row.path).series for row in rows]
+    series = [row.series.name for row in rows]
+    names = unique_names([row.path for row in rows], taken_names, series)
     count = Counter([*series, *taken_exported])
     return [
         replace(
@@ -199,17 +200,21 @@ def named(
     ]
 
 
-def unique_names(paths: Sequence[Path], taken_names: Iterable[str] = ()) -> list[str]:
+def unique_names(
+    paths: Sequence[Path], taken_names: Iterable[str] = (), series: Sequence[str] | None = None
+) -> list[str]:
     """Return a unique tomogram name for each path, of letters, digits, `_` and `-`.
 
     The name is that of the tilt series, or otherwise of the file; if several files have the same name, the directory is
     put before it; if the names are still the same, a number is appended. Names must differ in more than upper and lower
-    case, because some file systems do not distinguish them.
+    case, because some file systems do not distinguish them. `series` are the names of the tilt series in their program, if
+    they are not those of the files.
     """
     taken = {*RESERVED, *(name.lower() for name in taken_names)}
     candidates = []
-    for pick in (lambda path: read_volume_name(path).series, lambda path: path.stem):
-        slugs = [_slug(pick(path)) for path in paths]
+    of_series = series or [read_volume_name(path).series for path in paths]
+    for own_names in (of_series, [path.stem for path in paths]):
+        slugs = [_slug(name) for name in own_names]
         count = Counter(slug.lower() for slug in slugs)
         candidates.append([slug if count[slug.lower()] == 1 else None for slug in slugs])
     names: list[str] = []
@@ -226,7 +231,10 @@ def unique_names(paths: Sequence[Path], taken_names: Iterable[str] = ()) -> list
 
 def render_table(rows: Iterable[Row]) -> str:
     """Return the text of the tomogram table; tomograms that cannot be used are commented out."""
-    lines = ["\t".join(COLUMNS), *(line for row in rows for line in _lines(row, COLUMNS))]
+    rows = list(rows)
+    filled = {name for row in rows for name, cell in row.cells().items() if cell}
+    columns = [name for name in COLUMNS if name in USUAL_COLUMNS or name in filled]
+    lines = ["\t".join(columns), *(line for row in rows for line in _lines(row, columns))]
     return TABLE_HEADING + "\n".join(lines) + "\n"
 
 
@@ -249,6 +257,10 @@ def add_rows(table: str, rows: Sequence[Row]) -> str:
         lines.append(newline)
     added = [line for row in rows for line in _lines(row, [*known, *missing])]
     return "".join([*lines, *(line + newline for line in added)])
+
+
+def _text(value: object) -> str:
+    return "" if value is None else f"{value:.8g}" if isinstance(value, float) else str(value)
 
 
 def _lines(row: Row, columns: Sequence[str]) -> list[str]:
