@@ -14,6 +14,7 @@ import pandas as pd
 
 from cryopipe import columns
 from cryopipe.export.particle_set import FloatArray, ParticlePoses, ParticleSet
+from cryopipe.export.tilt_series_files import add_tilt_series
 from cryopipe.export.unbinned import Frames, frames_of, read_frames
 from cryopipe.export.writer import ExportContext, Written, rows_in_clusters
 from cryopipe.files.names import absolute_name
@@ -61,7 +62,10 @@ class TiltSeriesWriter:
         written = [Written(path, rows)]
         project = context.options.relion_tomograms
         if not project:
-            write_star(folder / "tomograms.star", {"global": _tomograms_table(frames, context, final)})
+            tomograms = _tomograms_table(frames, context, final)
+            if self.version == 5:
+                tomograms = add_tilt_series(tomograms, frames, context, folder)
+            write_star(folder / "tomograms.star", {"global": tomograms})
         # Paths are relative to the project's directory: this folder, or that of the RELION project.
         write_star(
             folder / "optimisation_set.star",
@@ -135,7 +139,7 @@ def _add_vectors(table: pd.DataFrame, names: tuple[str, ...], values: FloatArray
 
 
 def _tomograms_table(frames: Frames, context: ExportContext, folder: Path) -> pd.DataFrame:
-    """Return the table of the tomograms, without the geometry of the tilt series, which is unknown."""
+    """Return the table of the tomograms, without the tilt series."""
     microscope = context.microscope
     distinct = sorted(set(np.round(frames.pixel_sizes, 6)))
     groups = np.searchsorted(distinct, np.round(frames.pixel_sizes, 6)) + 1

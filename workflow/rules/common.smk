@@ -207,6 +207,11 @@ def files_of_export(format):
     return [
         file_state(options.get("relion_tomograms")),
         [file_state(path) for path in volumes if options.get("subtomograms")],
+        [
+            file_state(one.tilt_series)
+            for one in TOMOGRAMS.values()
+            if format == "relion5"
+        ],
     ]
 
 

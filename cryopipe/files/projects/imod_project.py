@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cryopipe.errors import CryopipeError
 from cryopipe.files.metadata import tilt_angles
@@ -72,16 +74,35 @@ def _with_tilts(series: Series, folder: Path, commands: Path, options: dict[str,
     if file is None:
         return series.remarked(f"tilt range left blank: {names[0] or names[1]} is missing")
     try:
-        angles = tilt_angles(file)
+        angles, _ = kept_views(file, options)
     except CryopipeError as error:
         return series.remarked(f"tilt range left blank: {error}")
-    excluded = [
-        number - 1 for number in _numbers(options.get("EXCLUDELIST", options.get("EXCLUDELIST2", "")))
-    ]
-    kept = np.delete(angles, [number for number in excluded if 0 <= number < len(angles)])
-    kept = (kept if len(kept) > 1 else angles) + (_number(options.get("OFFSET")) or 0.0)
-    low, high = (round(float(angle), 2) for angle in (kept.min(), kept.max()))
+    low, high = (round(float(angle), 2) for angle in (angles.min(), angles.max()))
     return series.known(file, tilt_range=(low, high), tilt_series=file)
+
+
+def kept_views(
+    path: Path, options: Mapping[str, str] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Return the tilts of the views in a tomogram of IMOD, and which views of the tilt series they are, from 0.
+
+    Parameters
+    ----------
+    path
+        The .tlt file.
+    options
+        Of the command file `tilt.com`, by name: OFFSET is added to all tilts, the views of EXCLUDELIST are left out; None
+        to read it from the folder of `path`, if there is one.
+    """
+    angles = tilt_angles(path)
+    if options is None:
+        commands = next((path.with_name(name) for name in COMMANDS if path.with_name(name).is_file()), None)
+        options = {} if commands is None else _options(commands)
+    excluded = _numbers(options.get("EXCLUDELIST", options.get("EXCLUDELIST2", "")))
+    views = np.array([number for number in range(len(angles)) if number + 1 not in excluded])
+    if len(views) < 2:
+        views = np.arange(len(angles))
+    return angles[views] + (_number(options.get("OFFSET")) or 0.0), views
 
 
 def _options(path: Path) -> dict[str, str]:
