@@ -18,7 +18,7 @@ from cryopipe import columns
 from cryopipe.config import ImagingOptions
 from cryopipe.errors import DataError, FileError
 from cryopipe.export import ExportContext, ExportOptions, TomogramRecord, export_particles, gather_particles
-from cryopipe.files.tilt_series import read_tilt_series
+from cryopipe.files.aligned_series import read_tilt_series
 
 Points = NDArray[np.float64]
 IMAGE = np.array([1000.0, 1200.0])

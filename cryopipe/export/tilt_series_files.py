@@ -15,8 +15,8 @@ from cryopipe.export.options import TomogramRecord
 from cryopipe.export.particle_set import FloatArray
 from cryopipe.export.unbinned import Frames
 from cryopipe.export.writer import ExportContext
+from cryopipe.files.aligned_series import TiltSeries, read_tilt_series
 from cryopipe.files.star import write_star
-from cryopipe.files.tilt_series import TiltSeries, read_tilt_series
 
 logger = logging.getLogger(__name__)
 
