@@ -10,6 +10,8 @@ const TYPES_OF_KEYS = {
   above: "number", score: "score", particles: "texts", as: "purpose",
 };
 
+const ESCAPES = { 0: "\0", a: "\x07", b: "\b", t: "\t", n: "\n", v: "\v", f: "\f", r: "\r", e: "\x1b", N: "\x85", _: "\xa0", L: "\u2028", P: "\u2029" };
+
 export function writeCuration(run, decisions) {
   const lines = ["# Decisions of a cryopipe report", "run: " + JSON.stringify(run)];
   if (!decisions.length) return [...lines, "decisions: []", ""].join("\n");
@@ -51,7 +53,7 @@ export function readCuration(text) {
     const item = /^(\s*)- +(.*)$/.exec(lines[n]);
     if (!item || !decisions) throw problem(n + 1, "“" + shortened(lines[n].trim()) + "” is not understood");
     const first = n + 1, parts = [item[2]];
-    while (n + 1 < lines.length && /^\s+\S/.test(lines[n + 1]) && !/^\s*- /.test(lines[n + 1])) parts.push(lines[++n].trim());
+    while (continues(lines, n + 1, item[1].length)) parts.push(lines[++n].trim());
     decisions.push(checked(parseItem(parts, first), first));
   }
   if (!run) throw new Error("the file does not name the run that the decisions belong to");
@@ -59,8 +61,14 @@ export function readCuration(text) {
   return { run, decisions };
 }
 
+// Whether line n, or the next that is not empty, belongs to the item before: it is further in than the item's dash.
+function continues(lines, n, dash) {
+  while (n < lines.length && lines[n].trim() === "") n++;
+  return n < lines.length && /^\s*/.exec(lines[n])[0].length > dash;
+}
+
 function parseItem(parts, line) {
-  if (parts[0].startsWith("{")) return parseFlow(parts.reduce((before, part) => (before.endsWith("\\") ? before.slice(0, -1) + part : before + " " + part)), line);
+  if (parts[0].startsWith("{")) return parseFlow(parts.join("\n"), line);
   return Object.fromEntries(parts.map(function (part) { // one key a line
     const pair = /^(\w+):\s*(.*)$/.exec(part);
     if (!pair) throw problem(line, "“" + shortened(part) + "” is not understood");
@@ -117,26 +125,46 @@ function parseFlow(text, line) {
     else if (text[at] !== end) throw problem(line, "“" + shortened(text.slice(at)) + "” is not understood");
   }
   function doubleQuoted() {
-    const start = at++;
-    while (at < text.length && text[at] !== '"') at += text[at] === "\\" ? 2 : 1;
-    at++;
-    const inside = text.slice(start, at).replace(/\\x([0-9a-fA-F]{2})/g, "\\u00$1").replace(/\\e/g, "\\u001b").replace(/\\ /g, " ");
-    try { return JSON.parse(inside); } catch { throw problem(line, shortened(inside) + " is not a quoted text"); }
-  }
-  function singleQuoted() {
     let found = "";
-    for (at++; at < text.length; at++) {
-      if (text[at] === "'" && text[at + 1] !== "'") break;
-      if (text[at] === "'") at++;
-      found += text[at];
+    for (at++; text[at] !== '"'; at++) {
+      if (at >= text.length) throw problem(line, 'the closing " is missing');
+      if (text[at] === "\n") found += fold();
+      else if (text[at] === "\\") found += escaped();
+      else found += text[at];
     }
     at++;
     return found;
   }
+  function escaped() {
+    const letter = text[++at], length = { x: 2, u: 4, U: 8 }[letter];
+    if (letter === "\n") return "";
+    if (!length) return ESCAPES[letter] ?? letter;
+    const code = parseInt(text.slice(at + 1, at + 1 + length), 16);
+    if (!(code <= 0x10ffff)) throw problem(line, "“" + shortened(text.slice(at - 1)) + "” is not a character");
+    at += length;
+    return letter === "U" ? String.fromCodePoint(code) : String.fromCharCode(code);
+  }
+  function singleQuoted() {
+    let found = "";
+    for (at++; text[at] !== "'" || text[at + 1] === "'"; at++) {
+      if (at >= text.length) throw problem(line, "the closing ' is missing");
+      if (text[at] === "\n") found += fold();
+      else found += text[at];
+      if (text[at] === "'") at++;
+    }
+    at++;
+    return found;
+  }
+  // A line break in a quoted text is a space; each empty line after it is a line break.
+  function fold() {
+    let breaks = 0;
+    while (text[at + 1] === "\n") { at++; breaks++; }
+    return breaks ? "\n".repeat(breaks) : " ";
+  }
   function plain(inside) {
     const end = inside ? /^[^,\]}]*/.exec(text.slice(at))[0] : text.slice(at).replace(/\s+#.*$/, "");
     at += end.length;
-    const word = end.trim();
+    const word = end.trim().replace(/\s*\n\s*/g, " ");
     if (/^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?$/.test(word)) return Number(word);
     if (!word) throw problem(line, "a value is missing");
     return word;

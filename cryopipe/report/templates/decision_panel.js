@@ -94,7 +94,7 @@ export function makePanel(model) {
     if (kind === "accept" || kind === "reject") return { [kind]: number };
     if (kind === "merge") return field("other").value ? { merge: [number, Number(field("other").value)] } : "Choose the cluster to merge.";
     if (kind === "split") return { split: number, into: Math.min(20, Math.max(2, Math.round(Number(field("parts").value)) || 2)) };
-    const text = field({ rename: "title", note: "remark", choose: "above" }[kind]).value.trim();
+    const text = plainText(field({ rename: "title", note: "remark", choose: "above" }[kind]).value);
     if (!text) return kind === "choose" ? "Give the lowest score to keep." : "Write the text first.";
     if (kind === "rename") return { rename: number, name: text };
     if (kind === "note") return { note: number, text };
@@ -110,7 +110,7 @@ export function makePanel(model) {
     for (let i = 0; i < data.count; i++) if (model.selected[i]) rows.push(i);
     if (!rows.length) return say("Select particles first: with the lasso, or all that the filters show.");
     const number = 1 + decisions.list.filter((one) => "select" in one).length;
-    const name = find("selection-name").value.trim() || "L" + number;
+    const name = plainText(find("selection-name").value) || "L" + number;
     const clusters = [...new Set(rows.map((i) => state.labels[i]))].sort((a, b) => a - b);
     decisions.add({ select: name, from_clusters: clusters.filter(Boolean), particles: rows.map(data.nameOf), as: button.dataset.select });
     find("selection-name").value = "";
@@ -123,6 +123,9 @@ export function makePanel(model) {
       if (index < 0) decisions.add({ bad_tomogram: name });
       else decisions.removeAt(index);
     });
+
+  // Other spaces and characters without a picture, as pasted from elsewhere, become spaces.
+  function plainText(text) { return text.replace(/[\p{C}\p{Z}]+/gu, " ").trim(); }
 
   function say(text) { status.textContent = text; }
 

@@ -8,12 +8,15 @@ import { makeGallery, makeInspector, makeThumbnails } from "./thumbnails.js";
 import { makeSurface } from "./surface.js";
 import { makePanel } from "./decision_panel.js";
 import { makeSortable } from "./tables.js";
+import { replay } from "./decisions.js";
+import { readCuration, writeCuration } from "./curation_file.js";
 
 const find = (id) => document.getElementById(id);
 const data = readPayload(), model = makeModel(data), pictures = makePictures(), thumbnails = makeThumbnails(model, pictures);
 
+let plane = null;
 if (find("plane")) {
-  makePlane(model, find("plane-points"), find("plane"), { lasso: find("lasso"), nearer: find("nearer"), farther: find("farther"), all: find("whole") });
+  plane = makePlane(model, find("plane-points"), find("plane"), { lasso: find("lasso"), nearer: find("nearer"), farther: find("farther"), all: find("whole") });
   model.listen((what) => {
     if (what === "hover" || what === "pin") find("plane-status").textContent = model.hover >= 0 ? data.nameOf(model.hover) : "";
   });
@@ -67,7 +70,7 @@ model.listen(function (what) {
   for (const card of document.querySelectorAll(".card[data-cluster]")) card.classList.toggle("dimmed", model.hidden.has(Number(card.dataset.cluster)));
 });
 
-makePanel(model);
+const decisions = makePanel(model);
 
 // Cards draw their gallery and surface when they come into view.
 const score = data.scores.length ? data.scores[0].name : "";
@@ -91,4 +94,6 @@ function drawCard(card) {
 }
 
 for (const table of document.querySelectorAll("table.sortable")) makeSortable(table);
+// For the browser's console.
+window.cryopipe = { data, model, decisions, plane, replay, readCuration, writeCuration };
 document.documentElement.dataset.ready = "yes";
