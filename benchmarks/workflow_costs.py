@@ -78,15 +78,16 @@ def _create_empty_results(dataset: MadeDataset) -> None:
     stages = [[pattern.format(name) for name in names] for pattern in _BEFORE]
     stages += [["results/check/tomograms.tsv"]]
     stages += [[f"results/features/{name}" for name in ("model.safetensors", "features.npz", "history.tsv")]]
-    stages += [[f"results/clusters/{name}" for name in ("particles.star", "selection.tsv", "clusters.tsv")]]
+    tables = ("found.star", "particles.star", "selection.tsv", "clusters.tsv", "decisions.tsv")
+    stages += [[f"results/clusters/{name}" for name in tables]]
     for files in stages:
         for name in files:
             path = dataset.folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
     table = [
-        "cluster\tparticles\tmean_posterior",
-        *(f"{number}\t10\t1.0" for number in range(1, CLUSTERS + 1)),
+        "cluster\tparticles\tmean_posterior\tmembers",
+        *(f"{number}\t10\t1.0\t0" for number in range(1, CLUSTERS + 1)),
     ]
     (dataset.folder / "results/clusters/clusters.tsv").write_text("\n".join([*table, ""]))
 

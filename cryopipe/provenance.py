@@ -26,6 +26,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "extract_subtomograms": ("seed", "subtomograms"),
     "learn_features": ("seed", "features"),
     "cluster_features": ("seed", "clustering"),
+    "apply_curation": ("curation",),
     "decode_cluster": ("subtomograms.voxel_size",),
     "extract_for_averaging": (
         *("seed", "subtomograms.box_size", "subtomograms.voxel_size", "averaging.voxel_size"),

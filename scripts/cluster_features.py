@@ -23,9 +23,8 @@ def main(job: Any) -> None:
     table, clusters = cluster_particles(
         particles, names, features, shifts, scores, options, job.params.seed, classes
     )
-    write_particles(job.output.particles, table)
+    write_particles(job.output.found, table)
     write_table(job.output.selection, clusters.selection)
-    write_table(job.output.clusters, clusters.table())
 
 
 run(main, snakemake)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from cryopipe.curation.final_particles import without_rejected
 from cryopipe.evaluation.options import EvaluationOptions
 from cryopipe.evaluation.run_scores import score_run
 from cryopipe.files.cluster_averages import read_averages
@@ -19,7 +20,7 @@ def main(job: Any) -> None:
     scores = score_run(
         job.params.tomograms,
         pd.concat([read_particles(path) for path in job.input.picks], ignore_index=True),
-        read_particles(job.input.particles),
+        without_rejected(read_particles(job.input.particles)),
         read_averages(job.input.averages),
         {path: read_particles(path) for path in job.input.truth},
         EvaluationOptions(**job.params.evaluation),

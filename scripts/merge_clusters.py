@@ -1,10 +1,10 @@
-"""Gather the particles of all clusters, and merge matching clusters if the configuration requires it."""
+"""Gather the particles of all clusters that are not rejected, and merge matching ones if the configuration requires it."""
 
 from typing import TYPE_CHECKING, Any
 
-from cryopipe.averaging.triage import merged_particles
+from cryopipe.curation.final_particles import final_particles
 from cryopipe.files.cluster_averages import read_averages
-from cryopipe.files.star import write_particles
+from cryopipe.files.star import read_particles, write_particles
 from cryopipe.files.tables import read_table
 from cryopipe.job import run
 
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 def main(job: Any) -> None:
     clusters = read_averages(job.input.averages)
     mergers = read_table(job.input.mergers, text_columns=())
-    write_particles(job.output[0], merged_particles(clusters, mergers, job.params.averaging["merge"]))
+    particles = read_particles(job.input.particles)
+    merge = job.params.averaging["merge"]
+    write_particles(job.output[0], final_particles(clusters, mergers, merge, particles))
 
 
 run(main, snakemake)

@@ -26,7 +26,14 @@ OF_A_TOMOGRAM = (
 OF_A_CLUSTER = (".mrc", "_half1.mrc", "_half2.mrc", "_fsc.star", ".star")
 OF_A_RUN = (
     *("check/tomograms.tsv", "features/model.safetensors", "features/features.npz", "features/history.tsv"),
-    *("clusters/particles.star", "clusters/selection.tsv", "averages/triage.tsv", "averages/mergers.tsv"),
+    *(
+        "clusters/found.star",
+        "clusters/particles.star",
+        "clusters/selection.tsv",
+        "clusters/decisions.tsv",
+        "averages/triage.tsv",
+        "averages/mergers.tsv",
+    ),
     *("averages/particles.star", "export/summary.tsv", "report/report.html", "report/averages.png"),
     *("report/summary.txt", "evaluation/picking.tsv", "evaluation/clusters.tsv", "evaluation/contents.tsv"),
     *("evaluation/averages.tsv", "evaluation/matches.star"),
@@ -40,7 +47,12 @@ BASE: dict[str, Any] = {
 FOLLOWED = ("input files updated by another job", "set of input files has changed since last execution")
 REASONS = re.compile(r"^    (?P<reason>\w[^\n]*):\n        (?P<rules>[^\n]*)$", re.M)
 OTHER_VALUES: dict[str, Any] = {
-    **{"averaging.symmetry": "C2", "averaging.known_maps": "maps", "evaluation.maps": "maps"},
+    **{
+        "curation": "curation.yaml",
+        "averaging.symmetry": "C2",
+        "averaging.known_maps": "maps",
+        "evaluation.maps": "maps",
+    },
     **{
         "evaluation.truth": "other.star",
         "export.relion_tomograms": "project.star",
@@ -87,7 +99,7 @@ def finish(folder: Path, config: Mapping[str, Any], tomograms: tuple[str, ...] =
     files += [pattern.format(name) for name in names for pattern in OF_A_TOMOGRAM]
     files += [f"demo/demo_01{end}" for end in (".mrc", "_truth.star", "_labels.mrc")]
     files += [f"export/{name}.tsv" for name in FORMATS]
-    for name in (*(f"{name}.mrc" for name in tomograms), "truth.star", "other.star"):
+    for name in (*(f"{name}.mrc" for name in tomograms), "truth.star", "other.star", "curation.yaml"):
         (folder / name).touch()
     (folder / "project.star").write_text("data_global\n\nloop_\n_rlnTomoName\na\ndemo_01\n")
     (folder / "maps").mkdir()
@@ -95,7 +107,9 @@ def finish(folder: Path, config: Mapping[str, Any], tomograms: tuple[str, ...] =
     for file in files:
         (folder / "results" / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / "results" / file).touch()
-    (folder / "results" / "clusters" / "clusters.tsv").write_text("cluster\tparticles\n1\t5\n2\t5\n")
+    (folder / "results" / "clusters" / "clusters.tsv").write_text(
+        "cluster\tparticles\tmembers\n1\t5\ta\n2\t5\tb\n"
+    )
     snakemake(folder, "--cores", "1", "--touch", "--forceall")
 
 

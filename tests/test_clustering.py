@@ -9,6 +9,7 @@ from sklearn.metrics import adjusted_rand_score
 from cryopipe import columns
 from cryopipe.clustering import ClusteringOptions, cluster_particles, find_clusters
 from cryopipe.clustering.calibration import agreement_temperature, calibrated_posteriors
+from cryopipe.clustering.cluster_table import cluster_summary
 from cryopipe.mixtures.dimensions import leading_components
 from cryopipe.mixtures.gaussian import fit_mixture, mixture_from_labels
 from cryopipe.mixtures.selection import Candidate, choose_count, half_set_agreement
@@ -145,9 +146,6 @@ def test_few_particles_are_one_cluster(count: int) -> None:
     clusters = find_clusters(np.zeros((count, 5)), ClusteringOptions(), seed=0)
     assert clusters.labels.tolist() == [1] * count
     assert clusters.posteriors.tolist() == [1.0] * count
-    table = clusters.table()
-    assert table["cluster"].tolist() == ([1, 0] if count else [0])
-    assert table["particles"].sum() == count
 
 
 @pytest.mark.parametrize("count", [10, 13, 30])
@@ -157,15 +155,6 @@ def test_few_or_equal_features_do_not_fail(count: int) -> None:
         clusters = find_clusters(features, ClusteringOptions(), seed=0)
         assert clusters.labels.shape == (count,)
         assert np.isfinite(clusters.posteriors).all()
-
-
-def test_table_counts_every_particle_once() -> None:
-    features, _ = planted()
-    clusters = find_clusters(features, options(minimum_posterior=0.9), seed=1)
-    table = clusters.table().set_index("cluster")
-    for number, row in table.iterrows():
-        assert row["particles"] == np.sum(clusters.labels == number)
-    assert table["particles"].sum() == sum(SIZES)
 
 
 def test_stability_is_high_at_the_truth_and_low_beyond() -> None:
@@ -221,7 +210,7 @@ def test_table_of_particles_keeps_its_columns_and_gets_centres() -> None:
     shifts[1] = 190.0
     scores = np.ones(count, np.float32)
     scores[1] = 0.5
-    table, clusters = cluster_particles(
+    table, _ = cluster_particles(
         particles, names, features[::-1].astype(np.float32), shifts, scores, options(), seed=1
     )
     assert list(table[columns.PARTICLE]) == names
@@ -231,14 +220,32 @@ def test_table_of_particles_keeps_its_columns_and_gets_centres() -> None:
     assert table[columns.POSTERIOR][1] == 0
     kept = table[columns.CLASS].to_numpy() > 0
     assert adjusted_rand_score(truth[::-1][kept], table[columns.CLASS][kept]) > 0.98
-    assert clusters.table()["particles"].sum() == count
+    assert cluster_summary(table)["particles"].sum() == count
+
+
+def test_summary_counts_every_particle_once_and_changes_with_a_member() -> None:
+    table = pd.DataFrame(
+        {
+            columns.PARTICLE: [f"t/{i}" for i in range(6)],
+            columns.CLASS: [2, 1, 1, 0, 2, 1],
+            columns.POSTERIOR: [0.5, 0.6, 0.8, 0.1, 0.7, 1.0],
+        }
+    )
+    summary = cluster_summary(table)
+    assert summary["cluster"].tolist() == [1, 2, 0]
+    assert summary["particles"].tolist() == [3, 2, 1]
+    np.testing.assert_allclose(summary["mean_posterior"], [0.8, 0.6, 0.1])
+    decided = table.assign(**{columns.CLASS_NAME: "x", columns.DECISION: "accepted"})
+    assert cluster_summary(decided)["members"].tolist() == summary["members"].tolist()
+    moved = cluster_summary(table.assign(**{columns.POSTERIOR: [0.5, 0.6, 0.8, 0.1, 0.7, 0.9]}))
+    assert (moved["members"] == summary["members"]).tolist() == [False, True, True]
 
 
 def test_no_particles_make_an_empty_table() -> None:
     names = [columns.TOMOGRAM, columns.PARTICLE, *columns.COORDINATES, columns.VOXEL_SIZE, columns.DIAMETER]
-    table, clusters = cluster_particles(
+    table, _ = cluster_particles(
         pd.DataFrame({name: [] for name in names}), [], np.zeros((0, 4), np.float32), np.zeros((0, 3)),
         np.zeros(0, np.float32), ClusteringOptions(), seed=1,
     )  # fmt: skip
     assert not len(table)
-    assert clusters.table()["cluster"].tolist() == [0]
+    assert cluster_summary(table)["cluster"].tolist() == [0]

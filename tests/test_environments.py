@@ -20,7 +20,14 @@ STANDIN = Path(__file__).resolve().parent / "standin" / "bin" / "conda"
 TRUTH = "results/demo/{tomogram}_truth.star"
 RULES_OF_A_RUN = {
     *("simulate_tomogram", "check_tomogram", "gather_checks", "pick_particles", "extract_subtomograms"),
-    *("extract_for_averaging", "learn_features", "cluster_features", "decode_cluster", "average_cluster"),
+    *(
+        "extract_for_averaging",
+        "learn_features",
+        "cluster_features",
+        "apply_curation",
+        "decode_cluster",
+        "average_cluster",
+    ),
     "triage_averages",
     *("reembed_averages", "merge_clusters", "export", "gather_exports", "evaluate", "report"),
 }

@@ -14,6 +14,7 @@ from test_workflow import ONCE, make_dataset, per_tomogram, planned, snakemake
 from cryopipe import columns
 from cryopipe.averaging.triage import merged_particles
 from cryopipe.clustering import ClusteringOptions, cluster_particles
+from cryopipe.clustering.cluster_table import cluster_summary
 from cryopipe.errors import FileError
 from cryopipe.features import FeatureOptions, create_learner, learn_features
 from cryopipe.features.class_probabilities import ClassProbabilities
@@ -252,7 +253,7 @@ def test_classes_become_clusters_with_the_users_names() -> None:
     assert found[columns.CLASS_NAME].tolist() == [
         "ribosome", "ferritin", "none of these", "none of these", "ribosome",
     ]  # fmt: skip
-    assert clusters.table().to_dict("list") == {
+    assert cluster_summary(found).drop(columns="members").to_dict("list") == {
         "cluster": [1, 2, 0],
         "class": ["ferritin", "ribosome", "none of these"],
         "particles": [1, 2, 2],
@@ -264,11 +265,11 @@ def test_classes_become_clusters_with_the_users_names() -> None:
 def test_a_class_without_particles_has_no_cluster_to_average() -> None:
     table = picks(count=2)
     classes = ClassProbabilities(("a", "b", "c"), np.array([[1.0, 0, 0], [0, 0, 1.0]]), np.zeros(2))
-    _, clusters = cluster_particles(
+    found, _ = cluster_particles(
         table, table[columns.PARTICLE].tolist(), np.zeros((2, 3), np.float32), np.zeros((2, 3)),
         np.ones(2, np.float32), ClusteringOptions(), 1, classes,
     )  # fmt: skip
-    assert clusters.table()["cluster"].tolist() == [1, 3, 0]
+    assert cluster_summary(found)["cluster"].tolist() == [1, 3, 0]
 
 
 def test_merged_particles_get_the_name_of_the_class_they_are_merged_into() -> None:

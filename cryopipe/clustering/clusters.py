@@ -68,23 +68,6 @@ class Clusters:
         """Return the name of a cluster of `names`, or of class 0."""
         return NO_CLASS if number == UNASSIGNED else self.names[number - 1]
 
-    def table(self) -> pd.DataFrame:
-        """Return one row per cluster, unassigned particles (0) last: cluster, particles, mean_posterior.
-
-        Clusters with names have them in a further column, `class`.
-        """
-        numbers = [*range(1, int(self.labels.max(initial=0)) + 1), UNASSIGNED]
-        rows = []
-        for number in numbers:
-            chosen = self.posteriors[self.labels == number]
-            mean = float(chosen.mean()) if len(chosen) else float("nan")
-            named = {"class": self.name_of(number)} if self.names else {}
-            if (
-                len(chosen) or not self.names or number == UNASSIGNED
-            ):  # no average of a class without particles
-                rows.append({"cluster": number, **named, "particles": len(chosen), "mean_posterior": mean})
-        return pd.DataFrame(rows)
-
 
 def find_clusters(features: ArrayLike, options: ClusteringOptions, seed: int) -> Clusters:
     """Assign particles to clusters by their features, with the method that the options name.

@@ -129,6 +129,10 @@ def missing_files(config: Config, tomograms: Iterable[str]) -> Iterator[Mistake]
     if labels is not None and not _exists(labels):
         remedy = "name a STAR, TSV or CSV file of labelled particles, or give null"
         yield Mistake(("features", "labels"), f"no file {labels!r}", remedy, DEFAULT)
+    curation = config["curation"]
+    if curation is not None and not Path(curation).is_file():
+        remedy = "name the file of decisions that the report saved, or give null"
+        yield Mistake(("curation",), f"no file {curation!r}", remedy, DEFAULT)
     project = config["export"]["relion_tomograms"]
     if project is not None and not _exists(project):
         remedy = "name the tomograms.star of your RELION project, or give null"

@@ -20,6 +20,10 @@ class GeneralOptions(Options):
     seed: int = option(
         1, "Seed of all random numbers. The same seed gives the same result.", minimum=0, maximum=2**31 - 1
     )
+    curation: str | None = option(
+        None,
+        "File of your decisions about clusters and particles, saved by the report; null: none.",
+    )
     device: str = option(
         "auto",
         "Device for computing; auto uses a GPU if one is available.",

@@ -17,6 +17,7 @@ from cryopipe.curation.decisions import (
     parse_decision,
 )
 from cryopipe.curation.fingerprint import fingerprint
+from cryopipe.curation.replay import curate
 
 __all__ = [
     "Accept",
@@ -32,6 +33,7 @@ __all__ = [
     "Select",
     "Split",
     "apply_decisions",
+    "curate",
     "decision_mapping",
     "fingerprint",
     "parse_decision",

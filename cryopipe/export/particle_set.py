@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from cryopipe import columns
+from cryopipe.curation.apply import ACCEPTED, REJECTED
 from cryopipe.errors import DataError
 from cryopipe.particles import poses_of_table
 
@@ -94,7 +95,9 @@ def inside_tomograms(
 
 
 def gather_particles(particles: pd.DataFrame, clusters: Sequence[pd.DataFrame]) -> ParticleSet:
-    """Join all particles with the poses from the alignment of the clusters.
+    """Join all particles that are exported with the poses from the alignment of the clusters.
+
+    After decisions of the user, these are the accepted particles if any is accepted, otherwise all that are not rejected.
 
     Parameters
     ----------
@@ -106,7 +109,7 @@ def gather_particles(particles: pd.DataFrame, clusters: Sequence[pd.DataFrame]) 
 
     Returns
     -------
-    As many particles as in `particles`, in the same order. A particle that was not aligned has angles,
+    The exported ones of `particles`, in the same order. A particle that was not aligned has angles,
     origins and whatever else only the clusters' tables hold 0; its half-set alternates between 1 and 2.
 
     Raises
@@ -115,6 +118,10 @@ def gather_particles(particles: pd.DataFrame, clusters: Sequence[pd.DataFrame]) 
         If a particle occurs twice, or a cluster holds one that is not among `particles`.
     """
     _check_unique(particles, "the table of all particles")
+    exported = _is_exported(particles)
+    left_out = set(particles.loc[~exported, columns.PARTICLE])
+    particles = particles[exported]
+    clusters = [table[~table[columns.PARTICLE].isin(left_out)] for table in clusters]
     joined = particles.reset_index(drop=True)
     filled = [table for table in clusters if len(table)]
     if filled:
@@ -136,6 +143,14 @@ def gather_particles(particles: pd.DataFrame, clusters: Sequence[pd.DataFrame]) 
         raise DataError(f"{len(particles)} particles became {len(joined)} when the tables were joined")
     positions, rotations = poses_of_table(joined)
     return ParticleSet(joined[columns.TOMOGRAM].astype(str).tolist(), positions, rotations, joined)
+
+
+def _is_exported(particles: pd.DataFrame) -> pd.Series:
+    """Return which particles the user's decisions export."""
+    if columns.DECISION not in particles:
+        return pd.Series(True, index=particles.index)
+    accepted = particles[columns.DECISION] == ACCEPTED
+    return accepted if accepted.any() else particles[columns.DECISION] != REJECTED
 
 
 def _check_unique(table: pd.DataFrame, where: str) -> None:

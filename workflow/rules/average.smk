@@ -1,7 +1,8 @@
 # Alignment and averaging, one job per cluster; a cluster's boxes are in the files of all tomograms.
 rule average_cluster:
     input:
-        particles="results/clusters/particles.star",
+        # older or newer than the average: `members` tells whether this cluster changed
+        particles=ancient("results/clusters/particles.star"),
         boxes=of_tomograms(AVERAGED_BOXES),
     output:
         average="results/averages/cluster_{cluster}.mrc",
@@ -21,6 +22,7 @@ rule average_cluster:
         mem_mb=lambda wildcards, attempt: attempt * 4000,
     params:
         **options_of("average_cluster", config),
+        members=members_of_cluster,
     message:
         "Aligning and averaging cluster {wildcards.cluster}."
     script:
@@ -58,9 +60,10 @@ rule triage_averages:
         "../../scripts/triage_averages.py"
 
 
-# Particles of all clusters in one table; matching clusters are merged if `averaging: merge` is set.
+# Particles of all clusters in one table, without rejected ones; matching clusters are merged if `averaging: merge` is set.
 rule merge_clusters:
     input:
+        particles="results/clusters/particles.star",
         mergers="results/averages/mergers.tsv",
         averages=of_clusters("results/averages/cluster_{cluster}.mrc"),
         aligned=of_clusters("results/averages/cluster_{cluster}.star"),

@@ -1,11 +1,9 @@
-# A checkpoint, because the number of clusters is known only after it; the jobs per cluster follow.
-checkpoint cluster_features:
+rule cluster_features:
     input:
         features="results/features/features.npz",
         particles=of_tomograms("results/subtomograms/{tomogram}.star"),
     output:
-        particles="results/clusters/particles.star",
-        clusters="results/clusters/clusters.tsv",
+        found="results/clusters/found.star",
         selection="results/clusters/selection.tsv",
     log:
         "logs/cluster_features.log",
@@ -25,12 +23,43 @@ checkpoint cluster_features:
         "../../scripts/cluster_features.py"
 
 
+# The clusters after the user's decisions, if `curation` is set. A checkpoint, because the number of clusters is known only
+# after it; the jobs per cluster follow.
+checkpoint apply_curation:
+    input:
+        found="results/clusters/found.star",
+        curation=given_curation,
+        features="results/features/features.npz" if config["curation"] else [],
+    output:
+        particles="results/clusters/particles.star",
+        clusters="results/clusters/clusters.tsv",
+        decisions="results/clusters/decisions.tsv",
+    log:
+        "logs/apply_curation.log",
+    benchmark:
+        "costs/apply_curation.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    resources:
+        # a table takes some 15 times its file while it is read
+        mem_mb=lambda wildcards, input, attempt: attempt
+        * (2000 + 15 * input_size_mb(wildcards, input)),
+    params:
+        **options_of("apply_curation", config),
+        decisions=file_state(config["curation"]),
+    message:
+        "Applying the decisions about clusters and particles."
+    script:
+        "../../scripts/apply_curation.py"
+
+
 # What the network has learned about each cluster, only with a learner that reconstructs boxes.
 rule decode_cluster:
     input:
         model="results/features/model.safetensors",
         features="results/features/features.npz",
-        particles="results/clusters/particles.star",
+        # older or newer than the map: `members` tells whether this cluster changed
+        particles=ancient("results/clusters/particles.star"),
     output:
         "results/features/decoded/cluster_{cluster}.mrc",
     log:
@@ -46,6 +75,7 @@ rule decode_cluster:
     params:
         **options_of("decode_cluster", config),
         learner=config["features"]["learner"],
+        members=members_of_cluster,
     message:
         "Decoding the mean features of cluster {wildcards.cluster}."
     script:

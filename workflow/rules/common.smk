@@ -132,14 +132,23 @@ def input_size_mb(wildcards, input):
     return max(1, int(input.size_mb))
 
 
-def cluster_names(wildcards):
-    """Return the clusters' two-digit names, which are known after cluster_features."""
-    table = checkpoints.cluster_features.get().output.clusters
+def cluster_rows():
+    """Return the rows of the table of clusters by number, which are known after apply_curation."""
+    table = checkpoints.apply_curation.get().output.clusters
     with open(table, newline="") as stream:
-        numbers = [
-            int(row["cluster"]) for row in csv.DictReader(stream, delimiter="\t")
-        ]
-    return [f"{number:02d}" for number in numbers if number > 0]
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    return {int(row["cluster"]): row for row in rows}
+
+
+def cluster_names(wildcards):
+    """Return the clusters' two-digit names; rejected clusters are among them, so that their averages are kept."""
+    return [f"{number:02d}" for number in cluster_rows() if number > 0]
+
+
+def members_of_cluster(wildcards):
+    """Return the digest of a cluster's particles, which changes if its average has to be made again."""
+    row = cluster_rows().get(int(wildcards.cluster), {})
+    return row.get("members", "")
 
 
 def of_clusters(pattern):
@@ -178,6 +187,12 @@ def given_maps(wildcards):
         path for suffix in ("mrc", "map") for path in Path(folder).glob(f"*.{suffix}")
     ]
     return refuse_future_times(sorted(str(path) for path in maps))
+
+
+def given_curation(wildcards):
+    """Return the file of the user's decisions, if the configuration names one."""
+    curation = config["curation"]
+    return [] if curation is None else refuse_future_times([curation])
 
 
 def given_labels(wildcards):

@@ -1,0 +1,73 @@
+"""Particles of a run after averaging and the user's decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from cryopipe import columns
+from cryopipe.averaging.triage import merged_particles
+from cryopipe.curation.apply import REJECTED
+from cryopipe.errors import DataError
+from cryopipe.files.cluster_averages import ClusterAverage
+
+
+def final_particles(
+    clusters: Mapping[int, ClusterAverage], mergers: pd.DataFrame, merge: bool, particles: pd.DataFrame
+) -> pd.DataFrame:
+    """Return the aligned particles of all clusters that are not rejected, with their names and states.
+
+    Parameters
+    ----------
+    clusters
+        Averages with aligned particles, by cluster number.
+    mergers
+        From `cryopipe.averaging.triage.find_mergers`.
+    merge
+        Whether proposed mergers are applied; those with a rejected cluster are not.
+    particles
+        All particles with the present clusters, states and names.
+
+    Raises
+    ------
+    DataError
+        If the aligned particles of a cluster are not its present particles.
+    """
+    _check_members(clusters, particles)
+    gone = rejected_clusters(particles)
+    kept = {number: cluster for number, cluster in clusters.items() if number not in gone}
+    table = merged_particles(kept, mergers[~mergers[["cluster", "into"]].isin(gone).any(axis=1)], merge)
+    by_name = particles.set_index(columns.PARTICLE)
+    if columns.DECISION in particles:
+        table[columns.DECISION] = by_name[columns.DECISION].reindex(table[columns.PARTICLE]).to_numpy()
+    if columns.CLASS_NAME in particles:
+        names = particles.drop_duplicates(columns.CLASS).set_index(columns.CLASS)[columns.CLASS_NAME]
+        table[columns.CLASS_NAME] = names.reindex(table[columns.CLASS]).to_numpy()
+    return table
+
+
+def rejected_clusters(particles: pd.DataFrame) -> set[int]:
+    """Return the numbers of the clusters that the user rejected."""
+    if columns.DECISION not in particles:
+        return set()
+    rejected = particles[particles[columns.DECISION] == REJECTED]
+    return set(rejected[columns.CLASS].astype(int)) - {columns.UNASSIGNED}
+
+
+def without_rejected(particles: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with the particles of rejected clusters unassigned."""
+    gone = particles[columns.CLASS].isin(rejected_clusters(particles))
+    return particles.assign(**{columns.CLASS: particles[columns.CLASS].mask(gone, columns.UNASSIGNED)})
+
+
+def _check_members(clusters: Mapping[int, ClusterAverage], particles: pd.DataFrame) -> None:
+    present = particles.groupby(columns.CLASS)[columns.PARTICLE].agg(set).to_dict()
+    for number, cluster in clusters.items():
+        table = cluster.particles
+        aligned = set(table[columns.PARTICLE]) if columns.PARTICLE in table else set()
+        if aligned != present.get(number, set()):
+            raise DataError(
+                f"results/averages/cluster_{number:02d}.star has other particles than cluster {number}",
+                remedy="remove that file and run again",
+            )
