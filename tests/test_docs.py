@@ -11,7 +11,7 @@ import yaml
 
 from cryopipe.config import CHECKOUT
 
-PAGES = sorted([CHECKOUT / "README.md", *(CHECKOUT / "docs").glob("*.md")])
+PAGES = sorted([CHECKOUT / "README.md", *(CHECKOUT / "docs").rglob("*.md")])
 
 
 def readme_commands() -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 import yaml
 
 from cryopipe.cli import main
+from cryopipe.config import CHECKOUT
+from cryopipe.files.mrc import write_volume
 from cryopipe.tomograms import Tomogram, read_tomogram_table
 from tests.imitated_projects import IMITATIONS, Imitation
 
@@ -19,6 +22,9 @@ def init(*arguments: object, code: int = 0) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["init", *(str(argument) for argument in arguments)])
     assert int(caught.value.code or 0) == code
+
+
+PAGES = {"RELION 5": "relion", "Warp": "warp", "AreTomo": "aretomo", "IMOD": "imod"}
 
 
 def noise() -> np.ndarray:
@@ -61,3 +67,139 @@ def test_the_voxels_are_those_of_the_frame(imitation: Imitation, tmp_path: Path)
     binning = VOXEL_SIZE / imitation.pixel_size
     size = row.unbinned_size or shape * binning
     assert np.abs(np.array(size) / binning - shape).max() < 1
+
+
+@pytest.mark.parametrize("program", PAGES)
+def test_the_page_of_a_program_shows_what_init_prints(
+    program: str,
+    tmp_path: Path,
+    shared_data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    page = (CHECKOUT / "docs" / "programs" / f"{PAGES[program]}.md").read_text()
+    IMITATIONS[program](tmp_path, shared_data / "metadata", noise(), VOXEL_SIZE)
+    folder, command = re.findall(r"```sh\ncd /data/(.*)\ncryopipe init (.*)\n```", page)[0]
+    monkeypatch.chdir(tmp_path / folder)
+    init(*command.split())
+    printed = capsys.readouterr().out.split("\nNext:")[0].replace(str(tmp_path), "/data")
+    assert printed == re.findall(r"```text\n(.*?)\n```", page, re.S)[0]
+
+
+def test_denoised_volumes_are_taken_on_request(tmp_path: Path, shared_data: Path) -> None:
+    project = IMITATIONS["Warp"](tmp_path, shared_data / "metadata", noise(), VOXEL_SIZE)
+    init(tmp_path / "dataset", project.source, "--denoised")
+    row = the_row(tmp_path / "dataset")
+    assert row.path == str(project.volume.parent / "deconv" / project.volume.name)
+    assert row.even == str(project.volume.parent / "even" / project.volume.name)
+
+
+def test_a_file_of_a_project_has_the_projects_properties(imitation: Imitation, tmp_path: Path) -> None:
+    init(tmp_path / "whole", imitation.source)
+    init(tmp_path / "one", imitation.volume)
+    assert the_row(tmp_path / "one") == the_row(tmp_path / "whole")
+    for name in ("config.yaml", "tomograms.tsv"):
+        texts = [(tmp_path / dataset / "config" / name).read_text() for dataset in ("one", "whole")]
+        assert texts[0] == texts[1]
+
+
+def test_files_of_the_project_are_not_changed(imitation: Imitation, tmp_path: Path) -> None:
+    def state() -> dict[Path, tuple[int, bytes]]:
+        files = (path for path in imitation.source.rglob("*") if path.is_file())
+        return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+    before = state()
+    init(tmp_path / "dataset", imitation.source)
+    assert state() == before
+
+
+def test_relion_4_tells_tilts_by_its_matrices_and_takes_volumes_from_elsewhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    rows = "".join(
+        f"[{np.cos(t)},0,{np.sin(t)},0] [0,1,0,0] [{-np.sin(t)},0,{np.cos(t)},0] [0,0,0,1] {number * 3.0}\n"
+        for number, t in enumerate(np.radians([-50, 0, 62]))
+    )
+    star = tmp_path / "ImportTomo" / "job001" / "tomograms.star"
+    star.parent.mkdir(parents=True)
+    star.write_text(
+        "data_global\nloop_\n_rlnTomoName\n_rlnTomoTiltSeriesName\n_rlnTomoTiltSeriesPixelSize\n_rlnTomoSizeX\n"
+        "_rlnTomoSizeY\n_rlnTomoSizeZ\nTS_1.5 a.st 3.25 240 192 96\n\ndata_TS_1.5\nloop_\n_rlnTomoProjX\n_rlnTomoProjY\n"
+        f"_rlnTomoProjZ\n_rlnTomoProjW\n_rlnMicrographPreExposure\n{rows}\n"
+    )
+    init(tmp_path / "dataset", star, code=1)
+    assert "has 1 tilt series of RELION 4, but no tomograms were found" in capsys.readouterr().err
+    write_volume(tmp_path / "volumes" / "TS_1.5_rec.mrc", noise(), VOXEL_SIZE)
+    init(tmp_path / "dataset", star, tmp_path / "volumes")
+    row = the_row(tmp_path / "dataset")
+    assert (row.name, row.exported_name, row.tilt_range) == ("TS_1_5", "TS_1.5", (-50, 62))
+    assert (row.tilt_series_pixel_size, row.unbinned_size, row.dose) == (3.25, (240, 192, 96), 6)
+    config = yaml.safe_load((tmp_path / "dataset" / "config" / "config.yaml").read_text())
+    assert config["export"]["relion_tomograms"] == str(star)
+    assert config["export"]["formats"] == ["relion4"]
+
+
+def test_split_tomograms_of_relion_5_and_another_size_are_told(
+    tmp_path: Path, shared_data: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder = tmp_path / "Tomograms" / "job006"
+    (folder / "tilt_series").mkdir(parents=True)
+    metadata = shared_data / "metadata" / "relion5"
+    (folder / "tomograms.star").write_text((metadata / "tomograms.star").read_text())
+    (folder / "tilt_series" / "TS_01.star").write_text((metadata / "relion5_TS_01_tilt.star").read_text())
+    for half in (1, 2):
+        write_volume(folder / "tomograms" / f"rec_TS_01_half{half}.mrc", noise(), 10.0)
+    init(tmp_path / "dataset", tmp_path)
+    row = the_row(tmp_path / "dataset")
+    assert (row.path, row.even) == (str(folder / "tomograms/rec_TS_01_half1.mrc"),) * 2
+    assert row.odd == str(folder / "tomograms/rec_TS_01_half2.mrc")
+    assert row.tilt_range == (-57, 60)
+    out = capsys.readouterr().out
+    assert "TS_01: the project has only halves of the data; the first is used" in out
+    assert (
+        f"TS_01: has 60 x 48 x 24 voxels, but {folder}/tomograms.star states the size of 540 x 540 x 270 voxels"
+        in out
+    )
+
+
+def test_imod_counts_offset_excluded_views_and_the_hand(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder = tmp_path / "TS.7"
+    write_volume(folder / "TS.7_rec.mrc", noise(), VOXEL_SIZE)
+    (folder / "tilt.com").write_text(
+        "$tilt -StandardInput\nInputProjections TS.7_ali.mrc\nIMAGEBINNED 4\nTILTFILE TS.7.tlt\nOFFSET 2.5\nEXCLUDELIST 1,4-5\n"
+    )
+    (folder / "TS.7.tlt").write_text("-60\n-40\n0\n40\n60\n")
+    (folder / "TS.7.mdoc").write_text(
+        "PixelSpacing = 3.3\nVoltage = 200\n[ZValue = 0]\nExposureDose = 3\nDefocus = 2\n"
+    )
+    with (folder / "TS.7_rec.mrc").open("r+b") as stream:
+        stream.seek(224)
+        stream.write(b"clip: flipyz".ljust(80))
+    init(tmp_path / "dataset", folder)
+    row = the_row(tmp_path / "dataset")
+    assert (row.exported_name, row.tilt_range, row.tilt_axis) == ("TS.7", (-37.5, 2.5), "-y")
+    assert row.tilts == (-2.5, 37.5)
+    assert (row.tilt_series_pixel_size, row.dose, row.defocus) == (3.3, 3, 2)
+    assert "TS_7: was flipped with trimvol -yz, which inverts the hand" in capsys.readouterr().out
+
+
+def test_a_tomostar_folder_gives_tilts_to_volumes_from_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "tomostar").mkdir()
+    (tmp_path / "tomostar" / "TS_1.tomostar").write_text(
+        "data_\nloop_\n_wrpMovieName\n_wrpAngleTilt\n_wrpDose\na.eer 50 0\nb.eer -41 6\n"
+    )
+    write_volume(tmp_path / "TS_1_10.00Apx.mrc", noise(), 10.0)
+    init(tmp_path / "dataset", tmp_path / "tomostar", tmp_path / "TS_1_10.00Apx.mrc")
+    row = the_row(tmp_path / "dataset")
+    assert (row.name, row.tilt_range, row.dose, row.contrast) == ("TS_1", (-50, 41), 6, "dark")
+
+
+def test_zarr_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "a.zarr").mkdir()
+    init(tmp_path / "dataset", tmp_path / "a.zarr", code=1)
+    assert capsys.readouterr().err == (
+        f"Error: {tmp_path}/a.zarr: contains OME-Zarr volumes, which cryopipe does not read; write the volumes as MRC "
+        "files, for example with copick or mrcfile, and give these\n"
+    )

@@ -15,7 +15,7 @@ _PROPERTIES = (
     ("unbinned_size", "unbinned size", "pixels"),
     ("tilt_range", "tilts", "degrees"),
     ("tilt_axis", "tilt axis", ""),
-    ("even", "even frames", ""),
+    ("even", "halves of the data", ""),
     ("voltage", "voltage", "kV"),
     ("spherical_aberration", "spherical aberration", "mm"),
     ("amplitude_contrast", "amplitude contrast", ""),
@@ -108,7 +108,7 @@ def _value(name: str, values: Sequence[Any]) -> str:
     elif name == "unbinned_size":
         texts = [size_text(size) for size in dict.fromkeys(values)]
     elif name == "even":
-        return f"{len(values)} volumes, and the odd frames"
+        return "columns even and odd"
     elif name == "tilt_axis":
         texts = list(dict.fromkeys(values))
     else:

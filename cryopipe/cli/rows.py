@@ -87,7 +87,7 @@ class Row:
             "tilt_axis": "" if series.tilt_axis == "y" else series.tilt_axis,
             "even": _text(series.even),
             "odd": _text(series.odd),
-            "tilt_series": _text(series.tilt_series and series.tilt_series.absolute()),
+            "tilt_series": _text(series.tilt_series),
             "tilt_series_pixel_size": _text(series.tilt_series_pixel_size),
             "unbinned_size": "" if size is None else "x".join(map(str, size)),
             "dose": _text(series.dose),

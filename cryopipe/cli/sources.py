@@ -84,7 +84,7 @@ def read_sources(
         )
         sources.left_out += [reason for one in project.series for reason in one.left_out]
         sources.left_out += [
-            f"{one.name}: {'; '.join(one.remarks) or 'no tomogram was found'}"
+            f"{one.name}: {(*one.remarks, 'no tomogram was found')[0]}"
             for one in project.series
             if one.volume is None
         ]
@@ -133,7 +133,7 @@ def project_settings(projects: Sequence[Project]) -> tuple[dict[str, Any], list[
 def _project_of(path: Path, denoised: bool) -> Project | None:
     """Return the project of a source; for the MRC file of a tomogram, that of its folder with this tomogram alone."""
     if path.suffix.lower() not in (*SUFFIXES, *STACK_SUFFIXES):
-        return read_project(path, denoised)
+        return read_project(path.absolute(), denoised)
     project = read_project(path.absolute().parent, denoised) if path.is_file() else None
     if project is None:
         return None

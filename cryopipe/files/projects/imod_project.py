@@ -19,7 +19,7 @@ from cryopipe.files.projects.volumes import voxel_size_of_header, with_volumes
 COMMANDS = ("tilt.com", "tilta.com")
 _STACK_ENDING = re.compile(r"([_.](?:ali|preali|3dfind))?\.(?:mrc|ali|st)$|_ali$", re.IGNORECASE)
 _LABELS = slice(224, HEADER_BYTES)
-_FLIPPED = b"flipyz"
+_FLIPPED, _ROTATED = b"clip: flipyz", b"clip: rotx"
 
 
 def read_imod(source: Path, denoised: bool) -> Project | None:
@@ -59,9 +59,12 @@ def _of_folder(folder: Path, commands: Path, denoised: bool) -> Series:
     voxel_size = voxel_size_of_header(series.volume) if series.volume else None
     if binning and voxel_size and series.tilt_series_pixel_size is None:
         series = series.known(commands, tilt_series_pixel_size=voxel_size / binning)
-    if series.volume is not None and _is_flipped(series.volume):
+    labels = _labels(series.volume) if series.volume is not None else b""
+    if series.volume is not None and _FLIPPED in labels:
         remark = "was flipped with trimvol -yz, which inverts the hand of the particles; trimvol -rx keeps it"
         series = series.known(series.volume, tilt_axis="-y").remarked(remark)
+    elif series.volume is not None and _ROTATED in labels:
+        series = series.known(series.volume, tilt_axis="y")
     if commands.name == "tilta.com":
         series = series.remarked("is a dual-axis tomogram; the missing wedge of axis a is assumed")
     return series
@@ -123,10 +126,10 @@ def _numbers(text: str) -> list[int]:
     return found
 
 
-def _is_flipped(path: Path) -> bool:
-    """Return whether the labels of an MRC header state that y and z were exchanged."""
+def _labels(path: Path) -> bytes:
+    """Return the labels of an MRC header, in which IMOD's programs say what they did."""
     with path.open("rb") as stream:
-        return _FLIPPED in stream.read(HEADER_BYTES)[_LABELS]
+        return stream.read(HEADER_BYTES)[_LABELS]
 
 
 def _number(text: str | None) -> float | None:
