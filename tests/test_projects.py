@@ -6,12 +6,17 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import starfile
 import yaml
 
+from cryopipe import columns
 from cryopipe.cli import main
-from cryopipe.config import CHECKOUT
+from cryopipe.config import CHECKOUT, read_config
+from cryopipe.export import export_context, export_particles, gather_particles
 from cryopipe.files.mrc import write_volume
+from cryopipe.files.star import read_star
 from cryopipe.tomograms import Tomogram, read_tomogram_table
 from tests.imitated_projects import IMITATIONS, Imitation
 
@@ -203,3 +208,49 @@ def test_zarr_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixtu
         f"Error: {tmp_path}/a.zarr: contains OME-Zarr volumes, which cryopipe does not read; write the volumes as MRC "
         "files, for example with copick or mrcfile, and give these\n"
     )
+
+
+def test_a_project_goes_through_check_and_export_with_its_names_and_frames(
+    imitation: Imitation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    dataset = tmp_path / "dataset"
+    init(dataset, imitation.source)
+    monkeypatch.chdir(dataset)
+    with pytest.raises(SystemExit) as caught:
+        main(["check"])
+    assert not caught.value.code, capsys.readouterr().out
+    row, config = the_row(dataset), read_config(dataset / "config" / "config.yaml")
+    voxels = np.random.default_rng(2).uniform(4, 20, (5, 3))
+    table = pd.DataFrame(
+        {
+            columns.TOMOGRAM: row.name,
+            columns.PARTICLE: [f"{row.name}/{number}" for number in range(5)],
+            **dict(zip(columns.COORDINATES, voxels.T, strict=True)),
+            columns.VOXEL_SIZE: VOXEL_SIZE,
+            columns.CLASS: 1,
+        }
+    )
+    context = export_context([row], {}, config, imitation.formats)
+    export_particles(gather_particles(table, []), context, dataset)
+    if imitation.formats == ["warp"]:
+        exported = starfile.read(dataset / "warp" / "particles_13A.star")
+        assert set(exported["rlnMicrographName"]) == {f"{imitation.name}.tomostar"}
+        found = exported[[f"rlnCoordinate{axis}" for axis in "XYZ"]].to_numpy()
+        np.testing.assert_allclose(found, voxels, atol=1e-4)
+        return
+    exported = starfile.read(dataset / "relion5" / "particles.star")["particles"]
+    assert set(exported["rlnTomoName"]) == {imitation.name}
+    found = exported[[f"rlnCenteredCoordinate{axis}Angst" for axis in "XYZ"]].to_numpy()
+    binning = VOXEL_SIZE / imitation.pixel_size
+    size = np.array(row.unbinned_size or [2 * np.ceil(n * binning / 2 - 1e-6) for n in noise().shape[::-1]])
+    half = (binning - 1) / 2 if imitation.name.startswith("mka") else 0  # IMOD averages pixels
+    expected = (voxels * binning + half - size / 2) * imitation.pixel_size
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    [names] = read_star(dataset / "relion5" / "optimisation_set.star")[""].to_dict("records")
+    star = Path(names["rlnTomoTomogramsFile"])
+    listed = starfile.read(star if star.is_absolute() else dataset / "relion5" / star, always_dict=True)[
+        "global"
+    ]
+    mine = listed[listed["rlnTomoName"] == imitation.name].iloc[0]
+    assert mine["rlnTomoTiltSeriesPixelSize"] == pytest.approx(imitation.pixel_size)
+    assert mine[[f"rlnTomoSize{axis}" for axis in "XYZ"]].tolist() == size.tolist()
