@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 def main(job: Any) -> None:
     tomograms = [Tomogram(**row) for row in job.params.tomograms]
-    results = read_results(Path(), tomograms, bool(job.input.evaluation), bool(job.input.decoded))
+    given = job.input
+    results = read_results(
+        Path(), tomograms, bool(given.evaluation), bool(given.decoded), given.curation or None
+    )
     out = job.output
     write_report(results, job.params.settings, Path.cwd().name, out.page, out.averages, out.summary)
 

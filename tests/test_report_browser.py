@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import time
@@ -18,9 +19,12 @@ from cryopipe.curation import Curation, apply_decisions, decision_mapping, finge
 from cryopipe.curation.curation_files import read_curation, write_curation
 from cryopipe.files.cluster_averages import ClusterAverage
 from cryopipe.files.costs import COST_COLUMNS
+from cryopipe.files.star import write_particles
+from cryopipe.files.tables import write_table
 from cryopipe.report.content import page_content
 from cryopipe.report.options import ReportOptions
 from cryopipe.report.page import render_page
+from cryopipe.report.past_decisions import read_past_decisions
 from cryopipe.report.results import RunResults, TomogramResult
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the package playwright is absent")
@@ -85,7 +89,7 @@ def made_run(count: int, names: list[str], seed: int = 0, clusters: int = 4) -> 
             for name, volume in zip(names, volumes, strict=True)
         ],
         particles=table,
-        features=rng.normal(size=(count, 8)) + 9 * np.eye(8)[classes],
+        features=rng.normal(size=(count, 8)) + 9 * np.eye(13)[classes, :8],
         history=pd.DataFrame({"iteration": [1, 2, 3], "loss": [3.0, 2.0, 1.0]}),
         averages=dict.fromkeys(range(1, clusters + 1), average),
         costs=pd.DataFrame([("pick", 2, 6.5, 4.0, 4.5, 300.0)], columns=COST_COLUMNS),
@@ -424,6 +428,60 @@ def rendered(curation: Curation) -> str:
     return render_decision_list(curation.run, [decision_mapping(one) for one in curation.decisions])
 
 
+def halves(rows: np.ndarray, into: int) -> np.ndarray:
+    """Parts of a cluster, as features would give them."""
+    return np.asarray(rows) * 7 % into
+
+
+def test_decisions_of_an_earlier_look_are_continued(browser: Any, tmp_path: Path) -> None:
+    run = made_run(300, ["TS_01", "TS_02"], seed=1)
+    path, page_path = tmp_path / "curation.yaml", tmp_path / "report.html"
+    given = [
+        {"split": 3, "into": 3},
+        {"rename": 5, "name": "a part"},
+        {"reject": 2},
+        {"note": 2, "text": "ice"},
+        {"accept": 9},
+    ]
+    curation = Curation(fingerprint(run.particles), tuple(parse_decision(one) for one in given))
+    clusters = tmp_path / "clusters"
+    write_curation(path, curation)
+    curated = apply_decisions(run.particles, curation, halves)
+    write_particles(clusters / "found.star", run.particles)
+    write_table(clusters / "decisions.tsv", curated.outcomes)
+    write_table(clusters / "clusters.tsv", curated.clusters)
+    past = read_past_decisions(tmp_path, path)
+    written_page(dataclasses.replace(run, particles=curated.particles, past=past), page_path)
+    with Opened(browser, page_path) as page:
+        assert labels_of(page) == curated.particles[columns.CLASS].tolist()
+        assert page.locator("#decision-list li").count() == 5
+        assert page.locator("#decision-list li.failed").count() == 1
+        assert page.locator(".card[data-cluster='5'] .card-name").inner_text() == "Cluster 5: a part"
+        assert page.locator(".card[data-cluster='2']").get_attribute("data-state") == "rejected"
+        assert page.locator(".card[data-cluster='2'] .card-note").inner_text() == "ice"
+        decide(page, 6, "merge", other="5")
+        page.evaluate("window.cryopipe.model.select(window.cryopipe.model.labels.map((one) => one === 4))")
+        page.locator("[data-select=split]").click()
+        with page.expect_download() as download:
+            page.locator("#decisions .save").click()
+        download.value.save_as(path)
+        after = apply_decisions(run.particles, read_curation(path), halves)
+        assert len(after.outcomes) == 7
+        assert labels_of(page) == after.particles[columns.CLASS].tolist()
+        assert 7 in labels_of(page)
+        # Without the split the page replays from the clusters that were found.
+        page.locator("#decision-list button").first.click()
+        without = apply_decisions(
+            run.particles, Curation(curation.run, read_curation(path).decisions[1:]), halves
+        )
+        assert labels_of(page) == without.particles[columns.CLASS].tolist()
+    # A file for other clusters: only what names particles or tomograms was followed.
+    write_curation(
+        path, Curation("another", (*curation.decisions, parse_decision({"bad_tomogram": "TS_01"})))
+    )
+    assert read_past_decisions(tmp_path, path).decisions == [{"bad_tomogram": "TS_01"}]
+
+
 @pytest.mark.parametrize(
     ("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light")], ids=["light", "dark", "narrow"]
 )
@@ -445,6 +503,7 @@ def test_the_page_is_accessible(browser: Any, report: Path, width: int, scheme: 
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_100_000_particles_of_100_tomograms_open_in_three_seconds(browser: Any, tmp_path: Path) -> None:
     results = made_run(100_000, [f"TS_{number:03d}" for number in range(100)], clusters=12)
     path = written_page(results, tmp_path / "report.html")

@@ -15,7 +15,7 @@ from cryopipe.report.results import RunResults, TomogramResult
 from cryopipe.report.strips import tomogram_strips
 from cryopipe.report.thumbnails import chosen_particles, draw_thumbnails
 
-STRIP_BYTES, STRIP_BYTES_EACH = 4_500_000, 900_000
+STRIP_BYTES, STRIP_BYTES_EACH = 3_800_000, 900_000
 """Size of the strips of all tomograms, and the largest of one."""
 THUMBNAILS = 4_000
 """Largest number of particles with a thumbnail."""
@@ -77,14 +77,16 @@ def particle_payload(results: RunResults, plane: np.ndarray, pictured: np.ndarra
     -------
     Names and texts, and in `arrays` per name the type and the little-endian values in base64: `plane` (2n, int16,
     times `plane_scale`), `position` (3n xyz, uint16, in steps of 1/8 voxel), `radius` (n, float32, voxels), `cluster`
-    and `tomogram` (n, uint16), `number` (n, uint32: a particle's name is that of its tomogram, a slash and this
-    number) unless `names` (n) are given, and the scores in `scores` (n, float32).
+    before decisions, `decided` after those of an earlier look, and `tomogram` (n, uint16), `pictured` (n, uint8),
+    `number` (n, uint32: a particle's name is that of its tomogram, a slash and this number) unless `names` (n) are
+    given, and the scores in `scores` (n, float32).
     """
     table, count = results.particles, len(results.particles)
     order = {tomogram.name: i for i, tomogram in enumerate(results.tomograms)}
     names = _texts(results, columns.TOMOGRAM)
     others = sorted(set(names) - set(order))  # particles of tomograms that are no longer in the table
     order.update({name: len(order) + i for i, name in enumerate(others)})
+    past = results.past
     plane = np.asarray(plane, float).reshape(count, 2)
     scale = float(np.nanmax(np.abs(plane), initial=1e-6)) / 32000 if np.isfinite(plane).any() else 1.0
     stored = np.where(np.isfinite(plane), np.round(plane / scale), NOT_EMBEDDED)
@@ -92,18 +94,19 @@ def particle_payload(results: RunResults, plane: np.ndarray, pictured: np.ndarra
         "plane": stored.astype("<i2"),
         "position": np.clip(np.round(results.positions * POSITION_STEPS), 0, 65535).astype("<u2"),
         "radius": results.radii.astype("<f4"),
-        "cluster": results.classes.astype("<u2"),
+        "cluster": (results.classes if past is None else past.found).astype("<u2"),
         "pictured": pictured.astype("u1"),
         "tomogram": np.array([order[name] for name in names], "<u2"),
     }
     scores = [(name, title, results.score(column)) for name, column, title in SCORES]
     known = [(name, title, values) for name, title, values in scores if np.isfinite(values).any()]
     arrays.update({name: values.astype("<f4") for name, _, values in known})
+    if past is not None:
+        arrays["decided"] = results.classes.astype("<u2")
     texts = _texts(results, columns.PARTICLE)
     numbers = _numbers(texts, names)
     if numbers is not None:
         arrays["number"] = numbers
-    clusters = [*results.cluster_numbers, columns.UNASSIGNED]
     return {
         "count": count,
         "plane_scale": scale,
@@ -111,18 +114,28 @@ def particle_payload(results: RunResults, plane: np.ndarray, pictured: np.ndarra
         "arrays": {name: typed_array(values) for name, values in arrays.items()},
         "names": None if numbers is not None else texts,
         "scores": [{"name": name, "title": title} for name, title, _ in known],
-        "clusters": [
-            {
-                **{"number": n, "name": results.name_of(n), "label": results.class_names.get(n, "")},
-                **{"colour": cluster_colour(n), "marker": cluster_marker(n)},
-            }
-            for n in clusters
-        ],
+        "clusters": _clusters(results),
         "colours": COLOURS,
         "markers": MARKERS,
-        "run": fingerprint(table) if count else "",
+        "run": past.run if past is not None else fingerprint(table) if count else "",
+        "past": None if past is None else past.payload(results.class_names),
         "tomograms": list(order),
     }
+
+
+def _clusters(results: RunResults) -> list[dict[str, Any]]:
+    """Return the clusters before and after earlier decisions, the unassigned last; `label` is the user's class before them."""
+    past = results.past
+    labels = results.class_names if past is None else past.names
+    found = results.classes if past is None else past.found
+    numbers = sorted({*results.cluster_numbers, *found.tolist()} - {columns.UNASSIGNED})
+    return [
+        {
+            **{"number": n, "name": results.name_of(n), "label": labels.get(n, "")},
+            **{"colour": cluster_colour(n), "marker": cluster_marker(n)},
+        }
+        for n in [*numbers, columns.UNASSIGNED]
+    ]
 
 
 def tomogram_payload(results: RunResults, shown: Sequence[int], pictured: np.ndarray) -> list[dict[str, Any]]:

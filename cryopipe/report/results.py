@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,6 +28,7 @@ from cryopipe.files.opening import open_tomogram
 from cryopipe.files.star import read_particles
 from cryopipe.files.tables import TEXT_COLUMNS, read_table
 from cryopipe.particles import shifts_of_table
+from cryopipe.report.past_decisions import PastDecisions, read_past_decisions
 from cryopipe.tomograms import Tomogram
 
 logger = logging.getLogger(__name__)
@@ -92,6 +94,8 @@ class RunResults:
         By cluster number, the map (z, y, x) that a generative learner decodes from the mean features.
     costs
         Time and memory of the jobs by rule, as `cryopipe.files.costs.read_costs` returns them.
+    past
+        Decisions that these results follow; None without decisions.
     """
 
     check: pd.DataFrame
@@ -106,6 +110,7 @@ class RunResults:
     evaluation: dict[str, pd.DataFrame] = field(default_factory=dict)
     decoded: dict[int, np.ndarray] = field(default_factory=dict)
     costs: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(COST_COLUMNS)))
+    past: PastDecisions | None = None
 
     @property
     def cluster_numbers(self) -> list[int]:
@@ -124,7 +129,8 @@ class RunResults:
     def name_of(self, number: int) -> str:
         """Return how a cluster is named in texts: the user's name if there is one."""
         plain = f"cluster {number}" if number else "unassigned"
-        return f"{plain}: {self.class_names[number]}" if number in self.class_names else plain
+        name = self.class_names.get(number, plain)
+        return plain if name == plain else f"{plain}: {name}"
 
     @cached_property
     def rows(self) -> dict[str, np.ndarray]:
@@ -184,7 +190,11 @@ class RunResults:
 
 
 def read_results(
-    folder: Path, tomograms: Iterable[Tomogram], evaluated: bool = True, decoded: bool = False
+    folder: Path,
+    tomograms: Iterable[Tomogram],
+    evaluated: bool = True,
+    decoded: bool = False,
+    curation: str | os.PathLike[str] | None = None,
 ) -> RunResults:
     """Read the results of a finished or unfinished run.
 
@@ -198,6 +208,8 @@ def read_results(
         False ignores scores, which an earlier run with a known truth may have written.
     decoded
         False ignores decoded maps, which an earlier run with another learner may have written.
+    curation
+        The file of decisions that the results follow; None without decisions.
     """
     results = folder / "results"
     particles = _particles(results / "clusters" / "particles.star")
@@ -214,6 +226,7 @@ def read_results(
         evaluation=_evaluation(results / "evaluation") if evaluated else {},
         decoded=_decoded(results / "features" / "decoded") if decoded else {},
         costs=read_costs(folder),
+        past=None if curation is None else read_past_decisions(results, curation),
     )
 
 

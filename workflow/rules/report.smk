@@ -7,6 +7,7 @@ rule report:
         features="results/features/features.npz",
         history="results/features/history.tsv",
         particles="results/clusters/particles.star",
+        curation=given_curation,
         selection="results/clusters/selection.tsv",
         averages=of_clusters("results/averages/cluster_{cluster}.mrc"),
         curves=of_clusters("results/averages/cluster_{cluster}_fsc.star"),

@@ -5,24 +5,22 @@ import { readCuration, writeCuration } from "./curation_file.js";
 
 export function makePanel(model) {
   const { data } = model, find = (id) => document.getElementById(id);
-  const list = find("decision-list"), status = find("decision-status"), original = new Map(data.clusters.map((one) => [one.number, one.name]));
-  let state = null, saved = [];
+  const list = find("decision-list"), status = find("decision-status"), carded = new Set([...document.querySelectorAll(".card[data-cluster]")].map((card) => Number(card.dataset.cluster)));
+  let state = null, saved = data.past ? data.past.decisions : [];
 
   const decisions = makeDecisions(data, function (next, all) {
     state = next;
-    for (const [number, name] of original) rename(number, next.names.get(number) ? "cluster " + number + ": " + next.names.get(number) : name);
-    for (const number of next.states.keys()) if (!original.has(number)) appear(number, next);
+    for (const number of next.states.keys()) appear(number, next);
     model.setDecided(next.labels, next.states);
     show(all);
   });
 
-  function rename(number, name) { model.looks.get(number).name = name; }
+  // Name, colour and marker of a cluster, as cryopipe.palette gives them.
   function appear(number, next) {
-    const name = next.names.get(number), parent = next.pending.get(number);
-    const colours = [...original.keys()].filter(Boolean).map((one) => model.lookOf(one).colour);
-    const palette = data.colours, colour = palette[(number - 1) % palette.length] || colours[0];
+    const name = next.names.get(number), parent = next.pending.get(number), palette = data.colours;
     const text = "cluster " + number + (name ? ": " + name : parent ? ", a part of cluster " + parent : "");
-    model.looks.set(number, { number, name: text, colour, marker: data.markers[Math.floor((number - 1) / palette.length) % data.markers.length] });
+    const marker = data.markers[Math.floor((number - 1) / palette.length) % data.markers.length];
+    model.looks.set(number, { number, name: text, colour: palette[(number - 1) % palette.length], marker });
   }
 
   function show(all) {
@@ -44,7 +42,7 @@ export function makePanel(model) {
       count.textContent = all.length + (all.length === 1 ? " decision" : " decisions");
     for (const button of document.querySelectorAll(".undo")) button.disabled = !decisions.canUndo;
     find("redo").disabled = !decisions.canRedo;
-    const fresh = [...state.states.keys()].filter((number) => !original.has(number));
+    const fresh = [...state.states.keys()].filter((number) => !carded.has(number));
     find("new-clusters").textContent = fresh.length
       ? "New: " + fresh.map((number) => model.lookOf(number).name + (counts.has(number) ? " (" + people(counts.get(number)) + ")" : "")).join("; ") + "."
       : "";

@@ -6,16 +6,39 @@ export const STATES = ["open", "accepted", "rejected"];
 // The result of decisions on the particles of a run. `data` has `count`, `arrays` (cluster, tomogram, scores), `clusters`,
 // `tomograms`, `indexOf` and `particlesOf`. Returns labels, and by cluster its state, name and note, and one outcome per decision.
 export function replay(data, decisions) {
-  const labels = Uint16Array.from(data.arrays.cluster), own = new Uint8Array(data.count);
-  const state = { labels, own, states: new Map(), names: new Map(), notes: new Map(), gone: new Map(), pending: new Map(), bad: new Set(), outcomes: [] };
+  const past = data.past && follows(decisions, data.past.decisions) ? data.past : null;
+  const state = past ? afterPast(data, past) : asFound(data);
+  for (const decision of decisions.slice(state.outcomes.length)) state.outcomes.push(applyOne(data, state, decision));
+  return state;
+}
+
+function emptyState(labels) {
+  return { labels: Uint16Array.from(labels), own: new Uint8Array(labels.length), states: new Map(), names: new Map(), notes: new Map(), gone: new Map(), pending: new Map(), bad: new Set(), outcomes: [] };
+}
+
+function asFound(data) {
+  const state = emptyState(data.arrays.cluster), found = new Set(state.labels);
   for (const { number, label } of data.clusters) {
-    if (!number) continue;
+    if (!number || !found.has(number)) continue;
     state.states.set(number, OPEN);
     if (label) state.names.set(number, label);
   }
-  forgetEmpty(state, "it has no particles");
-  for (const decision of decisions) state.outcomes.push(applyOne(data, state, decision));
   return state;
+}
+
+// The state that the run itself has after the decisions of an earlier look, splits included.
+function afterPast(data, past) {
+  const state = emptyState(data.arrays.decided);
+  for (const [number, value] of Object.entries(past.states)) state.states.set(Number(number), value);
+  for (const which of ["names", "notes"]) for (const [number, text] of Object.entries(past[which])) state[which].set(Number(number), text);
+  for (const decision of past.decisions) if ("bad_tomogram" in decision) state.bad.add(data.tomograms.indexOf(decision.bad_tomogram));
+  state.outcomes = past.decisions.map((_, i) => past.outcomes[i] || applied(""));
+  for (const { number } of data.clusters) if (number && !state.states.has(number)) state.gone.set(number, "cluster " + number + " no longer exists after the decisions");
+  return state;
+}
+
+function follows(decisions, first) {
+  return first.every((decision, i) => decision === decisions[i] || JSON.stringify(decision) === JSON.stringify(decisions[i]));
 }
 
 function applyOne(data, state, decision) {
@@ -149,7 +172,7 @@ export function describe(decision) {
 
 // The list of decisions with undo; `changed` is called with the replayed state.
 export function makeDecisions(data, changed) {
-  let list = [], undone = [];
+  let list = data.past ? data.past.decisions : [], undone = [];
   const past = [];
   function set(next) { list = next; changed(replay(data, list), list); }
   return {

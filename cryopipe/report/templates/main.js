@@ -94,6 +94,10 @@ function drawCard(card) {
 }
 
 for (const table of document.querySelectorAll("table.sortable")) makeSortable(table);
+// What a link leads to is shown below the bar, whatever its height.
+const bar = document.querySelector("nav");
+new ResizeObserver(() => { document.documentElement.style.scrollPaddingTop = bar.offsetHeight + 12 + "px"; }).observe(bar);
+
 // For the browser's console.
 window.cryopipe = { data, model, decisions, plane, replay, readCuration, writeCuration };
 document.documentElement.dataset.ready = "yes";

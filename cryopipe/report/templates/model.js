@@ -6,7 +6,7 @@ export function makeModel(data) {
   const looks = new Map(data.clusters.map((one) => [one.number, { ...one }]));
   const model = {
     data, looks,
-    labels: cluster, // cluster of each particle after the decisions
+    labels: data.arrays.decided || cluster, // cluster of each particle after the decisions
     status: new Map(),
     hover: -1, pinned: -1,
     hidden: new Set(), tomogram: -1, score: "", least: -Infinity,

@@ -80,7 +80,7 @@ export function makeInspector(model, thumbnails, elements) {
 export function makeGallery(model, thumbnails, box, number, score) {
   const { data } = model, values = score ? data.arrays[score] : null;
   const members = [];
-  for (let i = 0; i < data.count; i++) if (data.arrays.cluster[i] === number && thumbnails.has(i)) members.push(i);
+  for (let i = 0; i < data.count; i++) if ((data.arrays.decided || data.arrays.cluster)[i] === number && thumbnails.has(i)) members.push(i);
   if (values) members.sort((a, b) => values[b] - values[a] || a - b);
   const each = Math.min(6, Math.floor(members.length / 3) || members.length), half = Math.max(0, (members.length - each) >> 1);
   const parts = members.length <= 6
