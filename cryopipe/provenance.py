@@ -1,6 +1,6 @@
 """Options and input files that each rule's result depends on.
 
-The workflow runs a rule again only if these change. Imports only the standard library, because the Snakefile imports
+The workflow runs a rule again only if these change. Imports little, because the Snakefile imports
 this module in every job.
 """
 
@@ -15,11 +15,24 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from cryopipe.particle_formats import FORMATS
+
 _MICROSCOPE = ("imaging.voltage", "imaging.spherical_aberration", "imaging.amplitude_contrast")
 _TILT_SERIES = (
     *_MICROSCOPE,
     *("export.tilt_series_pixel_size", "export.binned_by", "export.relion_tomograms", "export.tilt_hand"),
 )
+_BOXES = ("subtomograms.box_size", "subtomograms.voxel_size")
+_OF_FORMAT: dict[str, tuple[str, ...]] = {
+    "relion": ("seed", *_MICROSCOPE, "export.subtomograms", "export.box_width", *_BOXES),
+    "relion4": _TILT_SERIES,
+    "relion5": _TILT_SERIES,
+    "imod": _BOXES,  # the spheres of particles without a diameter
+    "chimerax": _BOXES,
+    "copick": _BOXES,
+    "eman2": ("export.tilt_series_pixel_size", *_BOXES),
+}
+"""What formats depend on, besides the particles."""
 OPTIONS: dict[str, tuple[str, ...]] = {
     "simulate_tomogram": ("seed", "simulation"),
     "pick_particles": ("pick",),
@@ -41,15 +54,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     ),
     "merge_clusters": ("averaging.merge",),
     "reembed_averages": ("reembedding",),
-    "export_relion": (
-        *("seed", *_MICROSCOPE, "export.subtomograms", "export.box_width"),
-        *("subtomograms.box_size", "subtomograms.voxel_size"),
-    ),
-    "export_relion4": _TILT_SERIES,
-    "export_relion5": _TILT_SERIES,
-    "export_warp": (),
-    "export_dynamo": (),
-    "export_artiax": (),
+    **{f"export_{name}": ("export.clusters", *_OF_FORMAT.get(name, ())) for name in FORMATS},
     "evaluate": ("evaluation",),
 }
 """The options of the configuration that change a rule's result: sections, `section.option`, and `-section.option` for an
@@ -60,8 +65,6 @@ RECORDS = "results/.made"
 """Folder of the records, with one subfolder per rule."""
 LEEWAY = 1.0
 """Seconds that clocks of different computers may differ."""
-FORMATS = tuple(rule.removeprefix("export_") for rule in OPTIONS if rule.startswith("export_"))
-"""Formats of the export."""
 
 
 def options_of(rule: str, config: Mapping[str, Any]) -> dict[str, Any]:

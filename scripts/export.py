@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cryopipe.averaging.triage import recognised_clusters
 from cryopipe.check import usable_tomograms
 from cryopipe.export import export_context, export_particles, gather_particles
 from cryopipe.files.cluster_averages import read_averages
@@ -22,7 +23,9 @@ def main(job: Any) -> None:
     context = export_context(tomograms, averages, job.params.options, [job.wildcards.format])
     aligned = [read_particles(path) for path in job.input.clusters]
     particles = gather_particles(read_particles(job.input.particles), aligned)
-    write_table(job.output[0], export_particles(particles, context, Path(job.output[0]).parent.parent))
+    recognised = recognised_clusters(read_table(job.input.triage))
+    results = Path(job.output[0]).parent.parent
+    write_table(job.output[0], export_particles(particles, context, results, recognised))
 
 
 run(main, snakemake)

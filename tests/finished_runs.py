@@ -17,6 +17,7 @@ import yaml
 
 from cryopipe.config import load_schema
 from cryopipe.installation import ROOT, SNAKEFILE
+from cryopipe.particle_formats import FORMATS
 
 OF_A_TOMOGRAM = (
     *("check/{}.tsv", "picks/{}.star", "subtomograms/{}.h5", "subtomograms/{}.star", "reembedded/{}.mrc"),
@@ -38,7 +39,6 @@ OF_A_RUN = (
     *("report/summary.txt", "evaluation/picking.tsv", "evaluation/clusters.tsv", "evaluation/contents.tsv"),
     *("evaluation/averages.tsv", "evaluation/matches.star"),
 )
-FORMATS = ("relion", "relion4", "relion5", "warp", "dynamo", "artiax")
 BASE: dict[str, Any] = {
     **{"evaluation": {"truth": "truth.star"}, "export": {"formats": list(FORMATS)}},
     "features": {"learner": "disca"},
@@ -58,7 +58,7 @@ OTHER_VALUES: dict[str, Any] = {
         "export.relion_tomograms": "project.star",
         "features.weights": "a.mrc",
     },
-    **{"simulation.maps": "maps", "export.formats": list(FORMATS[1:])},
+    **{"simulation.maps": "maps", "export.formats": list(FORMATS)[1:], "export.clusters": "recognised"},
 }
 """Values of options whose schema does not tell another one."""
 TABLE = re.compile(r"(?<=<!-- made by tests/finished_runs.py -->\n).*?(?=<!-- end -->)", re.S)

@@ -40,6 +40,7 @@ from cryopipe.files.mrc import open_volume, read_header, write_volume
 from cryopipe.files.ownership import remove_written_files
 from cryopipe.files.star import read_particles, read_star, write_particles, write_star
 from cryopipe.files.tables import read_table, write_table
+from cryopipe.particle_formats import FORMATS
 from cryopipe.provenance import options_of
 from cryopipe.tomograms import Tomogram
 from cryopipe.volume.geometry import relion_angles
@@ -401,7 +402,7 @@ def test_particles_outside_their_tomogram_are_in_no_file(
     for poses_found in found:
         shapes = np.array([SHAPES[tomogram][::-1] for tomogram in poses_found.tomograms]).reshape(-1, 3)
         assert ((poses_found.positions >= -1e-4) & (poses_found.positions <= shapes - 1 + 1e-4)).all()
-    whole = found[0] if name != "warp" else None
+    whole = found[0] if name != "warp" and not FORMATS[name].per_tomogram else None
     if whole is not None:
         np.testing.assert_allclose(whole.positions, positions[kept], atol=1e-4)
 
@@ -432,9 +433,14 @@ def test_columns_are_those_of_real_relion_files(scene: Scene, shared_data: Path,
 
 def test_warp_gets_one_file_per_voxel_size_without_origins(scene: Scene, tmp_path: Path) -> None:
     summary = export_particles(scene.gather(), setting(formats=["warp"]), tmp_path)
-    assert [Path(path).name for path in summary["file"]] == ["particles_10A.star", "particles_12.5A.star"]
+    lists = [
+        f"{name}_{size}A.star"
+        for name in ("particles", "cluster_01", "cluster_02")
+        for size in ("10", "12.5")
+    ]
+    assert [Path(path).name for path in summary["file"]] == lists
     chosen = np.flatnonzero(scene.particles[columns.CLASS] > 0)
-    for path, size in zip(summary["file"], (10.0, 12.5), strict=True):
+    for path, size in zip(summary["file"][:2], (10.0, 12.5), strict=True):
         table = read_particles(path)
         rows = chosen[scene.particles[columns.VOXEL_SIZE].to_numpy()[chosen] == size]
         np.testing.assert_allclose(table[list(columns.COORDINATES)], scene.positions[rows], atol=1e-5)
@@ -508,7 +514,7 @@ def test_no_particles_at_all(name: str, scene: Scene, tmp_path: Path) -> None:
     assert summary["particles"].sum() == 0
 
 
-@settings(max_examples=40)
+@settings(max_examples=10)
 @given(
     st.lists(st.floats(-180, 180), min_size=3, max_size=3),
     st.lists(st.floats(5, 3000), min_size=3, max_size=3),
@@ -529,7 +535,7 @@ def test_every_format_keeps_every_pose(
     whole = replace(whole, tomograms={**whole.tomograms, "ts_02": large})
     summary = export_particles(gather_particles(table, []), whole, folder)
     assert (summary["outside"] == 0).all()
-    assert summary["position_error"].max() < 1e-4
+    assert summary["position_error"].max() < 1e-3  # 32-bit numbers of IMOD, at 3000 voxels
     assert summary["angle_error"].max() < 1e-3
 
 
@@ -702,12 +708,17 @@ def test_the_script_exports_what_the_workflow_hands_it(
     checks.append("results/check/gone.tsv")
     write_table(checks[-1], pd.DataFrame({"status": ["bad"]}))
     write_particles("results/clusters/particles.star", scene.particles)
+    write_table("results/averages/triage.tsv", pd.DataFrame({"cluster": [1, 2], "recognised": [1, 0]}))
     clusters = ["results/averages/cluster_02.star", "results/averages/cluster_01.star"]
     for path, table in zip(clusters, scene.clusters, strict=True):
         write_particles(path, table)
     job = SimpleNamespace(
         input=SimpleNamespace(
-            particles="results/clusters/particles.star", clusters=clusters, averages=[], checks=checks
+            particles="results/clusters/particles.star",
+            clusters=clusters,
+            averages=[],
+            checks=checks,
+            triage="results/averages/triage.tsv",
         ),
         output=[f"results/export/{name}.tsv"],
         wildcards=SimpleNamespace(format=name),
@@ -721,7 +732,10 @@ def test_the_script_exports_what_the_workflow_hands_it(
     summary = read_table(job.output[0])
     classes = scene.particles[columns.CLASS]
     counts = [(classes > 0).sum(), *((classes == number).sum() for number in (1, 2, 0))]
-    assert summary["particles"].tolist()[:4] == counts if name == "relion" else counts[:1]
+    if name == "relion":
+        assert summary["particles"].tolist() == counts
+    else:
+        assert summary["particles"].iloc[0] == counts[0]
     assert summary["position_error"].max() < 1e-4
     assert set(summary["format"]) == {name}
     if name == "relion5":
@@ -767,7 +781,7 @@ def test_tomograms_have_the_names_of_other_programs_in_every_export(
 
 def test_files_of_the_user_outlive_every_export(scene: Scene, tmp_path: Path) -> None:
     """RELION was run in the folder; then the export is repeated, fails, and is repeated with other options."""
-    names = ["relion", "relion4", "relion5", "warp", "dynamo", "artiax"]
+    names = list(WRITERS)
     export_particles(scene.gather(), setting(formats=names), tmp_path)
     users = {
         tmp_path / name / "Refine3D" / "job001" / "run_data.star": f"of the user {name}" for name in names

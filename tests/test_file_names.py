@@ -19,6 +19,7 @@ from cryopipe.config import CHECKOUT
 from cryopipe.files.mrc import write_volume
 from cryopipe.files.star import read_particles, read_star
 from cryopipe.files.tables import read_table
+from cryopipe.particle_formats import FORMATS
 
 UGLY = '-<b>x & "y" $(touch pwned) `touch pwned` ;touch pwned; é断 #1 {c} %s.mrc'
 CONFIG = {
@@ -27,7 +28,7 @@ CONFIG = {
     "pick": {"diameters": [160]},
     "clustering": {"clusters": [2, 2], "starts": 1},
     "averaging": {"initial_models": 1, "initial_iterations": 2, "refinement_iterations": 1},
-    "export": {"formats": ["relion", "relion5", "warp", "dynamo", "artiax"]},
+    "export": {"formats": list(FORMATS)},
     "report": {"embedding": "pca"},
 }
 MODULES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}

@@ -17,6 +17,7 @@ from cryopipe.config.limits import canonical, violations
 from cryopipe.errors import ConfigError
 from cryopipe.export import WRITERS, ExportOptions
 from cryopipe.features import LEARNERS, FeatureOptions
+from cryopipe.particle_formats import FORMATS
 from cryopipe.picking import PickOptions
 from cryopipe.provenance import options_of
 from cryopipe.sections import OTHER_SECTIONS, SECTIONS, config_schema, rendered_files
@@ -159,7 +160,7 @@ def test_a_completed_configuration_has_the_schema_s_order_and_spelling() -> None
         ),
         (
             lambda: ExportOptions(formats=("relion", "eman")),
-            "export.formats.1: eman cannot be used; give one of relion, relion4, relion5, warp, dynamo, artiax",
+            "export.formats.1: eman cannot be used; give one of " + ", ".join(FORMATS),
         ),
     ],
 )  # fmt: skip

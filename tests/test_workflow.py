@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from cryopipe.config import CHECKOUT
+from cryopipe.particle_formats import FORMATS
 
 JOB_LINE = re.compile(r"^(\w+) +(\d+)$", re.M)
 ONCE = {
@@ -85,8 +86,8 @@ CASES: dict[str, tuple[list[str], dict[str, Any], dict[str, int]]] = {
     ),
     "every export": (
         ["a"],
-        {"export": {"formats": ["relion", "relion4", "relion5", "warp", "dynamo", "artiax"]}},
-        {**ONCE, **per_tomogram(1), "export": 6},
+        {"export": {"formats": list(FORMATS)}},
+        {**ONCE, **per_tomogram(1), "export": len(FORMATS)},
     ),
     "subtomograms for RELION": (["a"], {"export": {"subtomograms": True}}, {**ONCE, **per_tomogram(1)}),
     "averages at full resolution": (["a"], {"averaging": {"voxel_size": 5.0}}, {**ONCE, **per_tomogram(1)}),

@@ -74,6 +74,11 @@ def triage(
     return pd.DataFrame(rows, columns=names)
 
 
+def recognised_clusters(table: pd.DataFrame) -> list[int]:
+    """Return the numbers of the recognised clusters in a table of `triage`."""
+    return [int(number) for number in table.loc[table["recognised"] == 1, "cluster"]]
+
+
 def shape(average: NDArray[np.float32], voxel_size: float) -> dict[str, object]:
     """Return diameter, shell_radius and centre_density of a (z, y, x) average; see `triage`."""
     volume = torch.from_numpy(np.asarray(average, np.float32))

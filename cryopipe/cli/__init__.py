@@ -1,4 +1,4 @@
-"""The console command `cryopipe`: init, check, simulate and view.
+"""The console command `cryopipe`: init, check, convert, simulate and view.
 
 These commands prepare, check and show; the pipeline itself is run with `snakemake`, with all of its options.
 """
@@ -12,6 +12,7 @@ import typer
 
 from cryopipe import __version__
 from cryopipe.cli.check import check
+from cryopipe.cli.convert import convert
 from cryopipe.cli.init import init
 from cryopipe.cli.simulate import simulate
 from cryopipe.cli.view import view
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.command(short_help="Set up a dataset directory.")(init)
 app.command(short_help="Check the configuration and the tomograms.")(check)
+app.command(short_help="Convert particles of one program to another.")(convert)
 app.command(short_help="Simulate tomograms with known truth.")(simulate)
 app.command(short_help="Open the report.")(view)
 

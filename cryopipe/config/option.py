@@ -148,7 +148,14 @@ def _property(hint: Any, default: Any, metadata: Mapping[str, Any]) -> dict[str,
     parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     inner = next(part for part in parts if part is not type(None))
     value = dict(metadata["value"])
-    if typing.get_origin(inner) in (tuple, Sequence):
+    lists = [part for part in parts if typing.get_origin(part) in (tuple, Sequence)]
+    if (
+        lists and inner is str
+    ):  # words or a list: the pattern is that of the words, limits are those of the list
+        words = {name: value.pop(name) for name in ("pattern", "x-form")}
+        items = _typed(typing.get_args(lists[0])[0], value)
+        value = {"type": ["string", "array"], **words, "items": items, **metadata["list"]}
+    elif typing.get_origin(inner) in (tuple, Sequence):
         value = {"type": "array", "items": _typed(typing.get_args(inner)[0], value), **metadata["list"]}
     else:
         value = _typed(inner, value)

@@ -1,4 +1,4 @@
-"""Export of particles to RELION 3.1, 4 and 5, Warp and M, Dynamo, and ArtiaX.
+"""Particle lists of other programs: export, conversion and reading, in the formats of `cryopipe.particle_formats`.
 
 Every file is read back; deviations of more than 0.1 voxel or 0.1 degree are errors.
 """
@@ -6,23 +6,30 @@ Every file is read back; deviations of more than 0.1 voxel or 0.1 degree are err
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from cryopipe.export.artiax import ArtiaxWriter
-from cryopipe.export.dynamo_writer import DynamoWriter
+from cryopipe import columns
+from cryopipe.errors import DataError
+from cryopipe.export.format_register import WRITERS
 from cryopipe.export.options import ExportOptions, TomogramRecord
 from cryopipe.export.particle_set import ParticlePoses, ParticleSet, gather_particles, inside_tomograms
 from cryopipe.export.preparation import export_context, tomogram_record
-from cryopipe.export.relion3 import Relion3Writer
-from cryopipe.export.relion5 import TiltSeriesWriter
 from cryopipe.export.verification import verify
-from cryopipe.export.warp import WarpWriter
-from cryopipe.export.writer import ExportContext, Writer, Written, check_tomograms, under_exported_names
+from cryopipe.export.writer import (
+    Conventions,
+    ExportContext,
+    Writer,
+    Written,
+    check_tomograms,
+    under_exported_names,
+)
 from cryopipe.files.ownership import replaced_files
+from cryopipe.particle_formats import FORMATS
 
 __all__ = [
     "WRITERS",
@@ -41,20 +48,15 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-WRITERS: dict[str, Writer] = {
-    "relion": Relion3Writer(),
-    "relion4": TiltSeriesWriter(4),
-    "relion5": TiltSeriesWriter(5),
-    "warp": WarpWriter(),
-    "dynamo": DynamoWriter(),
-    "artiax": ArtiaxWriter(),
-}
-"""The formats by name; each writes into a folder of that name."""
-
 SUMMARY_COLUMNS = ["format", "file", "particles", "position_error", "angle_error", "outside"]
 
 
-def export_particles(particles: ParticleSet, context: ExportContext, folder: Path) -> pd.DataFrame:
+def export_particles(
+    particles: ParticleSet,
+    context: ExportContext,
+    folder: Path,
+    recognised: Collection[int] = (),
+) -> pd.DataFrame:
     """Write the particles in every format of the options, and verify each file.
 
     Particles outside their tomogram, for example after a shift beyond one of its faces, are not exported. The files of a
@@ -68,11 +70,13 @@ def export_particles(particles: ParticleSet, context: ExportContext, folder: Pat
         Tomograms, microscope and options.
     folder
         Folder for the formats, each in a subfolder of its name.
+    recognised
+        The clusters that the option `clusters: recognised` exports.
 
     Returns
     -------
-    One row per file: format, file, particles, the largest position_error (voxels) and angle_error (degrees)
-    found on reading it back, and outside, the number of particles left out of all files because they lie outside
+    One row per file: format, file, particles, the largest position_error (voxels) and angle_error (degrees; 0 for
+    formats without angles) found on reading it back, and outside, the number of particles left out of all files because they lie outside
     their tomogram.
 
     Raises
@@ -83,36 +87,74 @@ def export_particles(particles: ParticleSet, context: ExportContext, folder: Pat
         If a user's file has the name of a file to be written.
     """
     check_tomograms(particles, context)
+    particles = choose_clusters(particles, context.options.clusters, recognised)
     particles, context = under_exported_names(particles, context)
-    inside = inside_tomograms(
-        particles, {name: record.shape_zyx for name, record in context.tomograms.items()}
-    )
-    outside = int((~inside).sum())
-    if outside:
-        logger.warning(
-            "%d of %d particles lie outside their tomogram and are not exported", outside, len(particles)
-        )
-        particles = particles.select(np.flatnonzero(inside))
+    particles, outside = without_outside(particles, context)
     summary = []
     for name in context.options.formats:
         with replaced_files(folder / name) as staging:
-            rows = _write_verified(
-                WRITERS[name], particles, replace(context, final_folder=folder / name), staging
-            )
+            rows = write_verified(name, particles, replace(context, final_folder=folder / name), staging)
         summary += [(name, *row, outside) for row in rows]
         for file, count, *_ in rows:
             logger.info("%s: %s particles", file, count)
     return pd.DataFrame(summary, columns=SUMMARY_COLUMNS)
 
 
-def _write_verified(
-    writer: Writer, particles: ParticleSet, context: ExportContext, folder: Path
+def choose_clusters(
+    particles: ParticleSet, clusters: str | Sequence[int], recognised: Collection[int]
+) -> ParticleSet:
+    """Return the particles of the clusters to export, by the option `clusters`.
+
+    Raises
+    ------
+    DataError
+        If a number is not that of a cluster with particles.
+    """
+    if clusters == "all":
+        return particles
+    present = set(particles.clusters.tolist()) - {columns.UNASSIGNED}
+    wanted = set(recognised) & present if isinstance(clusters, str) else set(clusters)
+    if wanted - present:
+        raise DataError(
+            f"cluster {min(wanted - present)} has no particles; the clusters are {sorted(present)}",
+            remedy="correct the option clusters of the section export",
+        )
+    logger.info("exporting %d of %d clusters: %s", len(wanted), len(present), sorted(wanted))
+    if not wanted:
+        logger.warning(
+            "no cluster is recognised: the exported lists are empty; set export: clusters to export others"
+        )
+    return particles.select(np.flatnonzero(np.isin(particles.clusters, sorted(wanted))))
+
+
+def without_outside(particles: ParticleSet, context: ExportContext) -> tuple[ParticleSet, int]:
+    """Return the particles inside their tomograms, and the number of the others, which is reported."""
+    shapes = {name: record.shape_zyx for name, record in context.tomograms.items()}
+    inside = inside_tomograms(particles, shapes)
+    outside = int((~inside).sum())
+    if not outside:
+        return particles, 0
+    logger.warning(
+        "%d of %d particles lie outside their tomogram and are not exported", outside, len(particles)
+    )
+    return particles.select(np.flatnonzero(inside)), outside
+
+
+def write_verified(
+    name: str, particles: ParticleSet, context: ExportContext, folder: Path
 ) -> list[tuple[str, int, float, float]]:
-    """Write one format into `folder`; return its files, at their final places, with particles and errors."""
+    """Write one format into `folder`; return its files, at their final places, with particles and errors.
+
+    Raises
+    ------
+    DataError
+        If something cannot be written, or a file read back differs from the particles.
+    """
     rows = []
-    for written in writer.write(particles, context, folder):
+    for written in WRITERS[name].write(particles, context, folder):
         meant = particles.select(written.rows)
         file = context.final(folder) / written.path.relative_to(folder)
-        deviation = verify(file, meant, writer.read(written.path, context))
+        found = WRITERS[name].read(written.path, replace(context, conventions=Conventions()))
+        deviation = verify(file, meant, found, angles=FORMATS[name].angles)
         rows.append((str(file), len(meant), round(deviation.position, 6), round(deviation.angle, 6)))
     return rows

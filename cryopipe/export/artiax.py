@@ -1,47 +1,42 @@
-"""Export to ArtiaX, the particle plug-in of ChimeraX: one list of all particles and one per tomogram."""
+"""Export to ArtiaX, the particle plug-in of ChimeraX: lists of all particles, per cluster and per tomogram."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from cryopipe import columns
-from cryopipe.export.particle_set import ParticlePoses, ParticleSet
-from cryopipe.export.writer import ExportContext, Written, rows_in_clusters
+from cryopipe.export.list_reading import find_tomograms, particle_set, tomograms_by_number, write_numbers
+from cryopipe.export.particle_set import ParticleSet
+from cryopipe.export.writer import ExportContext, Written, by_tomogram, lists_of
 from cryopipe.files.star import read_particles, write_particles
-from cryopipe.files.tables import write_table
-from cryopipe.particles import rotations_of_table
+from cryopipe.particles import poses_of_table
 from cryopipe.reembedding import artiax_table
 
 
-class ArtiaxWriter:
-    """particles.star, tomograms/<name>.star, and tomograms.tsv with the tomograms' numbers; without noise."""
+class ArtiaxFormat:
+    """particles.star, cluster_NN.star, tomograms/<name>.star, and tomograms.tsv with the tomograms' numbers; no noise."""
 
     def write(self, particles: ParticleSet, context: ExportContext, folder: Path) -> list[Written]:
         """Write the lists; see `Writer`."""
         numbers = {name: context.number_of(name) for name in context.tomograms}
-        rows = rows_in_clusters(particles)
-        listed = {folder / "particles.star": rows}
-        tomograms = np.array(particles.tomograms, dtype=object)[rows]
-        for name in dict.fromkeys(tomograms):
-            listed[folder / "tomograms" / f"{name}.star"] = rows[tomograms == name]
+        lists = lists_of(particles)
+        listed = {folder / f"{name}.star": rows for name, rows in lists.items()}
+        for name, rows in by_tomogram(particles, lists["particles"]).items():
+            listed[folder / "tomograms" / f"{name}.star"] = rows
         for path, mine in listed.items():
             write_particles(path, artiax_table(particles.table.iloc[mine], numbers))
-        records = context.tomograms.values()
-        key = pd.DataFrame({"number": list(numbers.values()), "tomogram": list(numbers)})
-        key["path"] = [record.path for record in records]
-        key["voxel_size"] = [record.voxel_size for record in records]
-        write_table(folder / "tomograms.tsv", key)
+        write_numbers(folder, context)
         return [Written(path, mine) for path, mine in listed.items()]
 
-    def read(self, path: Path, context: ExportContext) -> ParticlePoses:
-        """Read a list back."""
+    def read(self, path: Path, context: ExportContext) -> ParticleSet:
+        """Read a list; see `Writer`."""
         table = read_particles(path)
-        names = list(context.tomograms)
-        tomograms = [names[int(number) - 1] for number in table[columns.TOMOGRAM]]
-        rotations = rotations_of_table(table)
-        return ParticlePoses(
-            tomograms, table[list(columns.COORDINATES)].to_numpy(dtype=np.float64), rotations
-        )
+        named = tomograms_by_number(path, table[columns.TOMOGRAM].to_numpy(dtype=np.float64), context)
+        tomograms, rows = find_tomograms(path, named, context)
+        table = table.iloc[rows].reset_index(drop=True)
+        # without the tomograms' voxel sizes, which only shifts need: ArtiaX's lists have none
+        positions, rotations = poses_of_table(table.assign(**{columns.VOXEL_SIZE: 1.0}))
+        positions = context.in_voxels(positions, tomograms, 0)
+        return particle_set(context, tomograms, positions, rotations, dict(table))

@@ -17,8 +17,9 @@ from scipy.spatial.transform import Rotation
 
 from cryopipe import columns
 from cryopipe.errors import DataError
-from cryopipe.export.particle_set import FloatArray, ParticlePoses, ParticleSet
-from cryopipe.export.writer import ExportContext, Written, rows_in_clusters
+from cryopipe.export.list_reading import find_tomograms, particle_set, tomograms_by_number
+from cryopipe.export.particle_set import FloatArray, ParticleSet
+from cryopipe.export.writer import ExportContext, Written, lists_of
 from cryopipe.files.atomic import write_text
 from cryopipe.files.dynamo_table import read_dynamo_table, write_dynamo_table
 from cryopipe.files.names import absolute_name
@@ -30,16 +31,17 @@ TILT_ABOUT_Y, TILT_ABOUT_X = 1, 2
 HALF_VOXEL = 0.5
 
 
-class DynamoWriter:
-    """particles.tbl and tomograms.doc; noise is left out."""
+class DynamoFormat:
+    """particles.tbl, one table per cluster, and tomograms.doc; noise is left out."""
 
     def write(self, particles: ParticleSet, context: ExportContext, folder: Path) -> list[Written]:
-        """Write table and tomogram list; see `Writer`."""
-        rows = rows_in_clusters(particles)
-        chosen = particles.select(rows)
-        path = folder / "particles.tbl"
-        write_dynamo_table(path, _table(chosen, context))
-        used = set(chosen.tomograms)
+        """Write tables and tomogram list; see `Writer`."""
+        written, lists = [], lists_of(particles)
+        for name, rows in lists.items():
+            path = folder / f"{name}.tbl"
+            write_dynamo_table(path, _table(particles.select(rows), context))
+            written.append(Written(path, rows))
+        used = {particles.tomograms[row] for row in lists["particles"]}
         lines = []
         for name, record in context.tomograms.items():
             if name in used:
@@ -49,15 +51,25 @@ class DynamoWriter:
                     )
                 lines.append(f"{context.number_of(name)} {absolute_name(record.path)}\n")
         write_text(folder / "tomograms.doc", "".join(lines))
-        return [Written(path, rows)]
+        return written
 
-    def read(self, path: Path, context: ExportContext) -> ParticlePoses:
-        """Read the table back by Dynamo's rules."""
-        values = read_dynamo_table(path).reshape(-1, COLUMN_COUNT)
-        names = list(context.tomograms)
-        tomograms = [names[int(number) - 1] for number in values[:, TOMOGRAM]]
-        positions = values[:, COORDINATES] + values[:, SHIFTS] - HALF_VOXEL
-        return ParticlePoses(tomograms, positions, rotation_from_dynamo_angles(values[:, ANGLES]))
+    def read(self, path: Path, context: ExportContext) -> ParticleSet:
+        """Read a table by Dynamo's rules; see `Writer`."""
+        values = read_dynamo_table(path)
+        if not len(values):
+            values = values.reshape(0, COLUMN_COUNT)
+        if values.shape[1] < COORDINATES.stop:
+            raise DataError(
+                f"has {values.shape[1]} columns instead of at least {COORDINATES.stop}",
+                file=path,
+                remedy="give a table of particles cropped from tomograms",
+            )
+        names, rows = find_tomograms(path, tomograms_by_number(path, values[:, TOMOGRAM], context), context)
+        values = values[rows]
+        positions = context.in_voxels(values[:, COORDINATES] + values[:, SHIFTS], names, HALF_VOXEL)
+        rotations = rotation_from_dynamo_angles(values[:, ANGLES])
+        found = {columns.CLASS: values[:, CLASS], columns.ALIGNMENT_SCORE: values[:, SCORE]}
+        return particle_set(context, names, positions, rotations, found)
 
 
 def dynamo_angles(rotations: Rotation) -> FloatArray:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from cryopipe.config.option import Options, option
+from cryopipe.particle_formats import FORMATS
 from cryopipe.tomograms import signed_tilts
 
 
@@ -20,7 +21,17 @@ class ExportOptions(Options):
         ("relion", "relion5"),
         "Formats to write, each in a folder of its name in results; relion is the format of RELION 3.1, which newer "
         "versions also read.",
-        choices=["relion", "relion4", "relion5", "warp", "dynamo", "artiax"],
+        choices=list(FORMATS),
+        unique=True,
+    )
+    clusters: str | Sequence[int] = option(
+        "all",
+        "Clusters to export: all, recognised (those with a resolution finer than the option recognised_resolution of "
+        "averaging), or a list of their numbers such as [1, 3]. Unassigned particles are exported only with all.",
+        pattern="^(all|recognised)$",
+        form="all, recognised, or a list",
+        minimum=1,
+        maximum=100_000,
         unique=True,
     )
     subtomograms: bool = option(
@@ -37,7 +48,7 @@ class ExportOptions(Options):
     )
     tilt_series_pixel_size: float | None = option(
         None,
-        "Pixel size of the tilt series, for relion4 and relion5, of tomograms for which the table has no "
+        "Pixel size of the tilt series, for relion4, relion5 and eman2, of tomograms for which the table has no "
         "tilt_series_pixel_size; null: the tomograms' voxel size (no binning).",
         unit="angstrom",
         minimum=0.1,

@@ -6,6 +6,7 @@ remainder, because RELION's own extraction truncates coordinates. RELION >= 4 re
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -16,17 +17,20 @@ from numpy.typing import NDArray
 
 from cryopipe import columns
 from cryopipe.errors import DataError
-from cryopipe.export.particle_set import FloatArray, ParticlePoses, ParticleSet
+from cryopipe.export.list_reading import find_tomograms, particle_set
+from cryopipe.export.particle_set import FloatArray, ParticleSet
 from cryopipe.export.relion_boxes import cut_boxes, even_box_size
-from cryopipe.export.writer import ExportContext, Written, rows_in_clusters
+from cryopipe.export.writer import ExportContext, Written, lists_of, rows_in_clusters
 from cryopipe.files.cluster_averages import cluster_name
 from cryopipe.files.mrc import open_volume, write_volume
 from cryopipe.files.star import read_star, write_particles
-from cryopipe.particles import poses_of_table
+from cryopipe.particles import rotations_of_table, shifts_of_table
 from cryopipe.progress import progress
 from cryopipe.volume.fourier import fourier_rescale
 from cryopipe.volume.geometry import relion_angles
 from cryopipe.volume.wedge import centred_wedge
+
+logger = logging.getLogger(__name__)
 
 OPTICS = "rlnOpticsGroup"
 IMAGE = "rlnImageName"
@@ -52,7 +56,7 @@ LEAN_COLUMNS = (
 ONLY_ALIGNED = (columns.ALIGNMENT_SCORE, columns.ALIGNMENT_KEPT)
 
 
-class Relion3Writer:
+class Relion3Format:
     """particles.star (all clusters, RELION's columns), one cluster_NN.star each and unassigned.star (every column)."""
 
     def write(self, particles: ParticleSet, context: ExportContext, folder: Path) -> list[Written]:
@@ -68,10 +72,11 @@ class Relion3Writer:
             name: _seen_from(record.path, context.final(folder)) for name, record in context.tomograms.items()
         }
         lean[columns.MICROGRAPH] = lean[columns.TOMOGRAM].map(paths).astype(str)
-        written = [_write(folder / "particles.star", lean, optics, clustered)]
-        for cluster in np.unique(particles.clusters[clustered]):
-            rows = np.flatnonzero(particles.clusters == cluster)
-            written.append(_write(folder / f"{cluster_name(cluster)}.star", table, optics, rows))
+        written = []
+        for name, rows in lists_of(particles).items():
+            # the list of all particles is for RELION, those of the clusters keep every column
+            content = lean if name == "particles" else table
+            written.append(_write(folder / f"{name}.star", content, optics, rows))
         unassigned = np.flatnonzero(particles.clusters == columns.UNASSIGNED)
         bare = table.drop(columns=[name for name in (IMAGE, WEDGE, *ONLY_ALIGNED) if name in table])
         written.append(_write(folder / "unassigned.star", bare, optics, unassigned))
@@ -80,14 +85,89 @@ class Relion3Writer:
             raise DataError(f"{count} of {len(particles)} particles were written", file=folder)
         return written
 
-    def read(self, path: Path, context: ExportContext) -> ParticlePoses:
-        """Read a table back; positions are coordinates less origins by the optics groups' pixel sizes."""
-        blocks = read_star(path)
-        table, optics = blocks["particles"], blocks["optics"]
-        pixel_sizes = optics.set_index(OPTICS)["rlnImagePixelSize"].reindex(table[OPTICS])
-        table = table.assign(**{columns.VOXEL_SIZE: pixel_sizes.to_numpy(dtype=np.float64)})
-        positions, rotations = poses_of_table(table)
-        return ParticlePoses(table[columns.TOMOGRAM].tolist(), positions, rotations)
+    def read(self, path: Path, context: ExportContext) -> ParticleSet:
+        """Read a table; positions are coordinates less origins; see `Writer`."""
+        return read_relion_table(path, context)
+
+
+def read_relion_table(path: Path, context: ExportContext, pixel_column: str = "") -> ParticleSet:
+    """Read particles in voxels of the tomograms from a STAR file in the manner of RELION 3.0 or 3.1.
+
+    Parameters
+    ----------
+    path
+        The STAR file.
+    context
+        The tomograms, and what the user states about the coordinates.
+    pixel_column
+        Column with the pixel size of the coordinates, unless stated; without it they are voxels of the tomogram.
+
+    Raises
+    ------
+    DataError
+        If coordinates or tomogram names are missing.
+    """
+    blocks = read_star(path)
+    table = blocks.get("particles", next(iter(blocks.values())))
+    names = next((name for name in (columns.TOMOGRAM, columns.MICROGRAPH) if name in table), "")
+    missing = [name for name in columns.COORDINATES if name not in table]
+    if not names or missing:
+        raise DataError(
+            f"has no column {missing[0] if missing else columns.TOMOGRAM}",
+            file=path,
+            remedy="give a STAR file of particles, or state its format",
+        )
+    tomograms, rows = find_tomograms(path, table[names].astype(str).tolist(), context)
+    table = table.iloc[rows].reset_index(drop=True)
+    coordinates = table[list(columns.COORDINATES)].to_numpy(dtype=np.float64)
+    if pixel_column in table and context.conventions.pixel_size is None:
+        scale = table[pixel_column].to_numpy(dtype=np.float64) / context.voxel_sizes(tomograms)
+        positions = context.in_voxels(coordinates, tomograms, 0) * scale[:, None]
+    else:
+        positions = context.in_voxels(coordinates, tomograms, 0)
+    image_sizes = _image_pixel_sizes(table, blocks.get("optics"))
+    if not pixel_column and context.conventions.pixel_size is None:
+        _warn_of_pixel_sizes(path, image_sizes, context.voxel_sizes(tomograms))
+    shifts = _shifts(table, image_sizes)
+    positions = positions + shifts / context.voxel_sizes(tomograms)[:, None]
+    rotations = rotations_of_table(table) if set(columns.ANGLES) <= set(table) else None
+    kept = table.drop(columns=[*columns.ORIGINS, IMAGE, WEDGE, OPTICS, GROUP], errors="ignore")
+    return particle_set(context, tomograms, positions, rotations, dict(kept))
+
+
+def _warn_of_pixel_sizes(path: Path, image_sizes: FloatArray, voxel_sizes: FloatArray) -> None:
+    """Warn if the subtomograms have other pixels than the tomograms, which can be the pixels of the coordinates."""
+    differ = np.abs(image_sizes - voxel_sizes) > 1e-3 * voxel_sizes  # False for NaN
+    if differ.any():
+        row = int(np.argmax(differ))
+        logger.warning(
+            "%s: coordinates are taken as voxels of the tomograms, of %g A, though subtomograms have pixels of %g A; "
+            "if the coordinates have these pixels, state them as pixel size",
+            *(path, voxel_sizes[row], image_sizes[row]),
+        )
+
+
+def _image_pixel_sizes(table: pd.DataFrame, optics: pd.DataFrame | None) -> FloatArray:
+    """Return (n,) pixel sizes of the subtomograms, angstrom; NaN if unknown."""
+    if optics is not None and {OPTICS, "rlnImagePixelSize"} <= set(optics) and OPTICS in table:
+        sizes = optics.set_index(OPTICS)["rlnImagePixelSize"].reindex(table[OPTICS])
+        return sizes.to_numpy(dtype=np.float64)
+    if "rlnPixelSize" in table:
+        return table["rlnPixelSize"].to_numpy(dtype=np.float64)
+    return np.full(len(table), np.nan)
+
+
+def _shifts(table: pd.DataFrame, pixel_sizes: FloatArray) -> FloatArray:
+    """Return (n, 3) shifts, angstrom, from origins in angstrom, or in pixels of the subtomograms (RELION 3.0)."""
+    pixels = [name.removesuffix("Angst") for name in columns.ORIGINS]
+    if columns.ORIGINS[0] not in table and pixels[0] in table:
+        shifts = -table[pixels].to_numpy(dtype=np.float64) * pixel_sizes[:, None]
+        if np.isnan(shifts).any():
+            raise DataError(
+                "has shifts in pixels, but no pixel size", remedy="add the column rlnPixelSize to the table"
+            )
+        return shifts
+    return shifts_of_table(table)
 
 
 def relion3_tables(particles: ParticleSet, context: ExportContext) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -76,14 +76,30 @@ def frames_of(particles: ParticleSet, context: ExportContext) -> Frames:
         As `read_frames` does for the named tomograms.star.
     """
     names = [name for name in context.tomograms if name in set(particles.tomograms)]
-    records = [context.tomograms[name] for name in names]
-    voxel_sizes = np.array([record.voxel_size for record in records], dtype=np.float64)
-    offset = 0.5 if context.options.binned_by == "averaging" else 0.0
     if context.options.relion_tomograms:
         return read_frames(context.options.relion_tomograms, names, context)
+    return frames_of_tomograms(names, context)
+
+
+def frames_of_tomograms(names: list[str], context: ExportContext, pixel_size: float | None = None) -> Frames:
+    """Return the unbinned frames of the named tomograms.
+
+    Parameters
+    ----------
+    names
+        Of tomograms of the context.
+    context
+        The tomograms, and the options for those without a pixel size of the tilt series.
+    pixel_size
+        Of the tilt series, angstrom, where a file states it; it has precedence.
+    """
+    records = [context.tomograms[name] for name in names]
+    voxel_sizes = context.voxel_sizes(names)
+    offset = 0.5 if context.options.binned_by == "averaging" else 0.0
     given = context.options.tilt_series_pixel_size
     pixel_sizes = np.array(
-        [record.tilt_series_pixel_size or given or record.voxel_size for record in records], dtype=np.float64
+        [pixel_size or one.tilt_series_pixel_size or given or one.voxel_size for one in records],
+        dtype=np.float64,
     )
     binnings = voxel_sizes / pixel_sizes
     shapes = [
@@ -91,8 +107,8 @@ def frames_of(particles: ParticleSet, context: ExportContext) -> Frames:
         for record, binning in zip(records, binnings, strict=True)
     ]
     sizes = _made_even(np.array(shapes, dtype=np.float64).reshape(-1, 3))
-    for record, pixel_size, size in zip(records, pixel_sizes, sizes, strict=True):
-        _check_frame("the tomogram table", record, float(pixel_size), size)
+    for record, pixels, size in zip(records, pixel_sizes, sizes, strict=True):
+        _check_frame("the tomogram table", record, float(pixels), size)
     return Frames(names, pixel_sizes, binnings, sizes, offset)
 
 

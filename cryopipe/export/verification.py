@@ -33,7 +33,9 @@ class Deviation:
     angle: float
 
 
-def verify(path: str | os.PathLike[str], meant: ParticlePoses, found: ParticlePoses) -> Deviation:
+def verify(
+    path: str | os.PathLike[str], meant: ParticlePoses, found: ParticlePoses, angles: bool = True
+) -> Deviation:
     """Compare the poses read from a file with those that were to be written.
 
     Parameters
@@ -42,6 +44,8 @@ def verify(path: str | os.PathLike[str], meant: ParticlePoses, found: ParticlePo
         The file, for messages.
     meant, found
         ParticlePoses in the same order.
+    angles
+        Whether the file holds rotations; otherwise they are not compared, and the angle is 0.
 
     Raises
     ------
@@ -60,7 +64,8 @@ def verify(path: str | os.PathLike[str], meant: ParticlePoses, found: ParticlePo
     if not len(meant):
         return Deviation(0.0, 0.0)
     position = float(np.linalg.norm(found.positions - meant.positions, axis=1).max())
-    angle = float(np.degrees((found.rotations.inv() * meant.rotations).magnitude()).max())
+    compared = found.rotations if angles else meant.rotations
+    angle = float(np.degrees((compared.inv() * meant.rotations).magnitude()).max())
     if not position <= POSITION_LIMIT:
         raise DataError(f"positions are off by up to {position:.3g} voxels", file=path, remedy=_REMEDY)
     if not angle <= ANGLE_LIMIT:

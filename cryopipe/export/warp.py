@@ -12,38 +12,33 @@ import numpy as np
 import pandas as pd
 
 from cryopipe import columns
-from cryopipe.export.particle_set import ParticlePoses, ParticleSet
-from cryopipe.export.writer import ExportContext, Written, rows_in_clusters
-from cryopipe.files.star import read_particles, write_star
-from cryopipe.particles import rotations_of_table
+from cryopipe.export.particle_set import ParticleSet
+from cryopipe.export.relion3 import read_relion_table
+from cryopipe.export.writer import ExportContext, Written, lists_of
+from cryopipe.files.star import write_star
 from cryopipe.volume.geometry import relion_angles
 
 SUFFIX = ".tomostar"
 
 
-class WarpWriter:
-    """particles_<voxel size>A.star, single tables in the manner of RELION 3.0; noise is left out."""
+class WarpFormat:
+    """particles_<voxel size>A.star and the same per cluster, single tables in the manner of RELION 3.0; without noise."""
 
     def write(self, particles: ParticleSet, context: ExportContext, folder: Path) -> list[Written]:
-        """Write one table per voxel size; see `Writer`."""
-        rows = rows_in_clusters(particles)
+        """Write one table per list and voxel size; see `Writer`."""
         sizes = np.round(context.voxel_sizes(particles.tomograms), 4)
         written = []
-        for size in sorted(set(sizes[rows])):
-            mine = rows[sizes[rows] == size]
-            path = folder / f"particles_{size:g}A.star"
-            write_star(path, {"": _table(particles.select(mine), size)})
-            written.append(Written(path, mine))
+        for name, rows in lists_of(particles).items():
+            for size in sorted(set(sizes[rows])):
+                mine = rows[sizes[rows] == size]
+                path = folder / f"{name}_{size:g}A.star"
+                write_star(path, {"": _table(particles.select(mine), size)})
+                written.append(Written(path, mine))
         return written
 
-    def read(self, path: Path, context: ExportContext) -> ParticlePoses:
-        """Read one table back by Warp's rules."""
-        table = read_particles(path)
-        tomograms = [name.removesuffix(SUFFIX) for name in table[columns.MICROGRAPH]]
-        positions = table[list(columns.COORDINATES)].to_numpy(dtype=np.float64)
-        scale = table["rlnPixelSize"].to_numpy(dtype=np.float64) / context.voxel_sizes(tomograms)
-        rotations = rotations_of_table(table)
-        return ParticlePoses(tomograms, positions * scale[:, None], rotations)
+    def read(self, path: Path, context: ExportContext) -> ParticleSet:
+        """Read a table by Warp's rules: coordinates are in pixels of rlnPixelSize; see `Writer`."""
+        return read_relion_table(path, context, "rlnPixelSize")
 
 
 def _table(particles: ParticleSet, voxel_size: float) -> pd.DataFrame:

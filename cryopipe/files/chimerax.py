@@ -1,13 +1,16 @@
-"""Scripts that open results in UCSF ChimeraX (https://www.rbvi.ucsf.edu/chimerax/docs/user/commands/)."""
+"""Scripts and marker sets of UCSF ChimeraX (https://www.rbvi.ucsf.edu/chimerax/docs/user/commands/)."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
+from xml.sax.saxutils import quoteattr
 
-from cryopipe.errors import DataError
+from cryopipe.errors import DataError, FileError, reading_fault
 from cryopipe.files.atomic import write_text
 from cryopipe.files.names import relative_name
 from cryopipe.palette import cluster_colour
@@ -104,3 +107,63 @@ def write_chimerax_script(
         ]
     lines += [f"hide #{DENSITY_MODEL},{LABELS_MODEL} models", "view", ""]
     write_text(path, "\n".join(lines))
+
+
+@dataclass(frozen=True)
+class Marker:
+    """A marker of ChimeraX.
+
+    Attributes
+    ----------
+    place
+        x, y, z in angstrom.
+    radius
+        Angstrom.
+    cluster
+        Its number, which gives the colour; the marker's note.
+    """
+
+    place: tuple[float, float, float]
+    radius: float
+    cluster: int
+
+
+def write_markers(path: str | os.PathLike[str], name: str, markers: Sequence[Marker]) -> None:
+    """Write a marker set (.cmm) atomically."""
+    lines = [f"<marker_set name={quoteattr(name)}>"]
+    for number, marker in enumerate(markers, 1):
+        x, y, z = (f"{value:.4f}" for value in marker.place)
+        colour = cluster_colour(marker.cluster)
+        red, green, blue = (f"{int(colour[i : i + 2], 16) / 255:.4f}" for i in (1, 3, 5))
+        lines.append(
+            f'<marker id="{number}" x="{x}" y="{y}" z="{z}" r="{red}" g="{green}" b="{blue}" '
+            f'radius="{marker.radius:.4f}" note="cluster {marker.cluster}"/>'
+        )
+    write_text(path, "\n".join([*lines, "</marker_set>", ""]))
+
+
+def read_markers(path: str | os.PathLike[str]) -> list[Marker]:
+    """Read a marker set; the cluster is the number at the end of a marker's note, else 1.
+
+    Raises
+    ------
+    FileError
+        If the file cannot be read or is not a marker set.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        problem, remedy = reading_fault(error)
+        raise FileError(problem, file=path, remedy=remedy) from error
+    wrong = FileError("is not a marker set of ChimeraX", file=path, remedy="give a .cmm file")
+    if "<!" in text:  # entities of XML can expand without limit
+        raise wrong
+    try:
+        found = []
+        for one in ElementTree.fromstring(text).iter("marker"):
+            note = re.search(r"(\d+)$", one.get("note", ""))
+            place = (float(one.attrib["x"]), float(one.attrib["y"]), float(one.attrib["z"]))
+            found.append(Marker(place, float(one.get("radius", 0)), int(note[1]) if note else 1))
+    except (ElementTree.ParseError, KeyError, ValueError) as error:
+        raise wrong from error
+    return found

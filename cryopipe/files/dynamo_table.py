@@ -51,5 +51,23 @@ def read_dynamo_table(path: str | os.PathLike[str]) -> NDArray[np.float64]:
     return np.array(rows, dtype=np.float64).reshape(len(rows), -1 if rows else 0)
 
 
+def read_tomogram_list(path: str | os.PathLike[str]) -> dict[int, str]:
+    """Read Dynamo's list of tomograms: their paths, or names, by number.
+
+    Raises
+    ------
+    FileError
+        If the file cannot be read, or a line is not a number and a path.
+    """
+    try:
+        with open(path, encoding="utf-8") as stream:
+            pairs = [line.split(maxsplit=1) for line in stream if line.strip()]
+        return {int(number): name.strip() for number, name in pairs}
+    except (OSError, ValueError) as error:
+        raise FileError(
+            f"is not a list of numbers and paths ({error})", file=path, remedy="correct it, or remove it"
+        ) from error
+
+
 def _number(value: float) -> str:
     return str(int(value)) if value == int(value) else f"{value:.6f}"

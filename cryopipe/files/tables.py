@@ -66,3 +66,49 @@ def read_table(path: str | os.PathLike[str], text_columns: Iterable[str] = TEXT_
             f"is not a tab-separated table ({error})", file=path, remedy="remove it and run again"
         ) from error
     return table
+
+
+def write_csv(path: str | os.PathLike[str], table: pd.DataFrame) -> None:
+    """Write a table as comma-separated UTF-8 text with one header line, for other programs.
+
+    Raises
+    ------
+    FileError
+        If the file cannot be written.
+    """
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+
+
+def read_csv(path: str | os.PathLike[str], text_columns: Iterable[str]) -> pd.DataFrame:
+    """Read a table with one header line, separated by commas, semicolons or tabs.
+
+    Parameters
+    ----------
+    path
+        The file of any program.
+    text_columns
+        Columns that are always text.
+
+    Raises
+    ------
+    FileError
+        If the file is missing, empty or not a table.
+    """
+    try:
+        with open(path, encoding="utf-8-sig") as stream:
+            header = stream.readline()
+        separator = max(",;\t", key=header.count)
+        return pd.read_csv(
+            path,
+            sep=separator,
+            encoding="utf-8-sig",
+            skipinitialspace=True,
+            dtype=dict.fromkeys(text_columns, str),
+            keep_default_na=False,
+        )
+    except FileNotFoundError:
+        raise FileError("no such file", file=path, remedy="correct the path") from None
+    except (ValueError, OSError) as error:
+        raise FileError(
+            f"is not a table with one header line ({error})", file=path, remedy="give a .csv file"
+        ) from error

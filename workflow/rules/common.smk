@@ -14,10 +14,10 @@ import cryopipe.installation
 import cryopipe.tomograms
 from cryopipe.errors import CryopipeError
 from cryopipe.files.records import expire_unrecorded_results
+from cryopipe.particle_formats import FORMATS
 from cryopipe.provenance import (
     OPTIONS,
     RECORDS,
-    FORMATS,
     canonical,
     digest,
     file_state,

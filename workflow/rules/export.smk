@@ -1,4 +1,4 @@
-# Particles for RELION, Warp, Dynamo and ArtiaX; every file is read back and verified. The files are not outputs of the
+# Particles for other programs; every file is read back and verified. The files are not outputs of the
 # rule, because Snakemake would remove user's files in the same folder.
 rule export:
     input:
@@ -6,6 +6,7 @@ rule export:
         clusters=["results/averages/particles.star"],
         averages=of_clusters("results/averages/cluster_{cluster}.mrc"),
         checks=of_tomograms("results/check/{tomogram}.tsv"),
+        triage="results/averages/triage.tsv",
     output:
         "results/export/{format}.tsv",
     log:

@@ -1,0 +1,517 @@
+"""Lists of particles as other programs' own readers see them, and conversion between formats."""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.spatial.transform import Rotation
+
+from cryopipe import columns
+from cryopipe.cli import main
+from cryopipe.config import ImagingOptions
+from cryopipe.errors import DataError, FileError
+from cryopipe.export import WRITERS, ExportContext, ExportOptions, TomogramRecord, export_particles
+from cryopipe.export.format_register import detect_format, read_particle_list
+from cryopipe.export.list_reading import particle_set
+from cryopipe.export.plausibility import doubts
+from cryopipe.export.writer import Conventions
+from cryopipe.files.em_file import read_em
+from cryopipe.files.imod_model import read_imod_model
+from cryopipe.files.mrc import write_volume
+from cryopipe.files.star import read_particles, read_star
+from cryopipe.format_page import PAGE, asymmetric_set, measure_conversions, render_page
+from cryopipe.particle_formats import FORMATS
+
+ORIGINAL, CONTEXT = asymmetric_set()
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The asymmetric set in every format, each in a folder of its name."""
+    folder = tmp_path_factory.mktemp("formats")
+    for name, writer in WRITERS.items():
+        (folder / name).mkdir()
+        writer.write(ORIGINAL, CONTEXT, folder / name)
+    return folder
+
+
+def numbers_of_tomograms() -> np.ndarray:
+    return np.array([CONTEXT.number_of(name) for name in ORIGINAL.tomograms])
+
+
+def assert_rotated(found: Rotation) -> None:
+    assert np.degrees((found.inv() * ORIGINAL.rotations).magnitude()).max() < 1e-3
+
+
+def test_the_register_holds_every_format() -> None:
+    assert list(WRITERS) == list(FORMATS)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_written_file_is_recognised_and_read(name: str, written: Path) -> None:
+    found = read_particle_list(written / name, name, CONTEXT)
+    order, meant = (np.lexsort((one.positions[:, 0], one.tomograms)) for one in (found, ORIGINAL))
+    assert [found.tomograms[row] for row in order] == [ORIGINAL.tomograms[row] for row in meant]
+    assert found.clusters[order].tolist() == ORIGINAL.clusters[meant].tolist()
+    np.testing.assert_allclose(found.positions[order], ORIGINAL.positions[meant], atol=1e-4)
+    if FORMATS[name].angles:
+        assert_rotated(Rotation.from_quat(found.rotations.as_quat()[order][np.argsort(meant)]))
+    files = (written / name).rglob(f"*{FORMATS[name].suffix}")
+    lists = [path for path in files if re.search(r"cluster[-_]0\d(_[\d.]+A)?(\.|/)", str(path))]
+    assert {detect_format(path) for path in lists} == {"relion" if name == "artiax" else name}
+
+
+def test_stopgap_reads_labels_without_numbers_and_half_sets_of_one_letter(written: Path) -> None:
+    """By the rules of its reader of motive lists, sg_motl_read2."""
+    lines = (written / "stopgap" / "particles.star").read_text().splitlines()
+    labels = [line[1:] for line in lines if line.startswith("_")]
+    assert labels == [*("motl_idx", "tomo_num", "object", "subtomo_num", "halfset", "orig_x", "orig_y", "orig_z"),
+                      *("score", "x_shift", "y_shift", "z_shift", "phi", "psi", "the", "class")]  # fmt: skip
+    assert any(line.startswith("data_stopgap_motivelist") for line in lines)
+    rows = [line.split() for line in lines if re.match(r"\d", line)]
+    assert {row[4] for row in rows} == {"A", "B"}
+    values = np.array([[float(value) for value in row[:4] + row[5:]] for row in rows])
+    assert (values[:, 4:7] == np.rint(values[:, 4:7])).all()  # cut at whole voxels
+    np.testing.assert_allclose(values[:, 4:7] + values[:, 8:11] - 1, ORIGINAL.positions, atol=1e-5)
+    assert values[:, 1].tolist() == numbers_of_tomograms().tolist()
+    matrices = []
+    for phi, psi, the in np.radians(values[:, 11:14]):  # sg_euler2matrix
+        z, x, new_z = (
+            np.array([[np.cos(psi), -np.sin(psi), 0], [np.sin(psi), np.cos(psi), 0], [0, 0, 1]]),
+            np.array([[1, 0, 0], [0, np.cos(the), -np.sin(the)], [0, np.sin(the), np.cos(the)]]),
+            np.array([[np.cos(phi), -np.sin(phi), 0], [np.sin(phi), np.cos(phi), 0], [0, 0, 1]]),
+        )
+        matrices.append(z @ x @ new_z)
+    assert_rotated(Rotation.from_matrix(matrices))
+
+
+def test_starfile_reads_every_star_file(written: Path) -> None:
+    starfile = pytest.importorskip("starfile")
+    for name in ("relion", "relion4", "relion5", "warp", "artiax", "stopgap"):
+        for path in sorted((written / name).rglob("*.star")):
+            theirs = starfile.read(path, always_dict=True)
+            ours = read_star(path)
+            assert [len(block) if isinstance(block, pd.DataFrame) else 1 for block in theirs.values()] == [
+                len(block) for block in ours.values()
+            ], path
+    motives = next(iter(starfile.read(written / "stopgap" / "particles.star", always_dict=True).values()))
+    places = (
+        motives[["orig_x", "orig_y", "orig_z"]].to_numpy()
+        + motives[["x_shift", "y_shift", "z_shift"]].to_numpy()
+    )
+    np.testing.assert_allclose(places - 1, ORIGINAL.positions, atol=1e-5)
+
+
+def test_dynamotable_and_eulerangles_read_the_dynamo_table(written: Path) -> None:
+    dynamotable, eulerangles = pytest.importorskip("dynamotable"), pytest.importorskip("eulerangles")
+    table = dynamotable.read(written / "dynamo" / "particles.tbl")
+    np.testing.assert_allclose(table[["x", "y", "z"]].to_numpy() - 0.5, ORIGINAL.positions, atol=1e-5)
+    assert table["tomo"].tolist() == numbers_of_tomograms().tolist()
+    assert table["class"].tolist() == ORIGINAL.clusters.tolist()
+    angles = eulerangles.convert_eulers(table[["tdrot", "tilt", "narot"]].to_numpy(), "dynamo", "relion")
+    assert_rotated(Rotation.from_euler("ZYZ", angles, degrees=True).inv())
+
+
+def test_eulerangles_reads_the_angles_of_relion(written: Path) -> None:
+    eulerangles = pytest.importorskip("eulerangles")
+    for name in ("relion", "relion4", "relion5"):
+        angles = read_particles(written / name / "particles.star")[list(columns.ANGLES)].to_numpy()
+        matrices = eulerangles.euler2matrix(angles, axes="zyz", intrinsic=True, right_handed_rotation=True)
+        assert_rotated(Rotation.from_matrix(np.swapaxes(matrices, 1, 2)))
+
+
+def test_imodmodel_reads_the_models(written: Path) -> None:
+    imodmodel = pytest.importorskip("imodmodel")
+    for path in sorted((written / "imod" / "particles").iterdir()):
+        model = imodmodel.ImodModel.from_file(path)
+        here = np.array(ORIGINAL.tomograms) == path.stem
+        record = CONTEXT.tomograms[path.stem]
+        assert (model.header.xmax, model.header.ymax, model.header.zmax) == record.shape_zyx[::-1]
+        assert model.header.pixelsize == pytest.approx(record.voxel_size / 10)
+        assert [one.header.name for one in model.objects] == [
+            f"cluster {n}" for n in np.unique(ORIGINAL.clusters[here])
+        ]
+        for one, cluster in zip(model.objects, np.unique(ORIGINAL.clusters[here]), strict=True):
+            points = ORIGINAL.positions[here & (ORIGINAL.clusters == cluster)] + [0.5, 0.5, 0]
+            np.testing.assert_allclose(one.contours[0].points, points, atol=1e-4)
+            radius = 120.0 / 2 / record.voxel_size  # half the boxes' width, as there is no diameter
+            np.testing.assert_allclose(one.contours[0].point_sizes, radius, rtol=1e-6)
+            assert one.header.flags.scattered
+
+
+def test_emfile_reads_the_em_lists(written: Path) -> None:
+    emfile = pytest.importorskip("emfile")
+    _, values = emfile.read(written / "em" / "particles.em")
+    assert values.shape == (1, len(ORIGINAL), 20)
+    np.testing.assert_array_equal(values, read_em(written / "em" / "particles.em").astype(np.float32))
+    # cryoCAT: x, y, z and their shifts count from 1; phi, psi, theta in columns 17 to 19, tomogram 5, class 20
+    np.testing.assert_allclose(values[0, :, 7:10] + values[0, :, 10:13] - 1, ORIGINAL.positions, atol=1e-4)
+    assert values[0, :, 4].tolist() == numbers_of_tomograms().tolist()
+    assert values[0, :, 19].tolist() == ORIGINAL.clusters.tolist()
+    phi, psi, theta = values[0, :, 16:19].T
+    assert_rotated(Rotation.from_euler("zxz", np.stack([phi, theta, psi], axis=1), degrees=True))
+
+
+def test_cryocat_reads_motive_lists(written: Path) -> None:
+    cryomotl = pytest.importorskip("cryocat.cryomotl", reason="cryocat is not installed")
+    for motl in (
+        cryomotl.StopgapMotl(str(written / "stopgap" / "particles.star")),
+        cryomotl.EmMotl(str(written / "em" / "particles.em")),
+    ):
+        places = motl.df[["x", "y", "z"]].to_numpy() + motl.df[["shift_x", "shift_y", "shift_z"]].to_numpy()
+        np.testing.assert_allclose(places.astype(float) - 1, ORIGINAL.positions, atol=1e-4)
+        assert_rotated(Rotation.from_matrix(motl.get_rotations().as_matrix()))
+
+
+def test_copick_opens_the_project(written: Path) -> None:
+    copick = pytest.importorskip("copick", reason="copick is not installed")
+    root = copick.from_file(str(written / "copick" / "copick_config.json"))
+    assert sorted(one.name for one in root.pickable_objects) == ["cluster-01", "cluster-02"]
+    for name, record in CONTEXT.tomograms.items():
+        for cluster in (1, 2):
+            here = (np.array(ORIGINAL.tomograms) == name) & (ORIGINAL.clusters == cluster)
+            (picks,) = root.get_run(name).get_picks(object_name=f"cluster-{cluster:02d}")
+            np.testing.assert_allclose(
+                picks.full_positions() / record.voxel_size, ORIGINAL.positions[here], atol=1e-6
+            )
+            matrices = picks.numpy()[1][:, :3, :3]
+            np.testing.assert_allclose(matrices, ORIGINAL.rotations[here].as_matrix(), atol=1e-6)
+
+
+def test_eman2_counts_unbinned_pixels_from_the_centre(written: Path) -> None:
+    """By the arithmetic of its box viewer: x = box / voxel size * apix_unbin + nx // 2."""
+    for name, record in CONTEXT.tomograms.items():
+        content = json.loads((written / "eman2" / "info" / f"{name}_info.json").read_text())
+        boxes = np.array([box[:3] for box in content["boxes_3d"]])
+        centre = np.array([size // 2 for size in record.shape_zyx[::-1]])
+        found = boxes / record.voxel_size * content["apix_unbin"] + centre
+        here = np.array(ORIGINAL.tomograms) == name
+        np.testing.assert_allclose(found, ORIGINAL.positions[here], atol=1e-6)
+        assert [str(box[5]) in content["class_list"] for box in content["boxes_3d"]] == [True] * here.sum()
+
+
+def test_chimerax_markers_are_in_angstrom_with_the_radius_of_the_particles(written: Path) -> None:
+    from xml.etree import ElementTree
+
+    markers = list(ElementTree.parse(written / "chimerax" / "particles" / "TS_01.cmm").getroot())
+    here = np.array(ORIGINAL.tomograms) == "TS_01"
+    places = np.array([[float(one.attrib[axis]) for axis in "xyz"] for one in markers])
+    np.testing.assert_allclose(places, ORIGINAL.positions[here] * 10.0, atol=1e-4)
+    assert {one.attrib["radius"] for one in markers} == {"60.0000"}
+
+
+@pytest.mark.slow
+def test_the_page_of_the_formats_states_what_is_measured(tmp_path: Path) -> None:
+    errors = measure_conversions(tmp_path)
+    assert len(errors) == len(FORMATS) ** 2
+    assert (errors["particles"] == len(ORIGINAL)).all()
+    assert errors["position_error"].max() < 1e-4
+    assert errors["angle_error"].max() < 1e-4
+    page, made = PAGE.read_text(), render_page(errors)
+    assert re.sub(r"\d+e[+-]\d+", "", page) == re.sub(r"\d+e[+-]\d+", "", made)
+    stated = [float(value) for value in re.findall(r"\d+e[+-]\d+", page)]
+    assert max(stated) < 1e-4
+
+
+# --- files of other programs
+
+
+def record(
+    name: str, shape: tuple[int, int, int] = (300, 1000, 1000), voxel_size: float = 10.0
+) -> TomogramRecord:
+    return TomogramRecord(name, f"{name}.mrc", shape, voxel_size, (-60.0, 60.0), "dark")
+
+
+def context_of(*records_: TomogramRecord, **options: object) -> ExportContext:
+    by_name = {one.name: one for one in records_}
+    return ExportContext(by_name, ImagingOptions(), ExportOptions(**options), 240.0, 1)  # type: ignore[arg-type]
+
+
+def test_real_dynamo_table_by_numbers_in_the_tomograms_names(
+    shared_data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = shared_data / "metadata" / "dynamo" / "particles_head.tbl"
+    found = read_particle_list(
+        path, "", context_of(record("TS_2"), record("TS_25"), record("TS_27"), record("TS_99"))
+    )
+    assert found.tomograms[:6] == ["TS_2"] * 5 + ["TS_25"]
+    np.testing.assert_allclose(found.positions[0], np.array([507 + 1.0651, 548 + 1.1602, 167 + 0.6847]) - 0.5)
+    assert found.clusters[:6].tolist() == [1] * 6
+    few = read_particle_list(path, "", context_of(record("TS_2"), record("TS_25")))
+    assert set(few.tomograms) <= {"TS_2", "TS_25"}
+    caplog.clear()
+    with pytest.raises(
+        DataError, match=r"no particle is in a tomogram of the table; the file names 'number 2', "
+    ):
+        read_particle_list(path, "", context_of(record("grid")))
+
+
+def test_real_relion_5_particles_in_boxes_that_are_rotated(shared_data: Path) -> None:
+    """rlnTomoSubtomogram angles rotate the boxes; RELION's position is the coordinate less the rotated origin."""
+    project = shared_data / "metadata" / "relion5" / "project_with_jobs"
+    path = project / "Refine3D" / "job_refine" / "run_it050_data.star"
+    sizes = read_star(project / "Tomograms" / "job_tomo" / "tomograms.star")["global"].set_index(
+        "rlnTomoName"
+    )
+    names = sizes.index.astype(str)
+    context = context_of(
+        *(
+            record(name, tuple(int(sizes.loc[name, f"rlnTomoSize{axis}"]) for axis in "ZYX"),
+                   float(sizes.loc[name, "rlnTomoTiltSeriesPixelSize"]))
+            for name in names
+        ),
+        relion_tomograms=str(project / "Tomograms" / "job_tomo" / "tomograms.star"),
+    )  # fmt: skip
+    assert detect_format(path) == "relion5"
+    found = read_particle_list(path, "", context)
+    table = read_particles(path).iloc[0]
+
+    def rotation(*names: str) -> np.ndarray:
+        """The inverse of RELION's Euler_angles2matrix, from elementary rotations."""
+        rot, tilt, psi = np.radians([float(table.get(name, 0)) for name in names])
+        y, z = np.eye(3)[1:]
+        steps = ((z, rot), (y, tilt), (z, psi))
+        first, second, third = (Rotation.from_rotvec(axis * angle).as_matrix() for axis, angle in steps)
+        return (first @ second @ third).T
+
+    box = rotation("rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi")
+    frame = sizes.loc[found.tomograms[0]]
+    centre = np.array([float(frame[f"rlnTomoSize{axis}"]) / 2 for axis in "XYZ"])
+    origin = np.array([float(table.get(name, 0)) for name in columns.ORIGINS])
+    place = np.array([float(table[f"rlnCenteredCoordinate{axis}Angst"]) for axis in "XYZ"])
+    expected = (place - box @ origin) / float(frame["rlnTomoTiltSeriesPixelSize"]) + centre
+    np.testing.assert_allclose(found.positions[0], expected, atol=1e-5)
+    np.testing.assert_allclose(found.rotations.as_matrix()[0], box @ rotation(*columns.ANGLES), atol=1e-6)
+
+
+def test_real_table_of_relion_3_0_in_pixels_of_its_subtomograms(shared_data: Path) -> None:
+    path = shared_data / "metadata" / "relion30" / "relion_3.0.star"
+    assert detect_format(path) == "warp"
+    table = read_particles(path)
+    name = re.sub(r"_\d+\.\d+Apx\.mrc$", "", Path(table["rlnMicrographName"].iloc[0]).name)
+    found = read_particle_list(path, "", context_of(record(name, voxel_size=10.73)))
+    scale = float(table["rlnPixelSize"].iloc[0]) / 10.73
+    np.testing.assert_allclose(
+        found.positions[0], table[list(columns.COORDINATES)].iloc[0].to_numpy(dtype=float) * scale, atol=1e-4
+    )
+
+
+def test_a_table_of_another_picker(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "picks.csv"
+    path.write_text(
+        "Tomogram;X;Y;Z;class;my score\nrec_a.mrc;11;21;31;2;0.5\nb_10.00Apx;1;2;3;3;0.25\nc;1;1;1;1;0\n"
+    )
+    found = read_particle_list(path, "", context_of(record("a"), record("b")))
+    assert found.tomograms == ["a", "b"]
+    assert found.positions.tolist() == [[11, 21, 31], [1, 2, 3]]
+    assert found.clusters.tolist() == [2, 3]
+    assert found.table["my score"].tolist() == [0.5, 0.25]
+    assert found.rotations.magnitude().max() == 0
+    assert caplog.messages == [
+        f"{path}: 1 of 3 particles are left out, because their tomograms are not in the table: 'c'"
+    ]
+    stated = replace(context_of(record("a"), record("b")), conventions=Conventions(1, 5.0))
+    np.testing.assert_allclose(read_particle_list(path, "", stated).positions[0], [5, 10, 15])
+    averaged = replace(
+        context_of(record("a"), record("b"), binned_by="averaging"), conventions=Conventions(0, 5.0)
+    )
+    np.testing.assert_allclose(
+        read_particle_list(path, "", averaged).positions[0], (np.array([11, 21, 31]) - 0.5) / 2
+    )
+    path.write_text("tomogram,x,y\na,1,2\n")
+    with pytest.raises(
+        DataError, match=r"picks\.csv: has no column z; give the columns tomogram, x, y and z"
+    ):
+        read_particle_list(path, "", context_of(record("a")))
+
+
+@pytest.mark.parametrize(
+    ("names", "angles", "expected"),
+    [
+        ("rot,tilt,psi", (30, 40, 50), lambda: Rotation.from_euler("ZYZ", [30, 40, 50], degrees=True).inv()),
+        ("tdrot,tilt,narot", (30, 40, 50), lambda: Rotation.from_euler("ZXZ", [-30, -40, -50], degrees=True)),
+        ("phi,psi,theta", (30, 40, 50), lambda: Rotation.from_euler("ZXZ", [40, 50, 30], degrees=True)),
+    ],
+)  # fmt: skip
+def test_angles_of_a_table_are_those_of_their_names(
+    names: str, angles: tuple[int, ...], expected: Callable[[], Rotation], tmp_path: Path
+) -> None:
+    path = tmp_path / "picks.csv"
+    path.write_text(f"tomogram,x,y,z,{names}\na,1,2,3,{','.join(map(str, angles))}\n")
+    context = context_of(record("a"))
+    np.testing.assert_allclose(
+        read_particle_list(path, "", context).rotations.as_matrix()[0], expected().as_matrix(), atol=1e-9
+    )
+    inverse = replace(context, conventions=Conventions(inverse=True))
+    np.testing.assert_allclose(
+        read_particle_list(path, "", inverse).rotations.as_matrix()[0],
+        expected().inv().as_matrix(),
+        atol=1e-9,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.em", b"x" * 20, "is not an EM file; give an .em file"),
+        ("a.em", b"\x06\0\0\x05" + b"\x14\0\0\0\x05\0\0\0\x01\0\0\0" + bytes(600), "is truncated; copy it again"),
+        ("a.mod", b"no model", "is not an IMOD model; give a .mod file"),
+        ("a.mod", b"IMODV1.2" + bytes(232) + b"OBJT" + bytes(10), "is truncated; copy it again"),
+        ("a.cmm", b"<markers", "is not a marker set of ChimeraX; give a .cmm file"),
+        ("a.cmm", b'<!DOCTYPE x [<!ENTITY a "b">]><marker_set/>', "is not a marker set of ChimeraX; give a .cmm file"),
+        ("a.json", b"{}", "is not a list of picks of Copick; give a file of its folder Picks"),
+        ("a.json", b"{", "is not JSON (Expecting property name"),
+        ("a_info.json", b"{}", "has no boxes_3d; give an info file with particles of EMAN2"),
+        ("a.ndjson", b'{"type": "point"}\n', "has a point without location (KeyError('location')); give a complete"),
+        ("a.xyz", b"", "has no suffix of a known format (.cmm, .csv, .em, .json, .mod, .ndjson, .star, .tbl); state"),
+        ("a.tbl", b"1 2 3\n", "has 3 columns instead of at least 26; give a table of particles cropped"),
+        ("a.star", b"data_\n\nloop_\n_x\n1\n", "is not a list of particles; give a STAR file with coordinates"),
+    ],
+)  # fmt: skip
+def test_what_is_no_list_of_particles_is_told(
+    name: str, content: bytes, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises((DataError, FileError)) as caught:
+        read_particle_list(path, "", context_of(record("a")))
+    assert str(caught.value).startswith(f"{path}: {message}")
+
+
+def test_contours_and_meshes_of_a_model_made_by_hand(tmp_path: Path) -> None:
+    imodmodel = pytest.importorskip("imodmodel")
+    points = pd.DataFrame({"object_id": [0, 0, 1], "contour_id": [0, 1, 0], "x": [1.5, 2.5, 7], "y": [2.5, 3, 8], "z": [3, 4, 9]})  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its own use of another library
+        imodmodel.ImodModel.from_dataframe(points).to_file(tmp_path / "a.mod")
+    objects = read_imod_model(tmp_path / "a.mod")
+    assert [one.points.tolist() for one in objects] == [[[1.5, 2.5, 3], [2.5, 3, 4]], [[7, 8, 9]]]
+    found = read_particle_list(tmp_path / "a.mod", "", context_of(record("a")))
+    assert found.positions.tolist() == [[1, 2, 3], [2, 2.5, 4], [6.5, 7.5, 9]]
+    assert found.clusters.tolist() == [1, 1, 2]
+
+
+# --- the check against the tomograms, and the command
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ExportContext, np.ndarray]:
+    """A tomogram with 30 dark balls below its middle, and their places."""
+    folder = tmp_path_factory.mktemp("scene")
+    rng = np.random.default_rng(4)
+    volume = rng.normal(0, 1, (60, 90, 100)).astype(np.float32)
+    places = np.stack([rng.uniform(30, 95, 30), rng.uniform(8, 82, 30), rng.uniform(20, 40, 30)], axis=1)
+    z, y, x = np.indices(volume.shape)
+    for place in places:
+        volume[(x - place[0]) ** 2 + (y - place[1]) ** 2 + (z - place[2]) ** 2 < 16] -= 2
+    write_volume(folder / "a.mrc", volume, 10.0)
+    one = TomogramRecord("a", str(folder / "a.mrc"), volume.shape, 10.0, (-60.0, 60.0), "dark")
+    return folder, replace(context_of(one), box_width=120.0), places
+
+
+@pytest.mark.parametrize(
+    ("move", "finding"),
+    [
+        (lambda p: p, None),
+        (lambda p: [99, 0, 0] + p * [-1, 1, 1], "positions that are mirrored in x agree better"),
+        (lambda p: [0, 89, 0] + p * [1, -1, 1], "positions that are mirrored in y agree better"),
+        (lambda p: p[:, ::-1], "positions that are of exchanged x and z agree better"),
+        (lambda p: p - 6, "positions that are half a box further agree better"),
+        (lambda p: p + 6, "positions that are half a box lower agree better"),
+    ],
+)  # fmt: skip
+def test_positions_of_another_convention_are_found(
+    move: Callable[[np.ndarray], np.ndarray],
+    finding: str | None,
+    scene: tuple[Path, ExportContext, np.ndarray],
+) -> None:
+    _, context, places = scene
+    found = doubts(particle_set(context, ["a"] * len(places), move(places), None), context)
+    assert bool(found) == (finding is not None)
+    if finding:
+        assert any(text.startswith(finding) for text in found), found
+
+
+def test_the_command_converts_checks_and_tells(
+    scene: tuple[Path, ExportContext, np.ndarray], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, _, places = scene
+    lines = [f"a,{x:.4f},{y:.4f},{60 - z:.4f},1" for x, y, z in places] + ["a,500,1,1,1"]
+    (tmp_path / "in.csv").write_text("\n".join(["tomogram,x,y,z,class", *lines]) + "\n")
+    arguments = ["convert", str(tmp_path / "in.csv"), str(tmp_path / "out"), "--to", "stopgap"]
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, "--tomograms", str(folder / "a.mrc"), "--first-voxel", "1"])
+    said = capsys.readouterr().out
+    assert ended.value.code in (0, None)
+    assert "read as csv (tables): 31 particles; class 1: 31" in said
+    assert re.search(r"a: 31 particles, voxels x .* to 499\.0 of 100, y .* of 90, z .* of 60", said)
+    assert "warning: 1 particles lie outside tomogram a and are not written" in said
+    assert "warning: positions that are mirrored in z agree better with the tomograms" in said
+    assert re.search(r"out/particles\.star: 30 particles, largest error \S+ voxels, \S+ degrees", said)
+    motives = read_star(tmp_path / "out" / "particles.star")["stopgap_motivelist"]
+    np.testing.assert_allclose(
+        motives["orig_x"] + motives["x_shift"], places[:, 0], atol=1e-3
+    )  # both count from 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--to", "spider"], "'spider' is not a format; give one of relion, relion4, relion5, warp, dynamo, "),
+        (["--to", "csv"], "config/config.yaml: no such file, and no tomograms are given; run this command in the"),
+    ],
+)  # fmt: skip
+def test_mistakes_of_the_command_line_are_told(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(["convert", "in.csv", "out", *arguments])
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.startswith(f"Error: {message}")
+
+
+# --- the option clusters
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_chosen_clusters_are_in_every_list_and_others_in_none(name: str, tmp_path: Path) -> None:
+    meant = np.flatnonzero(ORIGINAL.clusters == 2)
+    options = replace(CONTEXT.options, formats=(name,))
+    for clusters, recognised in (((2,), ()), ("recognised", [2, 9])):
+        context = replace(CONTEXT, options=replace(options, clusters=clusters))
+        summary = export_particles(ORIGINAL, context, tmp_path, recognised)
+        found = read_particle_list(tmp_path / name, name, CONTEXT)
+        assert sorted(found.positions[:, 0].round(3)) == sorted(ORIGINAL.positions[meant, 0].round(3))
+        assert set(found.clusters.tolist()) == {2}
+        assert {int(count) for count in summary["particles"]} <= {0, *range(1, len(meant) + 1)}
+        assert any("cluster" in file for file in summary["file"])
+
+
+def test_a_cluster_that_is_none_and_no_recognised_cluster(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    context = replace(CONTEXT, options=ExportOptions(formats=["csv"], clusters=[1, 7]))
+    with pytest.raises(DataError) as caught:
+        export_particles(ORIGINAL, context, tmp_path)
+    assert str(caught.value) == (
+        "cluster 7 has no particles; the clusters are [1, 2]; correct the option clusters of the section export"
+    )
+    context = replace(CONTEXT, options=ExportOptions(formats=["csv"], clusters="recognised"))
+    summary = export_particles(ORIGINAL, context, tmp_path, [])
+    assert summary["particles"].tolist() == [0]
+    assert caplog.messages[-1].startswith(
+        "no cluster is recognised: the exported lists are empty; set export: clusters"
+    )
