@@ -40,6 +40,11 @@ ALIGNMENT_SCORE = "cryopipeAlignmentScore"
 """Correlation of the aligned particle with its half-set's average over the Fourier coefficients that both contain, -1 to 1."""
 ALIGNMENT_KEPT = "cryopipeAlignmentKept"
 """1 if the particle was averaged, 0 if its alignment score was below the limit."""
+EXTENT = "cryopipeExtent"
+"""Angstrom; extent of the particle in the first average of its cluster, about its centre of mass."""
+DOUBLE_OF = "cryopipeDoubleOf"
+"""Name of the particle that is kept at this place, for a double; otherwise `NO_DOUBLE`."""
+NO_DOUBLE = "None"
 
 UNASSIGNED = 0
 """Class number of unassigned particles; clusters are numbered from 1."""
@@ -53,6 +58,7 @@ TEXT_COLUMNS = (
     LABEL,
     CLASS_NAME,
     DECISION,
+    DOUBLE_OF,
     "rlnImageName",
     "rlnCtfImage",
     "rlnOpticsGroupName",

@@ -129,7 +129,7 @@ def boxes_of_particles(stack: BoxStack, table: pd.DataFrame) -> tuple[ChosenBoxe
     Parameters
     ----------
     stack
-        Boxes of these particles and possibly of others, found by name.
+        Boxes of these particles and possibly of others, found by name, cut at the coordinates.
     table
         n particles; their origins, if present, are their positions in the boxes.
 
@@ -142,6 +142,36 @@ def boxes_of_particles(stack: BoxStack, table: pd.DataFrame) -> tuple[ChosenBoxe
     DataError
         If a particle has no box.
     """
+    rows = _rows_of_particles(stack, table)
+    shifts = np.zeros((len(stack), 3), np.int64)
+    shifts[rows] = np.rint(shifts_of_table(table) / stack.voxel_size)
+    return ChosenBoxes(ShiftedBoxes(stack, shifts), rows), shifts[rows]
+
+
+def centred_boxes_of_particles(stack: BoxStack, table: pd.DataFrame) -> tuple[ChosenBoxes, FloatArray]:
+    """Return the boxes of a table's particles, which were cut at their positions, shifts included.
+
+    Parameters
+    ----------
+    stack
+        Boxes of these particles and possibly of others, found by name.
+    table
+        n particles.
+
+    Returns
+    -------
+    n boxes in the order of the table, and the (n, 3) x, y, z shifts of the boxes from the coordinates, voxels of
+    the boxes.
+
+    Raises
+    ------
+    DataError
+        If a particle has no box.
+    """
+    return ChosenBoxes(stack, _rows_of_particles(stack, table)), shifts_of_table(table) / stack.voxel_size
+
+
+def _rows_of_particles(stack: BoxStack, table: pd.DataFrame) -> NDArray[np.intp]:
     place = {name: row for row, name in enumerate(stack.names)}
     missing = [name for name in table[columns.PARTICLE] if name not in place]
     if missing:
@@ -149,7 +179,4 @@ def boxes_of_particles(stack: BoxStack, table: pd.DataFrame) -> tuple[ChosenBoxe
             f"{len(missing)} of {len(table)} particles have no box, for example {missing[0]!r}",
             remedy="run extract_subtomograms again for their tomograms",
         )
-    rows = np.array([place[name] for name in table[columns.PARTICLE]], dtype=np.intp)
-    shifts = np.zeros((len(stack), 3), np.int64)
-    shifts[rows] = np.rint(shifts_of_table(table) / stack.voxel_size)
-    return ChosenBoxes(ShiftedBoxes(stack, shifts), rows), shifts[rows]
+    return np.array([place[name] for name in table[columns.PARTICLE]], dtype=np.intp)

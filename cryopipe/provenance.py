@@ -33,6 +33,10 @@ _OF_FORMAT: dict[str, tuple[str, ...]] = {
     "eman2": ("export.tilt_series_pixel_size", *_BOXES),
 }
 """What formats depend on, besides the particles."""
+_NOT_IN_ALIGNMENT = (
+    *("-averaging.voxel_size", "-averaging.known_maps", "-averaging.merge", "-averaging.double_distance"),
+    *("-averaging.recognised_resolution", "-averaging.merge_correlation"),
+)
 OPTIONS: dict[str, tuple[str, ...]] = {
     "simulate_tomogram": ("seed", "simulation"),
     "pick_particles": ("pick",),
@@ -41,13 +45,12 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "cluster_features": ("seed", "clustering"),
     "apply_curation": ("curation",),
     "decode_cluster": ("subtomograms.voxel_size",),
+    "locate_particles": (*("seed", "averaging"), *_NOT_IN_ALIGNMENT),
+    "mark_doubles": ("averaging.double_distance",),
     "extract_for_averaging": (
         *("seed", "subtomograms.box_size", "subtomograms.voxel_size", "averaging.voxel_size"),
     ),
-    "average_cluster": (
-        *("seed", "averaging", "-averaging.voxel_size", "-averaging.known_maps", "-averaging.merge"),
-        *("-averaging.recognised_resolution", "-averaging.merge_correlation"),
-    ),
+    "average_cluster": (*("seed", "averaging"), *_NOT_IN_ALIGNMENT),
     "triage_averages": (
         *("averaging.max_shift", "averaging.initial_resolution", "averaging.recognised_resolution"),
         *("averaging.merge_correlation", "averaging.known_maps"),

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from cryopipe import columns
 from cryopipe.averaging import AveragingOptions, align_particles, fsc_blocks
+from cryopipe.averaging.doubles import gather_tables
 from cryopipe.files.box_stacks import BoxStack
 from cryopipe.files.mrc import write_volume
 from cryopipe.files.star import read_particles, write_particles, write_star
@@ -16,10 +17,10 @@ if TYPE_CHECKING:
 
 def main(job: Any) -> None:
     boxes, options = BoxStack(job.input.boxes), AveragingOptions(**job.params.averaging)
-    particles = read_particles(job.input.particles)
+    particles = gather_tables([read_particles(path) for path in job.input.particles])
     mine = particles[particles[columns.CLASS] == int(job.wildcards.cluster)]
     device = choose_device(job.config["device"])
-    result, aligned = align_particles(boxes, mine, options, job.params.seed, device)
+    result, aligned = align_particles(boxes, mine, options, job.params.seed, device, centred=True)
     write_volume(job.output.average, result.average, boxes.voxel_size)
     for path, half_map in zip((job.output.half1, job.output.half2), result.half_maps, strict=True):
         write_volume(path, half_map, boxes.voxel_size)

@@ -16,8 +16,9 @@ def main(job: Any) -> None:
     clusters = read_averages(job.input.averages)
     mergers = read_table(job.input.mergers, text_columns=())
     particles = read_particles(job.input.particles)
+    located = read_particles(job.input.located)
     merge = job.params.averaging["merge"]
-    write_particles(job.output[0], final_particles(clusters, mergers, merge, particles))
+    write_particles(job.output[0], final_particles(clusters, mergers, merge, particles, located))
 
 
 run(main, snakemake)

@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cryopipe.averaging import AveragingOptions
+from cryopipe.averaging.doubles import count_doubles
 from cryopipe.averaging.triage import find_mergers, triage
 from cryopipe.config import DECODING_LEARNERS
 from cryopipe.files.cluster_averages import read_averages, read_maps
 from cryopipe.files.records import remove_results
+from cryopipe.files.star import read_particles
 from cryopipe.files.tables import write_table
 from cryopipe.job import run
 from cryopipe.provenance import RECORDS
@@ -22,9 +24,12 @@ def main(job: Any) -> None:
     known = read_maps(options.known_maps) if options.known_maps else {}
     names = [f"{number:02d}" for number in clusters]
     decoding = job.config["features"]["learner"] in DECODING_LEARNERS
-    remove_results(Path(RECORDS, "average_cluster"), names)
+    for rule in ("locate_particles", "average_cluster"):
+        remove_results(Path(RECORDS, rule), names)
     remove_results(Path(RECORDS, "decode_cluster"), names if decoding else [])
-    write_table(job.output.triage, triage(clusters, known, options))
+    write_table(
+        job.output.triage, triage(clusters, known, options, count_doubles(read_particles(job.input.located)))
+    )
     write_table(job.output.mergers, find_mergers(clusters, options))
 
 

@@ -24,7 +24,10 @@ OF_A_TOMOGRAM = (
     *("reembedded/{}_labels.mrc", "reembedded/{}.cxc", "reembedded/{}_artiax.star"),
     *("reembedded/{}_placements.tsv", "averaging_boxes/{}.star", "averaging_boxes/{}.h5"),
 )
-OF_A_CLUSTER = (".mrc", "_half1.mrc", "_half2.mrc", "_fsc.star", ".star")
+OF_A_CLUSTER = (
+    *("averages/{}.mrc", "averages/{}_half1.mrc", "averages/{}_half2.mrc", "averages/{}_fsc.star"),
+    *("averages/{}.star", "located/{}.star"),
+)
 OF_A_RUN = (
     *("check/tomograms.tsv", "features/model.safetensors", "features/features.npz", "features/history.tsv"),
     *(
@@ -35,7 +38,14 @@ OF_A_RUN = (
         "averages/triage.tsv",
         "averages/mergers.tsv",
     ),
-    *("averages/particles.star", "export/summary.tsv", "report/report.html", "report/averages.png"),
+    *(
+        "located/particles.star",
+        "located/clusters.tsv",
+        "averages/particles.star",
+        "export/summary.tsv",
+        "report/report.html",
+        "report/averages.png",
+    ),
     *("report/summary.txt", "evaluation/picking.tsv", "evaluation/clusters.tsv", "evaluation/contents.tsv"),
     *("evaluation/averages.tsv", "evaluation/matches.star"),
 )
@@ -95,7 +105,7 @@ def finish(folder: Path, config: Mapping[str, Any], tomograms: tuple[str, ...] =
     demo = "results/demo/demo_01.mrc"
     rows = ["tomogram\tpath", *(f"{name}\t{name}.mrc" for name in tomograms), f"demo_01\t{demo}"]
     (folder / "config" / "tomograms.tsv").write_text("\n".join(rows) + "\n")
-    files = [*OF_A_RUN, *(f"averages/cluster_0{number}{end}" for number in (1, 2) for end in OF_A_CLUSTER)]
+    files = [*OF_A_RUN, *(one.format(f"cluster_0{number}") for number in (1, 2) for one in OF_A_CLUSTER)]
     files += [pattern.format(name) for name in names for pattern in OF_A_TOMOGRAM]
     files += [f"demo/demo_01{end}" for end in (".mrc", "_truth.star", "_labels.mrc")]
     files += [f"export/{name}.tsv" for name in FORMATS]
@@ -110,6 +120,7 @@ def finish(folder: Path, config: Mapping[str, Any], tomograms: tuple[str, ...] =
     (folder / "results" / "clusters" / "clusters.tsv").write_text(
         "cluster\tparticles\tmembers\n1\t5\ta\n2\t5\tb\n"
     )
+    (folder / "results" / "located" / "clusters.tsv").write_text("cluster\tmembers\n1\ta\n2\tb\n")
     snakemake(folder, "--cores", "1", "--touch", "--forceall")
 
 

@@ -27,6 +27,8 @@ RULES_OF_A_RUN = {
         "apply_curation",
         "decode_cluster",
         "average_cluster",
+        "locate_particles",
+        "mark_doubles",
     ),
     "triage_averages",
     *("reembed_averages", "merge_clusters", "export", "gather_exports", "evaluate", "report"),

@@ -8,8 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from cryopipe.averaging.doubles import gather_tables, mark_doubles
 from cryopipe.errors import FileError
 from cryopipe.files.records import recorded_names, remove_results, write_record
+from cryopipe.files.star import write_particles
 from cryopipe.installation import ROOT
 from cryopipe.provenance import canonical, digest, file_state, options_of
 
@@ -62,6 +64,7 @@ def test_one_value_has_one_spelling() -> None:
 def test_rules_get_what_they_use_alone() -> None:
     config = {"seed": 1, "averaging": {"merge": True, "symmetry": "C2", "voxel_size": 5.0}}
     config["averaging"] |= {"known_maps": "", "recognised_resolution": 40, "merge_correlation": 0.9}
+    config["averaging"]["double_distance"] = 0.5
     assert options_of("average_cluster", config) == {"averaging": {"symmetry": "C2"}, "seed": 1}
     assert options_of("merge_clusters", config) == {"averaging": {"merge": True}}
 
@@ -85,8 +88,9 @@ def test_the_script_that_judges_averages_removes_those_of_clusters_that_are_no_m
     write_record("results/.made/average_cluster/03.aaaaaaaa.json", {}, files)
     Path("results/averages/cluster_03_sharpened.mrc").write_text("user")
     outputs = {"triage": "triage.tsv", "mergers": "mergers.tsv"}
+    write_particles("located.star", mark_doubles(gather_tables([]), 0.5))
     job = SimpleNamespace(
-        input=SimpleNamespace(averages=[]),
+        input=SimpleNamespace(averages=[], located="located.star"),
         output=SimpleNamespace(**outputs),
         params=SimpleNamespace(averaging={"known_maps": ""}),
         config={"features": {"learner": "transfer"}},

@@ -484,6 +484,13 @@ def test_the_summary_names_clusters_problems_scores_and_the_report() -> None:
     assert "        2         10       0.75      23.4 Å" in text
     assert "Note: tomo_1: odd" in text
     assert "Against the truth: picking recall 0.91, precision 0.80." in text
+    assert "Doubles" not in text
+    doubles = pd.DataFrame({"cluster": [1, 2, 3], "doubles": [0, 1541, 2]})
+    text = summary_text(dataclasses.replace(results, triage=doubles), "results/report/report.html")
+    assert (
+        "Doubles: 1,543 particles at the place of a better one, left out of the averages of clusters 2, 3 "
+        "(cryopipeDoubleOf)." in text
+    )
     assert text.endswith("\nReport: results/report/report.html\n")
     assert "No particles were found in 0 tomograms." in summary_text(EMPTY, "r.html")
 

@@ -2,7 +2,7 @@
 
 from cryopipe.averaging.alignment import AlignmentResult, align_cluster
 from cryopipe.averaging.options import AveragingOptions
-from cryopipe.averaging.particle_alignment import align_particles
+from cryopipe.averaging.particle_alignment import align_particles, locate_particles
 from cryopipe.averaging.particle_table import fsc_blocks, particle_table
 
 __all__ = [
@@ -11,5 +11,6 @@ __all__ = [
     "align_cluster",
     "align_particles",
     "fsc_blocks",
+    "locate_particles",
     "particle_table",
 ]

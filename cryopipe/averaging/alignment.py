@@ -16,6 +16,7 @@ from cryopipe.alignment.fourier_band import Band
 from cryopipe.alignment.search import Grid, Poses
 from cryopipe.alignment.spectra import Spectra
 from cryopipe.averaging.averages import fsc_weighted, wedge_compensated_average, wedge_compensated_sums
+from cryopipe.averaging.body import find_body
 from cryopipe.averaging.context import AlignmentContext
 from cryopipe.averaging.half_sets import assign_half_sets
 from cryopipe.averaging.halfset import HalfSet, initial_half_set
@@ -65,6 +66,8 @@ class AlignmentResult:
         Angstrom; infinite if not measured or if the half-maps correlate no better than noise.
     voxel_size
         Angstrom.
+    extent
+        Diameter of the particle in the average, see `Body`, angstrom; NaN if nothing is above the noise.
     """
 
     rotations: Rotation
@@ -79,6 +82,7 @@ class AlignmentResult:
     resolution_0143: float
     resolution_05: float
     voxel_size: float
+    extent: float = math.nan
 
 
 def align_cluster(
@@ -203,7 +207,7 @@ def _finish(
         if superposition is None:
             superposition, _ = superpose(halves[0].volume, halves[1].volume, coarse, None, reach)
         halves[1].set_poses(transform_poses(halves[1].poses, superposition))
-    centred = _centring(context, halves)
+    centred, extent = _centring(context, halves)
     for half in halves:
         half.set_poses(transform_poses(half.poses, centred))
     complete = context.band(context.box_size)
@@ -214,26 +218,34 @@ def _finish(
     if len(halves) == 2 and len(half_sets) >= FEWEST_FOR_FSC:
         measured = measure_resolution(half_maps[0], half_maps[1], context, seed)
         average = fsc_weighted(average, measured.fsc.corrected)
-    return _result(context, halves, half_sets, average, half_maps, measured)
+    return _result(context, halves, half_sets, average, half_maps, measured, extent)
 
 
-def _centring(context: AlignmentContext, halves: list[HalfSet]) -> Poses:
-    """Return the translation that moves the mean centre of the boxes to the average's centre.
+def _centring(context: AlignmentContext, halves: list[HalfSet]) -> tuple[Poses, float]:
+    """Return the translation of the average's centre of mass to its centre, and the particle's extent in angstrom.
 
-    Alignment does not fix the average's centre; with a neighbour in the mask it may lie between the two particles.
-    The boxes' centres deviate from the particle's in all directions, so their mean is an estimate of it.
+    Where the half-maps show no particle, or disagree about its centre, the mean centre of the boxes is the best estimate
+    of it: boxes deviate from their particles in all directions.
     """
     back = [half.poses.matrices.transpose(1, 2) @ half.poses.shifts_voxels[:, :, None] for half in halves]
     kept = torch.cat([half.kept for half in halves])
     places = torch.cat(back)[..., 0]
     chosen = places[kept] if bool(kept.any()) else places
-    shift = chosen.mean(dim=0, keepdim=True) * context.free_axes.to(places)
-    return Poses(torch.eye(3, device=places.device, dtype=places.dtype)[None], shift)
+    shift, extent = chosen.mean(dim=0), math.nan
+    if len(halves) == 2:
+        coarse = context.band(context.initial_shells + BAND_MARGIN)
+        maps = [wedge_compensated_average(wedge_compensated_sums(half, coarse), coarse) for half in halves]
+        body = find_body(maps, -shift, context.mask_radius_voxels)
+        if body is not None:
+            shift = -torch.from_numpy(body.centre).to(places)
+            extent = body.extent * context.voxel_size
+    shift = shift[None] * context.free_axes.to(places)
+    return Poses(torch.eye(3, device=places.device, dtype=places.dtype)[None], shift), extent
 
 
 def _result(
     context: AlignmentContext, halves: list[HalfSet], half_sets: NDArray[np.intp], average: Tensor,
-    half_maps: list[Tensor], measured: Resolution | None,
+    half_maps: list[Tensor], measured: Resolution | None, extent: float,
 ) -> AlignmentResult:  # fmt: skip
     count = len(half_sets)
     matrices, shifts = np.zeros((count, 3, 3)), np.zeros((count, 3))
@@ -250,5 +262,5 @@ def _result(
         None if measured is None else measured.fsc,
         math.inf if measured is None else measured.at_0143,
         math.inf if measured is None else measured.at_05,
-        context.voxel_size,
+        context.voxel_size, extent,
     )  # fmt: skip

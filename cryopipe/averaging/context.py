@@ -48,10 +48,17 @@ class AlignmentContext:
     @cached_property
     def mask(self) -> Tensor:
         """(z, y, x) soft sphere, 0 to 1."""
-        n = self.box_size
+        return sphere_mask(self.box_size, self.mask_radius_voxels, self._mask_edge, self.device)
+
+    @property
+    def mask_radius_voxels(self) -> float:
+        """Radius within which the mask is 1, voxels."""
         diameter = self.options.mask_diameter or 0.8 * self.extent
-        edge = max(2.0, n / 10)
-        return sphere_mask(n, min(diameter / self.voxel_size / 2, n / 2 - edge), edge, self.device)
+        return min(diameter / self.voxel_size / 2, self.box_size / 2 - self._mask_edge)
+
+    @property
+    def _mask_edge(self) -> float:
+        return max(2.0, self.box_size / 10)
 
     @property
     def max_shift_voxels(self) -> float:

@@ -19,8 +19,8 @@ class AveragingOptions(Options):
 
     voxel_size: float | None = option(
         None,
-        "Voxel size of the averaged boxes, which are cut out again around the same particles with the width of the "
-        "boxes for learning; null averages the boxes for learning themselves.",
+        "Voxel size of the averaged boxes, which are cut out again at the centres of the particles with the width of the "
+        "boxes for learning; null for the voxel size of those.",
         unit="angstrom",
         minimum=0.1,
         maximum=1000,
@@ -99,6 +99,13 @@ class AveragingOptions(Options):
         "below the median of its half-set.",
         above=0,
         maximum=1000,
+    )
+    double_distance: float = option(
+        0.5,
+        "Aligned particles nearer to each other than this fraction of the extent of their average, in the same cluster or "
+        "in two, are one particle: the one with the better alignment score is kept. 0 keeps all.",
+        minimum=0,
+        maximum=2,
     )
     recognised_resolution: float = option(
         40.0,

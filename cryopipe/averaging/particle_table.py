@@ -18,7 +18,9 @@ NO_RESOLUTION = 999.0
 
 
 def particle_table(
-    particles: pd.DataFrame, result: AlignmentResult, centring_voxels: NDArray[np.int64] | None = None
+    particles: pd.DataFrame,
+    result: AlignmentResult,
+    centring_voxels: NDArray[np.int64] | NDArray[np.float64] | None = None,
 ) -> pd.DataFrame:
     """Return the particles with their poses, half-sets and scores.
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from cryopipe import columns
 from cryopipe.alignment.fourier_band import Band
 from cryopipe.alignment.search import Poses
+from cryopipe.averaging.doubles import gather_tables
 from cryopipe.averaging.options import AveragingOptions
 from cryopipe.averaging.superposition import rotated, superpose, transform_poses
 from cryopipe.files.cluster_averages import ClusterAverage
@@ -38,6 +39,7 @@ def triage(
     clusters: Mapping[int, ClusterAverage],
     known: Mapping[str, tuple[NDArray[np.float32], float]],
     options: AveragingOptions,
+    doubles: Mapping[int, int] | None = None,
 ) -> pd.DataFrame:
     """Describe every cluster's average.
 
@@ -49,10 +51,12 @@ def triage(
         Known maps by name, each (z, y, x) with its voxel size in angstrom; may be empty.
     options
         See `AveragingOptions`.
+    doubles
+        Number of particles that were doubles of others, by cluster.
 
     Returns
     -------
-    One row per cluster: particles, kept, resolution (angstrom, NaN if not reported), recognised (1 if finer than
+    One row per cluster: particles, doubles (not among the particles), kept, resolution (angstrom, NaN if not reported), recognised (1 if finer than
     `recognised_resolution`), half_correlation (of the half-maps inside the mask), mirror_correlation (the same
     with one half-map mirrored and superposed again; if it is close to half_correlation, the handedness is
     undetermined), diameter (angstrom, where the radial mean falls to half its maximum), shell_radius (angstrom,
@@ -64,12 +68,13 @@ def triage(
         row: dict[str, object] = {
             "cluster": number,
             "particles": len(cluster.particles),
+            "doubles": (doubles or {}).get(number, 0),
             "kept": int(cluster.particles[columns.ALIGNMENT_KEPT].sum()),
             "resolution": cluster.resolution if math.isfinite(cluster.resolution) else math.nan,
             "recognised": int(cluster.resolution < options.recognised_resolution),
         }
         rows.append(row | _consistency(cluster, options) | shape(cluster.volume, cluster.voxel_size) | _best_match(cluster, known, options))  # fmt: skip
-    names = ["cluster", "particles", "kept", "resolution", "recognised", "half_correlation", "mirror_correlation",
+    names = ["cluster", "particles", "doubles", "kept", "resolution", "recognised", "half_correlation", "mirror_correlation",
              "diameter", "shell_radius", "centre_density", "best_match", "match_correlation"]  # fmt: skip
     return pd.DataFrame(rows, columns=names)
 
@@ -152,8 +157,7 @@ def merged_particles(
             tables.append(moved)
         else:
             tables.append(cluster.particles)
-    nothing = pd.DataFrame(columns=[columns.PARTICLE, columns.CLASS])
-    return pd.concat(tables, ignore_index=True) if tables else nothing
+    return gather_tables(tables)
 
 
 def _superposed_particles(table: pd.DataFrame, merger: pd.Series, voxel_size: float) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from cryopipe import columns
+from cryopipe.averaging.doubles import doubles_of, gather_tables
 from cryopipe.averaging.triage import merged_particles
 from cryopipe.curation.apply import REJECTED
 from cryopipe.errors import DataError
@@ -14,9 +15,15 @@ from cryopipe.files.cluster_averages import ClusterAverage
 
 
 def final_particles(
-    clusters: Mapping[int, ClusterAverage], mergers: pd.DataFrame, merge: bool, particles: pd.DataFrame
+    clusters: Mapping[int, ClusterAverage],
+    mergers: pd.DataFrame,
+    merge: bool,
+    particles: pd.DataFrame,
+    located: pd.DataFrame,
 ) -> pd.DataFrame:
     """Return the aligned particles of all clusters that are not rejected, with their names and states.
+
+    Doubles are among them, unassigned.
 
     Parameters
     ----------
@@ -28,22 +35,25 @@ def final_particles(
         Whether proposed mergers are applied; those with a rejected cluster are not.
     particles
         All particles with the present clusters, states and names.
+    located
+        Particles of all clusters at their centres, doubles marked.
 
     Raises
     ------
     DataError
         If the aligned particles of a cluster are not its present particles.
     """
-    _check_members(clusters, particles)
+    _check_members(clusters, particles, located)
     gone = rejected_clusters(particles)
     kept = {number: cluster for number, cluster in clusters.items() if number not in gone}
-    table = merged_particles(kept, mergers[~mergers[["cluster", "into"]].isin(gone).any(axis=1)], merge)
+    merged = merged_particles(kept, mergers[~mergers[["cluster", "into"]].isin(gone).any(axis=1)], merge)
+    table = gather_tables([merged, doubles_of(located)])
     by_name = particles.set_index(columns.PARTICLE)
     if columns.DECISION in particles:
         table[columns.DECISION] = by_name[columns.DECISION].reindex(table[columns.PARTICLE]).to_numpy()
     if columns.CLASS_NAME in particles:
         names = particles.drop_duplicates(columns.CLASS).set_index(columns.CLASS)[columns.CLASS_NAME]
-        table[columns.CLASS_NAME] = names.reindex(table[columns.CLASS]).to_numpy()
+        table[columns.CLASS_NAME] = names.reindex(table[columns.CLASS]).fillna(columns.NO_CLASS).to_numpy()
     return table
 
 
@@ -61,12 +71,15 @@ def without_rejected(particles: pd.DataFrame) -> pd.DataFrame:
     return particles.assign(**{columns.CLASS: particles[columns.CLASS].mask(gone, columns.UNASSIGNED)})
 
 
-def _check_members(clusters: Mapping[int, ClusterAverage], particles: pd.DataFrame) -> None:
+def _check_members(
+    clusters: Mapping[int, ClusterAverage], particles: pd.DataFrame, located: pd.DataFrame
+) -> None:
+    doubles = set(doubles_of(located)[columns.PARTICLE])
     present = particles.groupby(columns.CLASS)[columns.PARTICLE].agg(set).to_dict()
     for number, cluster in clusters.items():
         table = cluster.particles
         aligned = set(table[columns.PARTICLE]) if columns.PARTICLE in table else set()
-        if aligned != present.get(number, set()):
+        if aligned != present.get(number, set()) - doubles:
             raise DataError(
                 f"results/averages/cluster_{number:02d}.star has other particles than cluster {number}",
                 remedy="remove that file and run again",

@@ -33,7 +33,9 @@ def choose_particles(
     for table in tables:
         if not len(table):
             continue
-        here = table[columns.TOMOGRAM].astype(str) == tomogram
+        here = (table[columns.TOMOGRAM].astype(str) == tomogram) & (
+            table[columns.CLASS] != columns.UNASSIGNED
+        )
         if options.particles == "kept" and columns.ALIGNMENT_KEPT in table:
             here &= table[columns.ALIGNMENT_KEPT] > 0
         chosen.append(table[here])

@@ -48,6 +48,7 @@ def summary_text(results: RunResults, report: str) -> str:
             f"{resolution_text(resolution(results, number)):>11}"
             + (f"  {results.class_names[number]}" if number in results.class_names else "")
         )
+    lines += _doubles(results.triage)
     lines += _problems(results.check)
     scores = _scores(results)
     if scores:
@@ -77,6 +78,16 @@ def number_text(value: float, form: str = ".3g") -> str:
 def resolution_text(value: float) -> str:
     """Return a resolution with its unit; an en dash if it is not finite."""
     return f"{value:.1f} Å" if math.isfinite(value) else "–"
+
+
+def _doubles(triage: pd.DataFrame) -> list[str]:
+    """Return a line with the number of doubles, if there are any."""
+    count = int(triage["doubles"].sum()) if "doubles" in triage else 0
+    if not count:
+        return []
+    clusters = ", ".join(str(number) for number in triage.loc[triage["doubles"] > 0, "cluster"])
+    return ["", f"Doubles: {_count(count, 'particle')} at the place of a better one, left out of the averages of "
+            f"{'cluster' if ',' not in clusters else 'clusters'} {clusters} (cryopipeDoubleOf)."]  # fmt: skip
 
 
 def _problems(check: pd.DataFrame) -> list[str]:

@@ -64,14 +64,6 @@ TWINS = cryopipe.tomograms.find_same_files(TOMOGRAMS)
 SIBLINGS = cryopipe.tomograms.find_same_series(TOMOGRAMS)
 
 
-# Boxes to average: those used for learning, or boxes of a smaller voxel size around the same particles.
-AVERAGED_BOXES = (
-    "results/averaging_boxes/{tomogram}.h5"
-    if config["averaging"]["voxel_size"]
-    else "results/subtomograms/{tomogram}.h5"
-)
-
-
 wildcard_constraints:
     tomogram="[A-Za-z0-9][A-Za-z0-9_-]*",
     cluster=r"\d\d+",
@@ -149,6 +141,25 @@ def members_of_cluster(wildcards):
     """Return the digest of a cluster's particles, which changes if its average has to be made again."""
     row = cluster_rows().get(int(wildcards.cluster), {})
     return row.get("members", "")
+
+
+def after_doubles(pattern):
+    """Return an input function for one file per tomogram, which is evaluated after mark_doubles."""
+
+    def files(wildcards):
+        checkpoints.mark_doubles.get()
+        return expand(pattern, tomogram=TOMOGRAMS)
+
+    return files
+
+
+def located_members(wildcards):
+    """Return the digest of a cluster's particles and their centres, without doubles."""
+    with open(checkpoints.mark_doubles.get().output.clusters, newline="") as stream:
+        rows = csv.DictReader(stream, delimiter="\t")
+        return {row["cluster"]: row["members"] for row in rows}.get(
+            str(int(wildcards.cluster)), ""
+        )
 
 
 def of_clusters(pattern):
@@ -260,6 +271,7 @@ def print_failure(log_file):
 def averaging_box_options(wildcards):
     """Return the options of the boxes to average: as wide as those for learning, with their own voxel size."""
     options = options_of("extract_for_averaging", config)
-    learned, voxel_size = options["subtomograms"], options["averaging"]["voxel_size"]
+    learned = options["subtomograms"]
+    voxel_size = options["averaging"]["voxel_size"] or learned["voxel_size"]
     edge = learned["box_size"] * learned["voxel_size"] / voxel_size
     return {"box_size": 2 * round(edge / 2), "voxel_size": voxel_size, "border": "fill"}

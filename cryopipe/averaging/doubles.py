@@ -1,0 +1,95 @@
+"""Doubles: several aligned particles at the place of one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from cryopipe import columns
+from cryopipe.particles import positions_of_table
+from cryopipe.volume.suppression import suppress
+
+
+def mark_doubles(particles: pd.DataFrame, fraction: float) -> pd.DataFrame:
+    """Mark the particles that lie at the place of another particle of the same or of another cluster.
+
+    Parameters
+    ----------
+    particles
+        Aligned particles of all clusters, with positions at the centres of their averages, scores, extents, and whether
+        each is in its average.
+    fraction
+        Two particles are doubles if they are nearer than this fraction of the extent of the one with the better score.
+        Particles that are in their average are better than those that are not.
+
+    Returns
+    -------
+    The same rows in the same order, with the column `DOUBLE_OF`: the name of the particle that is kept at this place, or
+    `NO_DOUBLE`.
+    """
+    names = np.full(len(particles), columns.NO_DOUBLE, dtype=object)
+    if len(particles):
+        positions = positions_of_table(particles)
+        tomograms = particles[columns.TOMOGRAM].astype(str).to_numpy()
+        # Scores are at most 1: those of particles in an average come first.
+        scores = particles[columns.ALIGNMENT_SCORE] + 2 * particles[columns.ALIGNMENT_KEPT]
+        limits = fraction * particles[columns.EXTENT].to_numpy(np.float64)
+        kept = suppress(positions, scores, limits, groups=tomograms, distance_of="stronger", ties="order")
+        lost = np.setdiff1d(np.arange(len(particles)), kept)
+        for row in lost:
+            others = kept[tomograms[kept] == tomograms[row]]
+            distances = np.linalg.norm(positions[others] - positions[row], axis=1)
+            near = others[distances < limits[others]]
+            # `kept` begins with the best score.
+            names[row] = particles[columns.PARTICLE].iloc[near[0]]
+    return particles.assign(**{columns.DOUBLE_OF: names})
+
+
+def gather_tables(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Join tables of particles, without the empty ones; without any particle the table has a name and a class."""
+    filled = [table for table in tables if len(table)]
+    nothing = pd.DataFrame(
+        columns=[columns.PARTICLE, columns.TOMOGRAM, columns.CLASS, columns.DOUBLE_OF], dtype=object
+    )
+    return pd.concat(filled, ignore_index=True) if filled else nothing
+
+
+def count_doubles(particles: pd.DataFrame) -> dict[int, int]:
+    """Return the number of doubles by their cluster."""
+    lost = particles[particles[columns.DOUBLE_OF] != columns.NO_DOUBLE]
+    numbers, counts = np.unique(lost[columns.CLASS].to_numpy(np.int64), return_counts=True)
+    return dict(zip(numbers.tolist(), counts.tolist(), strict=True))
+
+
+def located_clusters(particles: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per cluster: cluster, particles, doubles, and members, a digest of the particles without doubles.
+
+    The digest changes if the cluster's average has to be made again; names and decisions do not change it.
+    """
+    counts, remaining = count_doubles(particles), without_doubles(particles)
+    content = remaining.drop(
+        columns=[columns.CLASS_NAME, columns.DECISION, columns.DOUBLE_OF], errors="ignore"
+    )
+    rows = []
+    for number in sorted({int(number) for number in particles[columns.CLASS]} - {columns.UNASSIGNED}):
+        mine = content[content[columns.CLASS] == number]
+        digest = hashlib.sha256(mine.to_csv(index=False).encode()).hexdigest()[:12]
+        rows.append([number, len(mine), counts.get(number, 0), digest])
+    return pd.DataFrame(rows, columns=["cluster", "particles", "doubles", "members"])
+
+
+def without_doubles(particles: pd.DataFrame) -> pd.DataFrame:
+    """Return the particles of clusters that are not doubles of others."""
+    return particles[
+        (particles[columns.DOUBLE_OF] == columns.NO_DOUBLE) & (particles[columns.CLASS] != columns.UNASSIGNED)
+    ]
+
+
+def doubles_of(particles: pd.DataFrame) -> pd.DataFrame:
+    """Return the doubles as unassigned particles that are in no average."""
+    lost = particles[particles[columns.DOUBLE_OF] != columns.NO_DOUBLE]
+    lost = lost.assign(**{columns.CLASS: columns.UNASSIGNED, columns.ALIGNMENT_KEPT: 0})
+    return lost.assign(**{columns.CLASS_NAME: columns.NO_CLASS}) if columns.CLASS_NAME in lost else lost

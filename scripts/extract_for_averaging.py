@@ -1,0 +1,30 @@
+"""Extract the boxes of one tomogram's particles at their centres, without doubles."""
+
+from typing import TYPE_CHECKING, Any
+
+from cryopipe.averaging.doubles import without_doubles
+from cryopipe.box_extraction import write_subtomograms
+from cryopipe.files.star import read_particles, write_particles
+from cryopipe.job import run
+from cryopipe.subtomograms import SubtomogramOptions
+from cryopipe.tomograms import Tomogram
+from cryopipe.volume.device import choose_device
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def main(job: Any) -> None:
+    tomogram = Tomogram(**job.params.tomogram)
+    extracted = write_subtomograms(
+        job.output.boxes,
+        tomogram,
+        without_doubles(read_particles(job.input.particles[0], tomogram.name)),
+        SubtomogramOptions(**job.params.subtomograms),
+        job.params.seed,
+        choose_device(job.config["device"]),
+    )
+    write_particles(job.output.particles, extracted)
+
+
+run(main, snakemake)
