@@ -133,13 +133,14 @@ def file_state(path: str | os.PathLike[str] | None) -> list[list[Any]]:
     """Return name, size in bytes and modification time in seconds of a user's file, to detect changes.
 
     An earlier modification time, as after `cp -p` or `rsync -t`, is also a change. For a directory, the states of its MRC
-    files are returned; for a missing file, an empty list.
+    files, or of the metadata of a Zarr volume, are returned; for a missing file, an empty list.
     """
     if not path:
         return []
     place = Path(path)
     try:
-        files = sorted(place.glob("*.mrc")) if place.is_dir() else [place]
+        inside = [path for pattern in ("*.mrc", ".z*", "zarr.json") for path in place.glob(pattern)]
+        files = sorted(inside) if place.is_dir() else [place]
         states = [(file, file.stat()) for file in files]
     except OSError:
         return []

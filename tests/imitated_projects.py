@@ -113,7 +113,8 @@ def imod(root: Path, metadata: Path, volume: Volume, voxel_size: float) -> Imita
     folder.mkdir(parents=True)
     for file in ("tilt.com", "newst.com"):
         (folder / file).write_bytes((metadata / "imod" / file).read_bytes())
-    (folder / f"{name}.tlt").write_bytes((metadata / "imod" / "tilt_1.tlt").read_bytes())
+    for ending in (".tlt", ".xf"):
+        (folder / f"{name}{ending}").write_bytes((metadata / "imod" / f"tilt_1{ending}").read_bytes())
     path = folder / f"{name}_rec.mrc"
     write_volume(path, volume, voxel_size)
     write_volume(folder / f"{name}_full_rec.mrc", volume.swapaxes(0, 1), voxel_size)

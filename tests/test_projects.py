@@ -15,7 +15,9 @@ from cryopipe import columns
 from cryopipe.cli import main
 from cryopipe.config import CHECKOUT, read_config
 from cryopipe.export import export_context, export_particles, gather_particles
+from cryopipe.files.metadata import read_tilt_range
 from cryopipe.files.mrc import write_volume
+from cryopipe.files.projects.relion_project import resolve
 from cryopipe.files.star import read_star
 from cryopipe.tomograms import Tomogram, read_tomogram_table
 from tests.imitated_projects import IMITATIONS, Imitation
@@ -201,15 +203,6 @@ def test_a_tomostar_folder_gives_tilts_to_volumes_from_elsewhere(tmp_path: Path)
     assert (row.name, row.tilt_range, row.dose, row.contrast) == ("TS_1", (-50, 41), 6, "dark")
 
 
-def test_zarr_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    (tmp_path / "a.zarr").mkdir()
-    init(tmp_path / "dataset", tmp_path / "a.zarr", code=1)
-    assert capsys.readouterr().err == (
-        f"Error: {tmp_path}/a.zarr: contains OME-Zarr volumes, which cryopipe does not read; write the volumes as MRC "
-        "files, for example with copick or mrcfile, and give these\n"
-    )
-
-
 def test_a_project_goes_through_check_and_export_with_its_names_and_frames(
     imitation: Imitation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -247,10 +240,11 @@ def test_a_project_goes_through_check_and_export_with_its_names_and_frames(
     expected = (voxels * binning + half - size / 2) * imitation.pixel_size
     np.testing.assert_allclose(found, expected, atol=1e-3)
     [names] = read_star(dataset / "relion5" / "optimisation_set.star")[""].to_dict("records")
-    star = Path(names["rlnTomoTomogramsFile"])
-    listed = starfile.read(star if star.is_absolute() else dataset / "relion5" / star, always_dict=True)[
-        "global"
-    ]
+    star = dataset / "relion5" / names["rlnTomoTomogramsFile"]  # that of the project is absolute
+    listed = starfile.read(star, always_dict=True)["global"]
     mine = listed[listed["rlnTomoName"] == imitation.name].iloc[0]
+    images = resolve(mine["rlnTomoTiltSeriesStarFile"], star)
+    assert images is not None
+    assert read_tilt_range(images) == imitation.tilts
     assert mine["rlnTomoTiltSeriesPixelSize"] == pytest.approx(imitation.pixel_size)
     assert mine[[f"rlnTomoSize{axis}" for axis in "XYZ"]].tolist() == size.tolist()

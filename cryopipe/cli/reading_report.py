@@ -81,9 +81,8 @@ def reading_report(
     if "relion_tomograms" not in settings["export"]:
         binned = settings["export"].get("binned_by", "fourier")
         guesses.append(f"tomograms binned by {binned} (export.binned_by), for exports to RELION 4 and 5")
-    lines.append(
-        "Export: " + ", ".join(f"{key} {_shown(value)}" for key, value in settings["export"].items())
-    )
+    chosen = [f"{key} {_shown(value)}" for key, value in settings["export"].items()]
+    lines += [f"Export: {', '.join(chosen)}"] if chosen else []
     return [*lines, "ASSUMED:", *(f"  {text}" for text in guesses)]
 
 

@@ -1,40 +1,56 @@
-"""Reading of MRC files as read-only memory maps, and atomic writing of volumes."""
+"""Reading of MRC files as read-only memory maps, and of OME-Zarr volumes; atomic writing of volumes."""
 
 from __future__ import annotations
 
 import math
 import os
 from collections.abc import Iterable
+from typing import cast
 
 import numpy as np
 from mrcfile.dtypes import HEADER_DTYPE
 
 from cryopipe.errors import DataError
+from cryopipe.files import mrc_header
 from cryopipe.files.atomic import atomic_path
-from cryopipe.files.mrc_header import DTYPES, HEADER_BYTES, MrcHeader, read_header
+from cryopipe.files.mrc_header import DTYPES, HEADER_BYTES, MrcHeader
+from cryopipe.files.zarr_volumes import is_zarr, open_zarr_volume, read_zarr_header
 
 __all__ = ["MrcHeader", "open_mask", "open_volume", "read_header", "write_sparse_volume", "write_volume"]
 
 _SECTION_BYTES = 64 * 2**20
 
 
+def read_header(path: str | os.PathLike[str]) -> MrcHeader:
+    """Read the header of an MRC file, or the metadata of an OME-Zarr volume.
+
+    Raises
+    ------
+    FileError
+        As `cryopipe.files.mrc_header.read_header` and `cryopipe.files.zarr_volumes.read_zarr_header`.
+    """
+    return read_zarr_header(path) if is_zarr(path) else mrc_header.read_header(path)
+
+
 def open_volume(path: str | os.PathLike[str]) -> np.ndarray:
-    """Map the volume of an MRC file into memory, read-only.
+    """Map the volume of an MRC file into memory, read-only, or open an OME-Zarr volume.
 
     Parameters
     ----------
     path
-        An MRC file of mode 0, 1, 2, 6 or 12, in either byte order.
+        An MRC file of mode 0, 1, 2, 6 or 12, in either byte order, or the folder of an OME-Zarr volume.
 
     Returns
     -------
-    Memory map (z, y, x) of the stored type: slices are read from disk on access.
+    Memory map (z, y, x) of the stored type, or a `ZarrVolume`: slices are read from disk on access.
 
     Raises
     ------
     FileError
         As `read_header`.
     """
+    if is_zarr(path):
+        return cast("np.ndarray", open_zarr_volume(path))
     header = read_header(path)
     return np.memmap(
         header.path, dtype=header.dtype, mode="r", offset=header.data_offset, shape=header.shape_zyx
@@ -52,7 +68,7 @@ def open_mask(path: str | os.PathLike[str]) -> np.ndarray:
     FileError
         As `read_header`.
     """
-    volume = open_volume(path)
+    volume = np.asarray(open_volume(path)) if is_zarr(path) else open_volume(path)
     if volume.dtype != np.int8:
         return volume
     lowest, other = 0, False

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cryopipe.errors import FileError
 from cryopipe.files.projects.aretomo_project import read_aretomo
+from cryopipe.files.projects.copick_project import read_zarr
 from cryopipe.files.projects.imod_project import read_imod
 from cryopipe.files.projects.relion_project import read_relion
 from cryopipe.files.projects.series import Project, Series
@@ -13,7 +13,7 @@ from cryopipe.files.projects.warp_project import read_warp
 
 __all__ = ["Project", "Series", "read_project"]
 
-READERS = (read_relion, read_warp, read_imod, read_aretomo)
+READERS = (read_relion, read_warp, read_imod, read_aretomo, read_zarr)
 """Readers in the order in which they are tried; each returns None for what is not of its program."""
 
 
@@ -23,7 +23,7 @@ def read_project(source: Path, denoised: bool = False) -> Project | None:
     Parameters
     ----------
     source
-        A file or folder of a project of RELION 4 or 5, Warp, IMOD (etomo) or AreTomo.
+        A file or folder of a project of RELION 4 or 5, Warp, IMOD (etomo), AreTomo or Copick, or OME-Zarr volumes.
     denoised
         Whether denoised tomograms are preferred to others.
 
@@ -32,15 +32,5 @@ def read_project(source: Path, denoised: bool = False) -> Project | None:
     FileError, DataError
         If a file of the project cannot be read.
     """
-    _refuse_zarr(source)
     found = (reader(source, denoised) for reader in READERS)
     return next((project for project in found if project is not None), None)
-
-
-def _refuse_zarr(source: Path) -> None:
-    if source.suffix.lower() == ".zarr" or (source / "ExperimentRuns").is_dir():
-        raise FileError(
-            "contains OME-Zarr volumes, which cryopipe does not read",
-            file=source,
-            remedy="write the volumes as MRC files, for example with copick or mrcfile, and give these",
-        )
