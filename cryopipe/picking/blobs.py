@@ -17,8 +17,7 @@ N(w) and W(w).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cryopipe.picking.filters import Block, difference, discrete_gaussian, filtered, gaussian, radius_of
+from cryopipe.picking.maxima import Maxima
 from cryopipe.picking.parallel import (
     Ranges,
     chunk_size_for,
@@ -100,43 +100,7 @@ class Scale:
         return tuple((n - 1) // self.step + 2 for n in shape)
 
 
-@dataclass(frozen=True)
-class Maxima:
-    """Maxima of the response to one filter.
-
-    Attributes
-    ----------
-    positions
-        z, y, x in voxels, (n, 3).
-    heights
-        Response at the maxima, (n,).
-    signs
-        1 for maxima of the response, -1 for those of the response with inverted contrast, (n,).
-    median, sigma
-        Median and robust standard deviation of the response.
-    """
-
-    positions: NDArray[np.float64]
-    heights: NDArray[np.float64]
-    signs: NDArray[np.int64]
-    median: float
-    sigma: float
-
-    @property
-    def scores(self) -> NDArray[np.float64]:
-        """Heights above the median in robust standard deviations; 0 if the response is constant."""
-        return (self.heights - self.signs * self.median) / self.sigma if self.sigma > 0 else 0 * self.heights
-
-    def select(self, chosen: NDArray[np.bool_]) -> Maxima:
-        """Return the chosen maxima."""
-        return replace(
-            self, positions=self.positions[chosen], heights=self.heights[chosen], signs=self.signs[chosen]
-        )
-
-
-def find_maxima(
-    source: Source, scale: Scale, threshold: float, chunk_voxels: int, what: str, signs: Sequence[int] = (1,)
-) -> Maxima:
+def find_maxima(source: Source, scale: Scale, threshold: float, chunk_voxels: int, what: str) -> Maxima:
     """Filter a volume and find the maxima of the response.
 
     Parameters
@@ -150,8 +114,6 @@ def find_maxima(
         many points is kept in addition. The result does not depend on it.
     what
         Description of the task in progress messages.
-    signs
-        1 for the maxima, -1 for those of the response with inverted contrast.
 
     Returns
     -------
@@ -175,9 +137,9 @@ def find_maxima(
     for tile in tiles:
         if len(tiles) > 1:
             smoothed = _Smoothed(source, scale, tile, chunk_voxels, counter)
-        found += smoothed.maxima([(sign, sign * median + threshold * sigma) for sign in signs])
-    positions, heights, which = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return Maxima(positions, heights, which, median, sigma)
+        found += smoothed.maxima(median + threshold * sigma)
+    positions, heights = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return Maxima(positions, heights, median, sigma)
 
 
 class _Smoothed:
@@ -235,29 +197,22 @@ class _Smoothed:
             self.values[self._place(ranges)], [self._part(factor, ranges) for factor in self.weights]
         )
 
-    def maxima(
-        self, cuts: Sequence[tuple[int, float]]
-    ) -> list[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]]:
-        """Return positions, heights and signs of the maxima above `cuts` (sign, height), for every chunk and sign."""
+    def maxima(self, lowest: float) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        """Return positions and heights of the maxima of at least a height, for every chunk."""
         kernel, edge = discrete_gaussian(self.scale.extra), np.array(self.source.volume.shape)
 
-        def search(
-            ranges: Ranges,
-        ) -> tuple[int, list[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]]]:
+        def search(ranges: Ranges) -> tuple[int, tuple[NDArray[np.float64], NDArray[np.float64]]]:
             response = difference(self.block(expanded(ranges, self.scale.halo)), kernel)
-            start, results = np.array([a for a, _ in ranges]), []
-            for sign, cut in cuts:
-                peaks, around = find_peaks(response if sign > 0 else -response, cut)
-                top, offset, height = refine(around.cpu().numpy())
-                place = (peaks.cpu().numpy() + start + offset) * self.scale.step
-                # The maximum of a particle cut by a face can be at the face, half a voxel beyond the last voxel's centre.
-                near = top & (height >= cut) & ((place > -1) & (place < edge)).all(axis=1)
-                results.append((np.clip(place[near], 0, edge - 1.0), height[near], np.full(near.sum(), sign)))
-            return points(ranges), results
+            peaks, around = find_peaks(response, lowest)
+            top, offset, height = refine(around.cpu().numpy())
+            place = (peaks.cpu().numpy() + np.array([a for a, _ in ranges]) + offset) * self.scale.step
+            # The maximum of a particle cut by a face can be at the face, half a voxel beyond the last voxel's centre.
+            near = top & (height >= lowest) & ((place > -1) & (place < edge)).all(axis=1)
+            return points(ranges), (np.clip(place[near], 0, edge - 1.0), height[near])
 
         size = chunk_size_for(self.chunk_voxels, points(self.tile), self.workers)
         found = []
-        for count, results in in_parallel(search, chunks(self.tile, 1, self.scale.halo, size), self.workers):
+        for count, result in in_parallel(search, chunks(self.tile, 1, self.scale.halo, size), self.workers):
             self.counter.advance(count)
-            found += results
+            found.append(result)
         return found

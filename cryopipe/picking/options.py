@@ -17,8 +17,8 @@ class PickOptions(Options):
 
     diameters: Sequence[float] = option(
         (240.0,),
-        "Particle diameters to pick; 240 suits ribosomes and, at a low threshold, smaller particles. Each diameter is "
-        "picked separately; of overlapping picks, the diameter that fits best is kept.",
+        "Particle diameters to pick. With several, each pick gets the diameter that holds all of it, filled or hollow, and "
+        "a large particle replaces the fragments found in it; give a diameter for every size, about 1.4 apart.",
         unit="angstrom",
         minimum=1,
         maximum=100_000,
@@ -34,7 +34,7 @@ class PickOptions(Options):
     )
     minimum_distance: float | None = option(
         None,
-        "Shortest distance between two picks; null for half the diameter.",
+        "Shortest distance between two picks; null for three quarters of the mean of their diameters.",
         unit="angstrom",
         above=0,
         maximum=100_000,

@@ -13,18 +13,18 @@ import torch
 from numpy.typing import NDArray
 
 from cryopipe.errors import DataError
-from cryopipe.picking.blobs import RATIO, Maxima, Scale, find_maxima
+from cryopipe.picking.balls import find_balls
+from cryopipe.picking.blobs import RATIO, Scale, find_maxima
+from cryopipe.picking.maxima import Maxima
+from cryopipe.picking.one_per_particle import select_particles
 from cryopipe.picking.options import PickOptions
 from cryopipe.picking.peaks import robust_statistics, upper_deviation
 from cryopipe.picking.sampling import sample_voxels
 from cryopipe.picking.source import Source
 from cryopipe.volume.padding import Region, find_padding
-from cryopipe.volume.suppression import suppress
 
 logger = logging.getLogger(__name__)
 
-_NOISE_PEAK = 4.0
-"""Score that about one in a few thousand maxima of noise reaches."""
 _SMALLEST_SIGMA = 1.0
 """Voxels; the narrowest Gaussian that can be sampled."""
 
@@ -115,15 +115,26 @@ def pick_particles(
     limit = math.inf if options.clip is None else options.clip * upper_deviation(voxels, median)
     sign = 1 if contrast == "bright" else -1
     source = Source(volume, median, limit, sign, torch.device(device), region, name)
+    found = [
+        one.select(_allowed(one.positions, options, voxel_size, region))
+        for one in _maxima(source, options, voxel_size, chunk_voxels)
+    ]
+    return _best(found, options, voxel_size)
+
+
+def _maxima(source: Source, options: PickOptions, voxel_size: float, chunk_voxels: int) -> list[Maxima]:
+    """Return the maxima above the threshold for every diameter."""
     found = []
     for diameter in options.diameters:
-        what = f"picking {diameter:g} A in {name}"
-        scale = Scale.for_diameter(diameter / voxel_size)
-        maxima = find_maxima(source, scale, options.threshold, chunk_voxels, what)
-        allowed = maxima.select(_allowed(maxima.positions, options, voxel_size, region))
-        logger.info("%s: %d maxima above %g sigma", what, len(allowed.heights), options.threshold)
-        found.append(allowed)
-    return _best(found, options, voxel_size)
+        what = f"picking {diameter:g} A in {source.name}"
+        size = diameter / voxel_size
+        if len(options.diameters) == 1:
+            one = find_maxima(source, Scale.for_diameter(size), options.threshold, chunk_voxels, what)
+        else:
+            one = find_balls(source, size, options.threshold, what)
+        logger.info("%s: %d maxima above %g sigma", what, len(one.heights), options.threshold)
+        found.append(one)
+    return found
 
 
 def _region_of(volume: NDArray[Any], mask: NDArray[Any] | None, name: str) -> Region:
@@ -136,16 +147,12 @@ def _region_of(volume: NDArray[Any], mask: NDArray[Any] | None, name: str) -> Re
 
 def _best(found: Sequence[Maxima], options: PickOptions, voxel_size: float) -> Picks:
     """Merge the maxima of all diameters and keep one per particle, best first."""
-    diameters = np.repeat(np.array(options.diameters, dtype=float), [len(one.heights) for one in found])
     positions = np.concatenate([one.positions for one in found])
     scores = np.concatenate([one.scores for one in found])
-    strengths = np.concatenate([(one.scores - _NOISE_PEAK) * one.sigma for one in found])
-    shortest = (
-        diameters / 2
-        if options.minimum_distance is None
-        else np.full(len(diameters), options.minimum_distance)
-    )
-    kept = suppress(positions, strengths, shortest / voxel_size)
+    energies = np.concatenate([one.energies for one in found])
+    diameters = np.repeat(np.array(options.diameters, dtype=float), [len(one.heights) for one in found])
+    distance = None if options.minimum_distance is None else options.minimum_distance / voxel_size
+    kept = select_particles(positions, diameters / voxel_size, energies, distance)
     kept = kept[np.argsort(-scores[kept], kind="stable")][: options.max_particles]
     return Picks(positions[kept][:, ::-1].copy(), scores[kept], diameters[kept])
 
