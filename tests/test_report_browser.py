@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from cryopipe import columns
 from cryopipe.curation import Curation, apply_decisions, decision_mapping, fingerprint, parse_decision
@@ -182,6 +183,11 @@ def test_views_are_linked(browser: Any, report: Path, run: RunResults) -> None:
         assert f"cluster 2, posterior {posterior:.2f}" in page.locator("#particle-facts").inner_text()
         wait(page, "window.getComputedStyle(document.getElementById('sections-note')).display === 'none'")
         assert drawn(page, "#sections") > 20
+        wait(page, "!document.getElementById('tip').hidden")
+        assert drawn(page, "#tip canvas") > 20
+        assert (
+            page.locator("#tip span").inner_text() == f"{run.particles[columns.PARTICLE][hovered]}, cluster 2"
+        )
         # A click opens the particle's tomogram at its section, and a circle is drawn about it.
         page.evaluate(f"window.cryopipe.model.pin({target})")
         wait(page, "document.getElementById('slice-caption').textContent.startsWith('TS_02')")
@@ -235,6 +241,14 @@ def test_filters_and_keys(browser: Any, report: Path, run: RunResults) -> None:
         assert (
             page.evaluate("window.cryopipe.model.pinned") == page.evaluate("window.cryopipe.model.hover") >= 0
         )
+        small = page.locator("#slices").bounding_box()["width"]
+        page.locator(".enlarge").last.click()
+        wait(page, f"document.getElementById('slices').clientWidth > 1.3 * {small}")
+        with page.expect_download() as download:
+            page.locator(".picture").last.click()
+        with Image.open(download.value.path()) as picture:
+            assert picture.width == page.locator("#slices").evaluate("(canvas) => canvas.width")
+        page.locator(".enlarge").last.click()
         page.locator(".turning").first.scroll_into_view_if_needed()
         page.wait_for_selector(".card .member canvas")
         page.wait_for_selector(".turning[data-drawn=yes]")

@@ -68,6 +68,8 @@ def draw_thumbnails(volume: np.ndarray, positions: np.ndarray, radii: np.ndarray
     sheet = np.full((rows * TILE, ACROSS * 3 * TILE), 128, np.uint8)
     for place, (position, radius) in enumerate(zip(positions, radii, strict=True)):
         row, column = divmod(place, ACROSS)
+        if column == 0:
+            release_pages(volume)
         tile = _three_sections(volume, position, float(radius))
         top, left = row * TILE, column * 3 * TILE
         sheet[top : top + TILE, left : left + 3 * TILE] = tile

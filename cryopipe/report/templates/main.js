@@ -4,7 +4,7 @@ import { makeModel } from "./model.js";
 import { makePictures, readPayload } from "./payload.js";
 import { makePlane } from "./plane.js";
 import { makeSlices } from "./slices.js";
-import { makeGallery, makeInspector, makeThumbnails } from "./thumbnails.js";
+import { makeGallery, makeInspector, makeThumbnails, makeTip } from "./thumbnails.js";
 import { makeSurface } from "./surface.js";
 import { makePanel } from "./decision_panel.js";
 import { makeSortable } from "./tables.js";
@@ -33,6 +33,25 @@ if (find("slices")) {
 }
 if (find("sections"))
   makeInspector(model, thumbnails, { box: find("inspector"), name: find("particle-name"), facts: find("particle-facts"), sections: find("sections"), note: find("sections-note") });
+
+if (find("tip")) makeTip(model, thumbnails, find("tip"));
+for (const button of document.querySelectorAll(".enlarge"))
+  button.addEventListener("click", function () {
+    const wide = find("look").querySelector(".bench").classList.toggle("single");
+    for (const other of document.querySelectorAll(".enlarge")) other.setAttribute("aria-pressed", String(wide));
+    window.dispatchEvent(new Event("resize"));
+    button.closest("figure").scrollIntoView({ block: "nearest" });
+  });
+for (const button of document.querySelectorAll(".picture"))
+  button.addEventListener("click", function () {
+    find(button.dataset.canvas).toBlob(function (blob) {
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(blob);
+      link.download = button.dataset.canvas + ".png";
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+    });
+  });
 
 // Filters.
 for (const chip of document.querySelectorAll(".chip")) {

@@ -47,7 +47,7 @@ export function makeSlices(model, pictures, elements) {
     if (!content || !picture) return;
     const strip = content.strips[plane], row = Number(slider.value), section = strip.sections[row];
     const ratio = window.devicePixelRatio || 1, shape = strip.height / strip.width;
-    const width = Math.min(canvas.parentElement.clientWidth, Math.min(0.58 * window.innerHeight, 464) / Math.max(shape, 0.001));
+    const width = Math.min(canvas.parentElement.clientWidth, (canvas.closest(".single") ? 0.8 * window.innerHeight : Math.min(0.58 * window.innerHeight, 464)) / Math.max(shape, 0.001));
     canvas.style.width = width + "px";
     canvas.style.height = width * shape + "px";
     canvas.width = Math.round(width * ratio);

@@ -76,6 +76,33 @@ export function makeInspector(model, thumbnails, elements) {
   update();
 }
 
+// The three sections of the particle under the pointer, beside it.
+export function makeTip(model, thumbnails, tip) {
+  const canvas = tip.querySelector("canvas"), text = tip.querySelector("span");
+  let place = null;
+  document.addEventListener("pointermove", function (event) {
+    place = event.pointerType === "touch" ? null : [event.clientX, event.clientY];
+    if (!tip.hidden) move();
+  }, { capture: true });
+  document.addEventListener("keydown", () => { tip.hidden = true; place = null; });
+  function move() {
+    const [x, y] = place || [0, 0], left = x + 18 + tip.offsetWidth > window.innerWidth ? x - 18 - tip.offsetWidth : x + 18;
+    tip.style.left = Math.max(4, left) + "px";
+    tip.style.top = Math.max(4, Math.min(y + 16, window.innerHeight - tip.offsetHeight - 4)) + "px";
+  }
+  model.listen(async function (what) {
+    if (what !== "hover") return;
+    const i = model.hover;
+    if (i < 0 || !place) { tip.hidden = true; return; }
+    text.textContent = model.data.nameOf(i) + ", " + model.lookOf(model.labels[i]).name;
+    const drawn = await thumbnails.draw(canvas, i, 3);
+    if (model.hover !== i) return;
+    canvas.hidden = !drawn;
+    tip.hidden = false;
+    move();
+  });
+}
+
 // Best, median and worst members by score; drawn when they come into view.
 export function makeGallery(model, thumbnails, box, number, score) {
   const { data } = model, values = score ? data.arrays[score] : null;
