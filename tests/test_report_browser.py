@@ -284,6 +284,7 @@ def decide(page: Any, cluster: int, kind: str, **fields: str) -> None:
     card.locator(f"[data-decide={kind}]").click()
 
 
+@pytest.mark.slow
 def test_decisions_are_those_that_the_library_replays(
     browser: Any, report: Path, run: RunResults, tmp_path: Path
 ) -> None:
@@ -496,6 +497,7 @@ def test_decisions_of_an_earlier_look_are_continued(browser: Any, tmp_path: Path
     assert read_past_decisions(tmp_path, path).decisions == [{"bad_tomogram": "TS_01"}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light")], ids=["light", "dark", "narrow"]
 )
