@@ -121,7 +121,7 @@ def imod(root: Path, metadata: Path, volume: Volume, voxel_size: float) -> Imita
     write_volume(folder / f"{name}_ali.mrc", volume, voxel_size)
     write_volume(folder / f"{name}_rec_filt.mrc", volume, voxel_size)
     return Imitation(
-        folder.parent, name, path, (-52.24, 63.76), voxel_size / 4, "dark", ["relion", "relion5"]
+        folder.parent, name, path, (-52.24, 63.76), voxel_size / 4, "dark", ["imod", "relion", "relion5"]
     )
 
 

@@ -136,7 +136,7 @@ def test_init_takes_one_volume_of_each_run_of_a_copick_project(
         folder = tmp_path / "data" / "ExperimentRuns" / "TS_5.4" / "VoxelSpacing7.000"
         assert rows["TS_5_4"].path == str(folder / f"{name}.zarr" / "1")  # 14 A is nearer to 13 A than 7 A
         assert rows["TS_5_4"].exported_name == "TS_5.4"
-        assert "Read from Copick" in capsys.readouterr().out
+        assert "Export: formats copick\n" in capsys.readouterr().out
 
 
 def test_what_is_no_volume_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,7 +82,7 @@ def reading_report(
         binned = settings["export"].get("binned_by", "fourier")
         guesses.append(f"tomograms binned by {binned} (export.binned_by), for exports to RELION 4 and 5")
     chosen = [f"{key} {_shown(value)}" for key, value in settings["export"].items()]
-    lines += [f"Export: {', '.join(chosen)}"] if chosen else []
+    lines += [f"Export: {'; '.join(chosen)}"] if chosen else []
     return [*lines, "ASSUMED:", *(f"  {text}" for text in guesses)]
 
 
@@ -126,4 +126,4 @@ def _few(texts: Sequence[str]) -> str:
 
 
 def _shown(value: Any) -> str:
-    return " and ".join(value) if isinstance(value, (list, tuple)) else one_line(str(value))
+    return ", ".join(value) if isinstance(value, (list, tuple)) else one_line(str(value))

@@ -41,7 +41,7 @@ def read_zarr(source: Path, denoised: bool) -> Project | None:
             for volume in sorted((root / RUNS).glob("*/VoxelSpacing*/*.zarr")):
                 runs.setdefault(volume.parts[-3], []).append(volume)
         series = [_of_run(name, volumes, denoised) for name, volumes in sorted(runs.items())]
-        return Project("Copick", source, tuple(series), "dark", {}) if series else None
+        return Project("Copick", source, tuple(series), "dark", {"formats": ["copick"]}) if series else None
     volumes = [source] if is_zarr(source) else sorted(path for path in source.glob("*.zarr") if is_zarr(path))
     if not volumes:
         return None

@@ -44,7 +44,7 @@ def read_imod(source: Path, denoised: bool) -> Project | None:
             series.append(_of_folder(folder, commands, denoised))
     if not series:
         return None
-    export = {"formats": ["relion", "relion5"], "binned_by": "averaging"}
+    export = {"formats": ["imod", "relion", "relion5"], "binned_by": "averaging"}
     return Project("IMOD", source, tuple(series), "dark", export)
 
 
