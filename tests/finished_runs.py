@@ -36,6 +36,7 @@ OF_A_RUN = (
         "clusters/selection.tsv",
         "clusters/decisions.tsv",
         "averages/triage.tsv",
+        "averages/clusters.tsv",
         "averages/mergers.tsv",
     ),
     *(

@@ -18,6 +18,7 @@ from cryopipe.alignment.fourier_band import Band
 from cryopipe.alignment.search import Poses
 from cryopipe.averaging.doubles import gather_tables
 from cryopipe.averaging.options import AveragingOptions
+from cryopipe.averaging.particle_shape import particle_shape
 from cryopipe.averaging.superposition import rotated, superpose, transform_poses
 from cryopipe.files.cluster_averages import ClusterAverage
 from cryopipe.particles import pose_columns, rotations_of_table, shifts_of_table
@@ -59,7 +60,7 @@ def triage(
     One row per cluster: particles, doubles (not among the particles), kept, resolution (angstrom, NaN if not reported), recognised (1 if finer than
     `recognised_resolution`), half_correlation (of the half-maps inside the mask), mirror_correlation (the same
     with one half-map mirrored and superposed again; if it is close to half_correlation, the handedness is
-    undetermined), diameter (angstrom, where the radial mean falls to half its maximum), shell_radius (angstrom,
+    undetermined), diameter (angstrom, of the structure at the centre; see `particle_shape`), shell_radius (angstrom,
     where the radial mean is largest), centre_density (at the centre, as a fraction of the maximum), and
     best_match with match_correlation among the known maps.
     """
@@ -86,15 +87,14 @@ def recognised_clusters(table: pd.DataFrame) -> list[int]:
 
 def shape(average: NDArray[np.float32], voxel_size: float) -> dict[str, object]:
     """Return diameter, shell_radius and centre_density of a (z, y, x) average; see `triage`."""
-    volume = torch.from_numpy(np.asarray(average, np.float32))
-    profile = radial_profile(volume)[: volume.shape[0] // 2]
-    # The outermost third is the background.
+    measured = particle_shape(average, voxel_size)
+    inside = torch.from_numpy(np.where(measured.mask, average, np.median(average[~measured.mask])))
+    profile = radial_profile(inside)[: average.shape[0] // 2]
+    # the outermost third is the background
     profile = profile - profile[len(profile) * 2 // 3 :].mean()
     peak = int(profile.argmax())
-    beyond = torch.nonzero(profile[peak:] < profile[peak] / 2)
-    edge = peak + int(beyond[0]) if len(beyond) else len(profile)
     centre = float(profile[0] / profile[peak]) if profile[peak] > 0 else 0.0
-    return {"diameter": 2 * edge * voxel_size, "shell_radius": peak * voxel_size, "centre_density": centre}
+    return {"diameter": measured.diameter, "shell_radius": peak * voxel_size, "centre_density": centre}
 
 
 def find_mergers(clusters: Mapping[int, ClusterAverage], options: AveragingOptions) -> pd.DataFrame:

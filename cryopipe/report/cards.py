@@ -97,7 +97,9 @@ def cluster_card(results: RunResults, number: int) -> ClusterCard:
 def _figures(results: RunResults, number: int, average: ClusterAverage | None) -> list[tuple[str, str]]:
     members = results.classes == number
     fraction = members.sum() / max(len(results.particles), 1)
+    verdict = results.verdict_of.get(number)
     figures = [
+        *([("likely to be", ": ".join(verdict))] if verdict else []),
         ("particles", f"{int(members.sum()):,} ({fraction:.0%} of all)"),
         ("mean posterior", number_text(mean_posterior(results, number), ".2f")),
         ("resolution at FSC 0.143", resolution_text(resolution(results, number))),

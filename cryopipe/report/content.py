@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from cryopipe import __version__, columns
+from cryopipe.averaging.verdicts import PARTICLE
 from cryopipe.curation.decisions import SCORES
 from cryopipe.palette import cluster_colour, cluster_marker
 from cryopipe.report.cards import cluster_card
@@ -86,7 +87,7 @@ def page_content(
         "method": method,
         "overview": overview(results),
         "contents": contents(results),
-        "cards": [cluster_card(results, number) for number in results.cluster_numbers],
+        "cards": [cluster_card(results, number) for number in results.listed_numbers],
         "history": history_charts(results.history),
         "selection": selection_charts(results.selection),
         "mergers": mergers(results.mergers),
@@ -102,7 +103,9 @@ def _chip(results: RunResults, number: int) -> Chip:
 
 
 def _tiles(results: RunResults) -> list[tuple[str, str]]:
-    resolutions = [resolution(results, number) for number in results.cluster_numbers]
+    # picked noise has a resolution, too
+    real = [n for n in results.cluster_numbers if results.verdict_of.get(n, (PARTICLE, ""))[0] == PARTICLE]
+    resolutions = [resolution(results, number) for number in real]
     finite = [value for value in resolutions if np.isfinite(value)]
     unassigned = int(np.sum(results.classes == columns.UNASSIGNED)) if len(results.particles) else 0
     return [

@@ -11,15 +11,15 @@ from cryopipe.palette import cluster_colour, cluster_marker
 from cryopipe.report.results import RunResults
 from cryopipe.report.summary import mean_posterior, number_text, resolution, resolution_text
 
-OVERVIEW = ("particles", "tomograms", "mean posterior", "resolution")
+OVERVIEW = ("particles", "tomograms", "mean posterior", "resolution", "likely to be", "reason")
 """Columns of the overview."""
 
 
 def overview(results: RunResults) -> dict[str, Any]:
-    """Return the header and one row per cluster: number, name, colour, marker and the cells."""
+    """Return the header and one row per cluster, real particles first: number, name, colour, marker and the cells."""
     names = results.particles[columns.TOMOGRAM].astype(str).to_numpy() if len(results.particles) else None
     rows = []
-    for number in results.cluster_numbers:
+    for number in results.listed_numbers:
         members = results.classes == number
         tomograms = len(np.unique(names[members])) if names is not None else 0
         cells = [
@@ -27,6 +27,7 @@ def overview(results: RunResults) -> dict[str, Any]:
             f"{tomograms:,}",
             number_text(mean_posterior(results, number), ".2f"),
             resolution_text(resolution(results, number)),
+            *results.verdict_of.get(number, ("–", "")),
         ]
         look = {"colour": cluster_colour(number), "marker": cluster_marker(number)}
         rows.append({"number": number, "name": results.name_of(number), "cells": cells, **look})

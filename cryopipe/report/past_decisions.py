@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cryopipe import columns
 from cryopipe.curation import BadTomogram, Select, decision_mapping, fingerprint
-from cryopipe.curation.apply import ACCEPTED, OPEN, REJECTED
+from cryopipe.curation.apply import ACCEPTED, APPLIED, OPEN, REJECTED
 from cryopipe.curation.curation_files import read_curation
 from cryopipe.files.star import read_particles
 from cryopipe.files.tables import read_table
@@ -39,6 +39,8 @@ class PastDecisions:
         One row per decision: decision, outcome, detail.
     clusters
         One row per cluster after the decisions: cluster, state, note.
+    not_applied
+        The outcomes of all decisions that were not applied or only in part, those for other clusters too.
     """
 
     run: str
@@ -47,6 +49,7 @@ class PastDecisions:
     decisions: list[dict[str, Any]]
     outcomes: pd.DataFrame
     clusters: pd.DataFrame
+    not_applied: pd.DataFrame = field(default_factory=lambda: pd.DataFrame({"outcome": []}))
 
     def payload(self, class_names: dict[int, str]) -> dict[str, Any]:
         """Return the state after the decisions as the page's script reads it.
@@ -101,4 +104,5 @@ def read_past_decisions(results: Path, curation: str | os.PathLike[str]) -> Past
         decisions,
         outcomes[np.array(kept, bool)] if len(outcomes) == len(kept) else outcomes.iloc[:0],
         read_table(results / "clusters" / "clusters.tsv", ("class", "state", "note")),
+        outcomes[outcomes["outcome"] != APPLIED],
     )

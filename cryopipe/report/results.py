@@ -84,6 +84,8 @@ class RunResults:
         By cluster number.
     selection
         One row per number of clusters that was considered, with the criteria.
+    verdicts
+        One row per average in the order in which clusters are listed: cluster, verdict, reason and facts.
     triage
         One row per average: shape, correlation with its mirror image and with known maps.
     mergers
@@ -105,6 +107,7 @@ class RunResults:
     history: pd.DataFrame
     averages: dict[int, ClusterAverage]
     selection: pd.DataFrame = field(default_factory=pd.DataFrame)
+    verdicts: pd.DataFrame = field(default_factory=pd.DataFrame)
     triage: pd.DataFrame = field(default_factory=pd.DataFrame)
     mergers: pd.DataFrame = field(default_factory=pd.DataFrame)
     evaluation: dict[str, pd.DataFrame] = field(default_factory=dict)
@@ -117,6 +120,20 @@ class RunResults:
         """Numbers of the clusters with particles or an average, without class 0 (unassigned)."""
         found = {int(number) for number in self.classes} | set(self.averages)
         return sorted(found - {columns.UNASSIGNED})
+
+    @cached_property
+    def listed_numbers(self) -> list[int]:
+        """Numbers of the clusters in the order of their verdicts, real particles first; then clusters without one."""
+        judged = [number for number in self.verdict_of if number in set(self.cluster_numbers)]
+        return [*judged, *(number for number in self.cluster_numbers if number not in self.verdict_of)]
+
+    @cached_property
+    def verdict_of(self) -> dict[int, tuple[str, str]]:
+        """Verdict and reason of the clusters by number, in the order in which clusters are listed."""
+        if "verdict" not in self.verdicts:
+            return {}
+        rows = self.verdicts[["cluster", "verdict", "reason"]].to_dict("records")
+        return {int(row["cluster"]): (str(row["verdict"]), str(row["reason"])) for row in rows}
 
     @cached_property
     def class_names(self) -> dict[int, str]:
@@ -221,6 +238,7 @@ def read_results(
         history=_table(results / "features" / "history.tsv"),
         averages=read_averages(average_files(results / "averages")),
         selection=_table(results / "clusters" / "selection.tsv"),
+        verdicts=_table(results / "averages" / "clusters.tsv", ("verdict", "reason")),
         triage=_table(results / "averages" / "triage.tsv", ("best_match",)),
         mergers=_table(results / "averages" / "mergers.tsv", ()),
         evaluation=_evaluation(results / "evaluation") if evaluated else {},

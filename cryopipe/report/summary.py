@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from cryopipe import columns
+from cryopipe.curation.apply import OPEN
 from cryopipe.report.results import RunResults
 
 
@@ -39,22 +40,44 @@ def summary_text(results: RunResults, report: str) -> str:
     """
     lines = ["", headline(results)]
     if results.cluster_numbers:
-        lines += ["", f"{'cluster':>9} {'particles':>10} {'posterior':>10} {'resolution':>11}"]
-    for number in results.cluster_numbers:
+        lines += ["", f"{'cluster':>9} {'particles':>10} {'posterior':>10} {'resolution':>11}  likely to be"]
+    for number in results.listed_numbers:
         members = results.classes == number
         posterior = mean_posterior(results, number)
         lines.append(
             f"{number:>9} {int(members.sum()):>10,} {number_text(posterior, '.2f'):>10} "
             f"{resolution_text(resolution(results, number)):>11}"
-            + (f"  {results.class_names[number]}" if number in results.class_names else "")
+            f"  {_likely(results, number)}".rstrip()
         )
     lines += _doubles(results.triage)
+    lines += _decisions(results)
     lines += _problems(results.check)
     scores = _scores(results)
     if scores:
         lines += ["", "Against the truth: " + ", ".join(scores) + "."]
     lines += ["", f"Report: {report}", ""]
     return "\n".join(lines)
+
+
+def _likely(results: RunResults, number: int) -> str:
+    """Return a cluster's name, if it has one, the user's decision, and its verdict with the reason."""
+    verdict = ": ".join(results.verdict_of.get(number, ()))
+    name = results.name_of(number).partition(": ")[2]
+    state = ""
+    if columns.DECISION in results.particles:
+        states = set(results.particles[columns.DECISION][results.classes == number])
+        state = states.pop().upper() if len(states) == 1 and states != {OPEN} else ""
+    return "; ".join(text for text in (name, state, verdict) if text)
+
+
+def _decisions(results: RunResults) -> list[str]:
+    """Return one line per decision of the user that was not applied, or only in part."""
+    rows = [] if results.past is None else results.past.not_applied.fillna("").to_dict("records")
+    return (
+        ["", *(f"Decision {row['outcome']}: {row['decision']}: {row['detail']}" for row in rows)]
+        if rows
+        else []
+    )
 
 
 def mean_posterior(results: RunResults, cluster: int) -> float:

@@ -121,6 +121,7 @@ rule triage_averages:
         aligned=of_clusters("results/averages/cluster_{cluster}.star"),
         located="results/located/particles.star",
     output:
+        clusters="results/averages/clusters.tsv",
         triage="results/averages/triage.tsv",
         mergers="results/averages/mergers.tsv",
     log:

@@ -11,6 +11,7 @@ rule report:
         selection="results/clusters/selection.tsv",
         averages=of_clusters("results/averages/cluster_{cluster}.mrc"),
         curves=of_clusters("results/averages/cluster_{cluster}_fsc.star"),
+        clusters="results/averages/clusters.tsv",
         triage="results/averages/triage.tsv",
         mergers="results/averages/mergers.tsv",
         decoded=decoded_maps,
