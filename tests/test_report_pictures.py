@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cryopipe.report.strips import chosen_sections, tomogram_strips
+from cryopipe.report.strips import TALLEST, chosen_sections, tomogram_strips
 from cryopipe.report.surface_field import FIELD, central_object, surface_field
 from cryopipe.report.thumbnails import ACROSS, TILE, chosen_particles, draw_thumbnails
 
@@ -45,8 +45,15 @@ def test_a_large_tomogram_is_shrunk_and_stays_below_its_size() -> None:
     assert sum(len(base64.b64decode(strip.data)) for strip in strips.values()) < 70_000
     for strip in strips.values():
         assert strip.width < 600
-        assert strip.height * len(strip.sections) < 16_384
+        assert strip.height * len(strip.sections) <= TALLEST
     assert strips["xy"].height == pytest.approx(strips["xy"].width / 6, abs=1)
+
+
+def test_a_high_and_narrow_tomogram_has_no_strip_that_graphics_cards_shrink() -> None:
+    volume = np.zeros((90, 600, 40), np.float32)
+    strip = tomogram_strips(volume, np.zeros((0, 3)), np.zeros(0), 900_000)["xy"]
+    assert (strip.width, strip.height) == (37, 560)
+    assert 10 < len(strip.sections) <= TALLEST // 560
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (2, 3, 500), (5, 1, 1)])

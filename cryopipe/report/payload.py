@@ -13,7 +13,7 @@ from cryopipe.curation.fingerprint import fingerprint
 from cryopipe.palette import COLOURS, MARKERS, cluster_colour, cluster_marker
 from cryopipe.report.results import RunResults, TomogramResult
 from cryopipe.report.strips import tomogram_strips
-from cryopipe.report.thumbnails import chosen_particles, draw_thumbnails
+from cryopipe.report.thumbnails import ACROSS, TILE, chosen_particles, draw_thumbnails
 
 STRIP_BYTES, STRIP_BYTES_EACH = 3_800_000, 900_000
 """Size of the strips of all tomograms, and the largest of one."""
@@ -111,6 +111,7 @@ def particle_payload(results: RunResults, plane: np.ndarray, pictured: np.ndarra
         "count": count,
         "plane_scale": scale,
         "position_steps": POSITION_STEPS,
+        "thumbnail": {"tile": TILE, "across": ACROSS},
         "arrays": {name: typed_array(values) for name, values in arrays.items()},
         "names": None if numbers is not None else texts,
         "scores": [{"name": name, "title": title} for name, title, _ in known],

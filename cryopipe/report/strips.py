@@ -17,6 +17,8 @@ LARGEST_EDGE, SMALLEST_EDGE = 560, 192
 """Pixels of a section's longer edge."""
 MOST_SECTIONS = 48
 """Largest number of sections in a strip."""
+TALLEST = 8192
+"""Pixels of a strip's height; graphics cards shrink taller pictures."""
 _BYTES_PER_PIXEL = 0.16
 """Size of a JPEG of smoothed sections, about."""
 _XY_FRACTION = 0.65
@@ -81,7 +83,7 @@ def _strip(volume: np.ndarray, axis: int, along: np.ndarray, radius: float, limi
     edge = int(np.clip(math.sqrt(pixels / aspect / 14), SMALLEST_EDGE, LARGEST_EDGE))
     factor = min(1.0, edge / max(rows, width))
     size = max(1, round(width * factor)), max(1, round(rows * factor))
-    count = int(np.clip(pixels / (size[0] * size[1]), 1, MOST_SECTIONS))
+    count = int(np.clip(pixels / (size[0] * size[1]), 1, min(MOST_SECTIONS, TALLEST // size[1])))
     sections = chosen_sections(volume.shape[axis], along, radius, count)
     half = max(int(radius / 5), 0 if volume.shape[axis] < 3 else 1)
     pictures = np.stack([_section(volume, axis, section, half, radius, size) for section in sections])

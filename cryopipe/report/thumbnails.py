@@ -12,7 +12,7 @@ from cryopipe.report.strips import jpeg
 
 TILE = 32
 """Pixels of one section."""
-ACROSS = 8
+ACROSS = 24
 """Particles in a row of the picture."""
 MARGIN = 1.5
 """Width of a thumbnail in diameters of its particle."""

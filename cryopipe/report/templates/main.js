@@ -61,16 +61,14 @@ for (const chip of document.querySelectorAll(".chip")) {
 for (const button of document.querySelectorAll(".only")) button.addEventListener("click", () => model.only(Number(button.dataset.cluster)));
 if (find("filters")) {
   const score = find("filter-score"), least = find("filter-least");
-  const ends = () => {
-    let [low, high] = [Infinity, -Infinity];
-    for (const value of data.arrays[score.value] || []) { if (value < low) low = value; if (value > high) high = value; }
-    return [low, high];
-  };
+  const sorted = new Map();
+  // The slider goes by rank, since some scores have few very high values: its middle is the median.
   const setScore = function () {
-    const [low, high] = ends(), part = Number(least.value) / 1000;
-    const limit = part > 0 ? low + (high - low) * part : -Infinity;
-    find("filter-value").textContent = part > 0 ? "≥ " + limit.toPrecision(3) : "any";
-    model.setFilter({ score: score.value, least: limit });
+    const name = score.value, part = Number(least.value) / 1000;
+    if (!sorted.has(name)) sorted.set(name, (data.arrays[name] || new Float32Array(0)).filter(Number.isFinite).sort());
+    const values = sorted.get(name), limit = part > 0 && values.length ? values[Math.min(values.length - 1, Math.floor(part * values.length))] : -Infinity;
+    find("filter-value").textContent = limit > -Infinity ? "≥ " + limit.toPrecision(3) : "any";
+    model.setFilter({ score: name, least: limit });
   };
   least.addEventListener("input", setScore);
   score.addEventListener("change", setScore);

@@ -1,9 +1,7 @@
 // Thumbnails of particles: the inspector with three sections, and each cluster's gallery.
 
-const TILE = 32, ACROSS = 8;
-
 export function makeThumbnails(model, pictures) {
-  const { data } = model, flags = data.arrays.pictured;
+  const { data } = model, flags = data.arrays.pictured, { tile, across } = data.thumbnail;
   const places = new Map(); // per tomogram, particle -> place in its sheet
 
   function placeOf(i) {
@@ -25,9 +23,9 @@ export function makeThumbnails(model, pictures) {
     if (canvas.dataset.particle !== String(i)) return true; // another particle was asked for meanwhile
     context.clearRect(0, 0, canvas.width, canvas.height);
     if (!sheet) return cutFromSection(canvas, context, i);
-    const left = (place % ACROSS) * 3 * TILE, top = Math.floor(place / ACROSS) * TILE;
+    const left = (place % across) * 3 * tile, top = Math.floor(place / across) * tile;
     context.imageSmoothingQuality = "high";
-    context.drawImage(sheet, left, top, sections * TILE, TILE, 0, 0, canvas.width, canvas.height);
+    context.drawImage(sheet, left, top, sections * tile, tile, 0, 0, canvas.width, canvas.height);
     return true;
   }
 
