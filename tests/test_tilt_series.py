@@ -19,6 +19,9 @@ from cryopipe.config import ImagingOptions
 from cryopipe.errors import DataError, FileError
 from cryopipe.export import ExportContext, ExportOptions, TomogramRecord, export_particles, gather_particles
 from cryopipe.files.aligned_series import read_tilt_series
+from cryopipe.files.mrc import write_volume
+from cryopipe.files.projects import read_project
+from cryopipe.files.star import read_particles
 
 Points = NDArray[np.float64]
 IMAGE = np.array([1000.0, 1200.0])
@@ -183,3 +186,60 @@ def test_what_is_no_alignment_is_told(shared_data: Path, tmp_path: Path) -> None
         FileError, match=r"does not contain the alignment.*one of the suffixes .xml, .aln, .tlt, .star"
     ):
         read_tilt_series(tmp_path / "a.mdoc", 1)
+
+
+def test_relion_4_has_matrices_for_positions_from_1(
+    shared_data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for file, sample in PROGRAMS["TS.tlt"][0].items():
+        (tmp_path / file).write_bytes((shared_data / "metadata" / sample).read_bytes())
+    count = len(np.loadtxt(tmp_path / "TS.tlt"))
+    stack = np.zeros((count, *IMAGE[::-1].astype(int) // 10), np.int8)
+    write_volume(tmp_path / "TS.mrc", stack, 2.5)
+    record = TomogramRecord(
+        *("TS", "TS_rec.mrc", SHAPE_ZYX, 10.0, (-60, 60), "dark"),
+        tilt_series=str(tmp_path / "TS.tlt"),
+        tilt_series_pixel_size=2.5,
+    )
+    options = ExportOptions(formats=["relion4"], binned_by="averaging")
+    context = ExportContext({"TS": record}, ImagingOptions(), options, 200, 1)
+    table = pd.DataFrame(
+        {
+            **{
+                columns.TOMOGRAM: ["TS"],
+                columns.PARTICLE: ["TS/1"],
+                columns.VOXEL_SIZE: [10.0],
+                columns.CLASS: [1],
+            },
+            **dict(zip(columns.COORDINATES, [[30.25], [41.5], [12.75]], strict=True)),
+        }
+    )
+    export_particles(gather_particles(table, []), context, tmp_path)
+    blocks = starfile.read(tmp_path / "relion4" / "tomograms.star", always_dict=True)
+    assert blocks["global"]["rlnTomoTiltSeriesName"].tolist() == [str(tmp_path / "TS.mrc")]
+    assert blocks["global"]["rlnTomoFrameCount"].tolist() == [count]
+    point = read_particles(tmp_path / "relion4" / "particles.star")[list(columns.COORDINATES)].to_numpy()
+    matrices = np.array(
+        [
+            [
+                [float(word) for word in text.strip("[]").split(",")]
+                for text in blocks["TS"][f"rlnTomoProj{row}"]
+            ]
+            for row in "XYZW"
+        ]
+    ).swapaxes(0, 1)
+    # RELION 4 adds 1 to the positions of particles (particle_set.cpp)
+    found = (matrices @ np.append(point[0] + 1, 1.0))[:, :2]
+    centred = (
+        found - IMAGE // 10 / 2 + IMAGE / 2
+    )  # the images of the stack are smaller than those of the program
+    np.testing.assert_allclose(centred, as_imod_projects(tmp_path, 2.5, point)[:, 0], atol=2e-3)
+    project = read_project(tmp_path / "relion4" / "tomograms.star")
+    assert project is not None
+    assert (project.program, project.series[0].tilt_range) == ("RELION 4", (-52.24, 63.76))
+    (tmp_path / "tilt.com").write_text("$tilt\nEXCLUDELIST 3\n")
+    export_particles(gather_particles(table, []), context, tmp_path)
+    assert list(starfile.read(tmp_path / "relion4" / "tomograms.star", always_dict=True)) == ["global"]
+    assert (
+        f"TS.mrc: {count - 1} images are used, not all {count} of the stack; export to relion5" in caplog.text
+    )

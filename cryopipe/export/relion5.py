@@ -17,7 +17,7 @@ from cryopipe import columns
 from cryopipe.errors import DataError
 from cryopipe.export.list_reading import find_tomograms, particle_set
 from cryopipe.export.particle_set import FloatArray, ParticleSet
-from cryopipe.export.tilt_series_files import add_tilt_series
+from cryopipe.export.tilt_series_files import add_matrices, add_tilt_series
 from cryopipe.export.unbinned import Frames, frames_of, frames_of_tomograms, read_frames
 from cryopipe.export.writer import ExportContext, Written, lists_of, rows_in_clusters
 from cryopipe.files.names import absolute_name
@@ -81,9 +81,12 @@ class TiltSeriesFormat:
                 written += _write_import_list(table, rows, folder, final if project else None)
         if not project:
             tomograms = _tomograms_table(frames, context, final)
+            tables: dict[str, pd.DataFrame] = {}
             if self.version == 5:
                 tomograms = add_tilt_series(tomograms, frames, context, folder)
-            write_star(folder / "tomograms.star", {"global": tomograms})
+            else:
+                tomograms, tables = add_matrices(tomograms, frames, context)
+            write_star(folder / "tomograms.star", {"global": tomograms, **tables})
         return written
 
     def read(self, path: Path, context: ExportContext) -> ParticleSet:

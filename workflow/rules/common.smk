@@ -236,7 +236,7 @@ def files_of_export(format):
         [
             file_state(one.tilt_series)
             for one in TOMOGRAMS.values()
-            if format == "relion5"
+            if format in ("relion4", "relion5")
         ],
     ]
 
