@@ -43,44 +43,43 @@ export function makePlane(model, base, overlay, tools) {
     drawOverlay();
   });
 
-  // Unassigned particles first, so that they never cover a cluster.
-  function layers() {
-    const numbers = [...new Set(model.labels)].sort((a, b) => (a > 0) - (b > 0) || a - b);
-    return numbers.map((number) => [number, model.lookOf(number)]);
+  // Unassigned particles first, so that they never cover a cluster; clusters mixed, so that none covers another whole.
+  function forEachPoint(visit) {
+    const looks = new Map();
+    for (const unassigned of [true, false])
+      for (let i = 0; i < count; i++) {
+        const number = model.labels[i];
+        if ((number === 0) !== unassigned || !usable(i)) continue;
+        if (!looks.has(number)) looks.set(number, model.lookOf(number));
+        visit(i, looks.get(number), unassigned, model.selectedCount > 0 && !model.selected[i]);
+      }
   }
 
   function drawMarkers(ratio) {
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, width, height);
     const size = Math.max(2, Math.min(5, 90 / Math.sqrt(model.shownCount || 1))) * Math.min(2, Math.sqrt(zoom));
-    for (const [number, look] of layers()) {
+    forEachPoint(function (i, look, unassigned, faint) {
       context.fillStyle = look.colour;
-      for (let i = 0; i < count; i++) {
-        if (model.labels[i] !== number || !usable(i)) continue;
-        const faint = model.selectedCount && !model.selected[i];
-        context.globalAlpha = (number > 0 ? 0.75 : 0.45) * (faint ? 0.25 : 1);
-        context.beginPath();
-        tracePoint(context, look.marker, screenX(i), screenY(i), size);
-        context.fill();
-      }
-    }
+      context.globalAlpha = (unassigned ? 0.45 : 0.75) * (faint ? 0.25 : 1);
+      context.beginPath();
+      tracePoint(context, look.marker, screenX(i), screenY(i), size);
+      context.fill();
+    });
     context.globalAlpha = 1;
   }
 
   function drawPixels(ratio) {
     const image = context.createImageData(base.width, base.height), pixels = new Uint32Array(image.data.buffer);
-    const size = Math.max(1, Math.round(ratio * Math.min(3, 1.6 * Math.sqrt(zoom))));
-    for (const [number, look] of layers()) {
-      const [red, green, blue] = rgb(look.colour);
-      for (let i = 0; i < count; i++) {
-        if (model.labels[i] !== number || !usable(i)) continue;
-        const alpha = model.selectedCount && !model.selected[i] ? 60 : number > 0 ? 210 : 110;
-        const colour = (alpha << 24) | (blue << 16) | (green << 8) | red;
-        const left = Math.round(screenX(i) * ratio), top = Math.round(screenY(i) * ratio);
-        for (let y = Math.max(0, top); y < Math.min(base.height, top + size); y++)
-          for (let x = Math.max(0, left); x < Math.min(base.width, left + size); x++) pixels[y * base.width + x] = colour;
-      }
-    }
+    const size = Math.max(1, Math.round(ratio * Math.min(3, 1.6 * Math.sqrt(zoom)))), colours = new Map();
+    forEachPoint(function (i, look, unassigned, faint) {
+      if (!colours.has(look)) colours.set(look, rgb(look.colour));
+      const [red, green, blue] = colours.get(look), alpha = faint ? 60 : unassigned ? 110 : 210;
+      const colour = (alpha << 24) | (blue << 16) | (green << 8) | red;
+      const left = Math.round(screenX(i) * ratio), top = Math.round(screenY(i) * ratio);
+      for (let y = Math.max(0, top); y < Math.min(base.height, top + size); y++)
+        for (let x = Math.max(0, left); x < Math.min(base.width, left + size); x++) pixels[y * base.width + x] = colour;
+    });
     context.putImageData(image, 0, 0);
   }
 
