@@ -93,6 +93,7 @@ def made_run(count: int, names: list[str], seed: int = 0, clusters: int = 4) -> 
         features=rng.normal(size=(count, 8)) + 9 * np.eye(13)[classes, :8],
         history=pd.DataFrame({"iteration": [1, 2, 3], "loss": [3.0, 2.0, 1.0]}),
         averages=dict.fromkeys(range(1, clusters + 1), average),
+        verdicts=pd.DataFrame({"cluster": [2, 1], "verdict": ["particle", "noise"], "reason": ["round", NASTY]}),
         costs=pd.DataFrame([("pick", 2, 6.5, 4.0, 4.5, 300.0)], columns=COST_COLUMNS),
     )  # fmt: skip
 
@@ -259,11 +260,13 @@ def test_filters_and_keys(browser: Any, report: Path, run: RunResults) -> None:
         before = page.locator(".turning").first.evaluate("(canvas) => canvas.toDataURL()")
         page.locator("[name=level]").first.fill("220")
         wait(page, "(before) => document.querySelector('.turning').toDataURL() !== before", before)
-        page.locator("#overview th:nth-child(2) button").click()
-        sizes = [int(text) for text in page.locator("#overview tbody td:nth-child(2)").all_inner_texts()]
+        assert page.locator("#overview tbody th").all_inner_texts() == [f"cluster {n}" for n in (2, 1, 3, 4)]
+        assert page.locator(".card[data-cluster='1'] .verdict").inner_text() == f"Likely noise: {NASTY}"
+        page.locator("#overview th:nth-child(3) button").click()
+        sizes = [int(text) for text in page.locator("#overview tbody td:nth-child(3)").all_inner_texts()]
         assert sizes == sorted(sizes, reverse=True)
-        page.locator("#overview th:nth-child(2) button").click()
-        assert page.locator("#overview tbody td:nth-child(2)").first.inner_text() == str(min(sizes))
+        page.locator("#overview th:nth-child(3) button").click()
+        assert page.locator("#overview tbody td:nth-child(3)").first.inner_text() == str(min(sizes))
 
 
 def draw_lasso(page: Any, corners: list[tuple[float, float]]) -> None:

@@ -41,6 +41,8 @@ class ClusterCard:
     ----------
     number, name, colour, marker
         Cluster number, title, and the colour and marker of its particles.
+    verdict
+        What the cluster is likely to be, and why; empty texts if unknown.
     figures
         Pairs of a label and a text.
     count
@@ -59,6 +61,7 @@ class ClusterCard:
     name: str
     colour: str
     marker: str
+    verdict: tuple[str, str]
     figures: list[tuple[str, str]]
     count: int
     surface: dict[str, Any] | None
@@ -84,6 +87,7 @@ def cluster_card(results: RunResults, number: int) -> ClusterCard:
         results.name_of(number).replace("cluster", "Cluster", 1),
         cluster_colour(number),
         cluster_marker(number),
+        results.verdict_of.get(number, ("", "")),
         _figures(results, number, average),
         int(np.sum(results.classes == number)),
         surface,
@@ -97,9 +101,7 @@ def cluster_card(results: RunResults, number: int) -> ClusterCard:
 def _figures(results: RunResults, number: int, average: ClusterAverage | None) -> list[tuple[str, str]]:
     members = results.classes == number
     fraction = members.sum() / max(len(results.particles), 1)
-    verdict = results.verdict_of.get(number)
     figures = [
-        *([("likely to be", ": ".join(verdict))] if verdict else []),
         ("particles", f"{int(members.sum()):,} ({fraction:.0%} of all)"),
         ("mean posterior", number_text(mean_posterior(results, number), ".2f")),
         ("resolution at FSC 0.143", resolution_text(resolution(results, number))),

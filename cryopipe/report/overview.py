@@ -11,12 +11,13 @@ from cryopipe.palette import cluster_colour, cluster_marker
 from cryopipe.report.results import RunResults
 from cryopipe.report.summary import mean_posterior, number_text, resolution, resolution_text
 
-OVERVIEW = ("particles", "tomograms", "mean posterior", "resolution", "likely to be", "reason")
+OVERVIEW = ("particles", "tomograms", "mean posterior", "resolution")
 """Columns of the overview."""
 
 
 def overview(results: RunResults) -> dict[str, Any]:
-    """Return the header and one row per cluster, real particles first: number, name, colour, marker and the cells."""
+    """Return the header and one row per cluster, real particles first: number, name, verdict,
+    reason, colour, marker and the cells."""
     names = results.particles[columns.TOMOGRAM].astype(str).to_numpy() if len(results.particles) else None
     rows = []
     for number in results.listed_numbers:
@@ -27,10 +28,11 @@ def overview(results: RunResults) -> dict[str, Any]:
             f"{tomograms:,}",
             number_text(mean_posterior(results, number), ".2f"),
             resolution_text(resolution(results, number)),
-            *results.verdict_of.get(number, ("–", "")),
         ]
         look = {"colour": cluster_colour(number), "marker": cluster_marker(number)}
-        rows.append({"number": number, "name": results.name_of(number), "cells": cells, **look})
+        verdict, reason = results.verdict_of.get(number, ("–", ""))
+        texts = {"name": results.name_of(number), "verdict": verdict, "reason": reason}
+        rows.append({"number": number, "cells": cells, **texts, **look})
     return {"header": list(OVERVIEW), "rows": rows}
 
 
