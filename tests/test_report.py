@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import resource
@@ -486,11 +487,14 @@ def test_the_summary_names_clusters_problems_scores_and_the_report() -> None:
     assert "Against the truth: picking recall 0.91, precision 0.80." in text
     assert "Doubles" not in text
     doubles = pd.DataFrame({"cluster": [1, 2, 3], "doubles": [0, 1541, 2]})
+    doubles = doubles.assign(symmetry=["C1", "D7", ""], symmetry_score=[math.nan, 0.912, math.nan])
     text = summary_text(dataclasses.replace(results, triage=doubles), "results/report/report.html")
     assert (
         "Doubles: 1,543 particles at the place of a better one, left out of the averages of clusters 2, 3 "
         "(cryopipeDoubleOf)." in text
     )
+    line = "Symmetry: the average of cluster 2 fits D7 (score 0.91); it was not imposed (averaging.symmetry)."
+    assert text.count("Symmetry") == text.count(line) == 1
     assert text.endswith("\nReport: results/report/report.html\n")
     assert "No particles were found in 0 tomograms." in summary_text(EMPTY, "r.html")
 

@@ -116,6 +116,7 @@ def test_triage_tells_recognised_clusters_hand_and_known_maps(clusters: dict[int
     assert table["kept"].to_dict() == {1: 29, 2: 24, 3: 19}
     assert table["best_match"].to_dict() == {1: "chain", 2: "shell", 3: "chain"}
     assert (table["match_correlation"] > 0.95).all()
+    assert table["symmetry"].to_dict() == {1: "C1", 2: "", 3: "C1"}
     # The chain shows its hand, the shell has none.
     assert table.loc[1, "half_correlation"] - table.loc[1, "mirror_correlation"] > 0.1
     assert abs(table.loc[2, "half_correlation"] - table.loc[2, "mirror_correlation"]) < 0.05

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cryopipe import columns
 from cryopipe.averaging.alignment import AlignmentResult
-from cryopipe.files.cluster_averages import RESOLUTION
+from cryopipe.files.cluster_averages import RESOLUTION, SYMMETRY
 from cryopipe.particles import pose_columns
 
 NO_RESOLUTION = 999.0
@@ -57,7 +57,7 @@ def fsc_blocks(result: AlignmentResult, symmetry: str) -> dict[str, pd.DataFrame
         "cryopipeParticles": len(result.kept),
         "cryopipeParticlesKept": int(result.kept.sum()),
         "cryopipeVoxelSize": float(result.voxel_size),
-        "cryopipeSymmetry": symmetry,
+        SYMMETRY: symmetry,
         "cryopipeResolutionMeasured": int(result.fsc is not None),
     }
     for name, value in (

@@ -16,11 +16,13 @@ from torch import Tensor
 from cryopipe import columns
 from cryopipe.alignment.fourier_band import Band
 from cryopipe.alignment.search import Poses
+from cryopipe.averaging.body import MARGIN, find_body
 from cryopipe.averaging.doubles import gather_tables
 from cryopipe.averaging.options import AveragingOptions
 from cryopipe.averaging.particle_shape import particle_shape
+from cryopipe.averaging.point_group import PointGroup, propose_point_group
 from cryopipe.averaging.superposition import rotated, superpose, transform_poses
-from cryopipe.files.cluster_averages import ClusterAverage
+from cryopipe.files.cluster_averages import SYMMETRY, ClusterAverage
 from cryopipe.particles import pose_columns, rotations_of_table, shifts_of_table
 from cryopipe.volume.fourier import fourier_rescale, low_pass
 from cryopipe.volume.geometry import relion_angles, rotation_from_relion_angles
@@ -74,9 +76,10 @@ def triage(
             "resolution": cluster.resolution if math.isfinite(cluster.resolution) else math.nan,
             "recognised": int(cluster.resolution < options.recognised_resolution),
         }
-        rows.append(row | _consistency(cluster, options) | shape(cluster.volume, cluster.voxel_size) | _best_match(cluster, known, options))  # fmt: skip
+        rows.append(row | _consistency(cluster, options) | shape(cluster.volume, cluster.voxel_size) | _symmetry(cluster) | _best_match(cluster, known, options))  # fmt: skip
     names = ["cluster", "particles", "doubles", "kept", "resolution", "recognised", "half_correlation", "mirror_correlation",
-             "diameter", "shell_radius", "centre_density", "best_match", "match_correlation"]  # fmt: skip
+             "diameter", "shell_radius", "centre_density", "symmetry", "symmetry_score", "symmetry_null", "best_match",
+             "match_correlation"]  # fmt: skip
     return pd.DataFrame(rows, columns=names)
 
 
@@ -210,6 +213,21 @@ def _consistency(cluster: ClusterAverage, options: AveragingOptions) -> dict[str
         "half_correlation": _masked_correlation(smooth[0], smooth[1], mask),
         "mirror_correlation": _align(half1, mirrored, cluster.voxel_size, resolution, options).correlation,
     }
+
+
+def _symmetry(cluster: ClusterAverage) -> dict[str, object]:
+    """Return the proposed point group of an average without imposed symmetry."""
+    group, imposed = PointGroup(""), str(cluster.figures.get(SYMMETRY, "C1")).upper()
+    if cluster.half_maps is not None and imposed == "C1" and math.isfinite(cluster.resolution):
+        halves = (_tensor(cluster.half_maps[0]), _tensor(cluster.half_maps[1]))
+        smooth = [low_pass(half, cluster.resolution, cluster.voxel_size) for half in halves]
+        radius = 0.4 * halves[0].shape[0]
+        body = find_body(smooth, torch.zeros(3), radius)
+        if body is not None:
+            reach = float(np.linalg.norm(body.centre)) + MARGIN * body.extent / 2 + 1
+            resolution = cluster.resolution / cluster.voxel_size
+            group = propose_point_group(halves, min(radius, reach), resolution, seed=0)
+    return {"symmetry": group.name, "symmetry_score": group.score, "symmetry_null": group.null}
 
 
 def _best_match(

@@ -134,6 +134,9 @@ def _triage_figures(triage: pd.DataFrame, number: int) -> list[tuple[str, str]]:
         figures.append(("hollow; radius of the densest shell", shell))
     half, mirror = (number_text(row[name], ".2f") for name in ("half_correlation", "mirror_correlation"))
     figures.append(("correlation of half-maps; with one mirrored", f"{half}, {mirror}"))
+    if row.get("symmetry"):
+        score = "" if row["symmetry"] == "C1" else f" ({number_text(row['symmetry_score'], '.2f')})"
+        figures.append(("point group that fits, not imposed (score)", f"{row['symmetry']}{score}"))
     if row["best_match"]:
         correlation = number_text(row["match_correlation"], ".2f")
         figures.append(("best match of known maps (correlation)", f"{row['best_match']} ({correlation})"))

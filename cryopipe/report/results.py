@@ -239,7 +239,7 @@ def read_results(
         averages=read_averages(average_files(results / "averages")),
         selection=_table(results / "clusters" / "selection.tsv"),
         verdicts=_table(results / "averages" / "clusters.tsv", ("verdict", "reason")),
-        triage=_table(results / "averages" / "triage.tsv", ("best_match",)),
+        triage=_table(results / "averages" / "triage.tsv", ("best_match", "symmetry")),
         mergers=_table(results / "averages" / "mergers.tsv", ()),
         evaluation=_evaluation(results / "evaluation") if evaluated else {},
         decoded=_decoded(results / "features" / "decoded") if decoded else {},

@@ -51,6 +51,7 @@ def summary_text(results: RunResults, report: str) -> str:
         )
     lines += _doubles(results.triage)
     lines += _decisions(results)
+    lines += _symmetries(results.triage)
     lines += _problems(results.check)
     scores = _scores(results)
     if scores:
@@ -111,6 +112,16 @@ def _doubles(triage: pd.DataFrame) -> list[str]:
     clusters = ", ".join(str(number) for number in triage.loc[triage["doubles"] > 0, "cluster"])
     return ["", f"Doubles: {_count(count, 'particle')} at the place of a better one, left out of the averages of "
             f"{'cluster' if ',' not in clusters else 'clusters'} {clusters} (cryopipeDoubleOf)."]  # fmt: skip
+
+
+def _symmetries(triage: pd.DataFrame) -> list[str]:
+    """Return one line per cluster whose average fits a point group."""
+    if "symmetry" not in triage:
+        return []
+    rows = triage[~triage["symmetry"].fillna("").isin(["", "C1"])]
+    lines = [f"Symmetry: the average of cluster {row['cluster']} fits {row['symmetry']} (score {row['symmetry_score']:.2f}); "
+             "it was not imposed (averaging.symmetry)." for _, row in rows.iterrows()]  # fmt: skip
+    return ["", *lines] if lines else []
 
 
 def _problems(check: pd.DataFrame) -> list[str]:
