@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from cryopipe import columns
+from cryopipe.cli import main
 from cryopipe.curation import (
     Accept,
     BadTomogram,
@@ -26,6 +27,9 @@ from cryopipe.curation import (
 )
 from cryopipe.curation.curation_files import read_curation, write_curation
 from cryopipe.errors import FileError
+from cryopipe.files.features import write_features
+from cryopipe.files.labels import read_labels
+from cryopipe.files.star import write_particles
 
 EVERY_FORM: tuple[Decision, ...] = (
     Accept(1),
@@ -227,3 +231,101 @@ def test_names_notes_and_labels() -> None:
     )
     expected = ["proteasome", *["ribosome"] * 4, "", "proteasome", "", "", "rejected", "rejected", ""]
     assert result.labels.tolist() == expected
+
+
+def command(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as raised:
+        main(["curate", *arguments])
+    return int(raised.value.code or 0)
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A dataset with the clusters above, in which the command runs."""
+    table = particles()
+    table[list(columns.COORDINATES)] = np.arange(36.0).reshape(12, 3)
+    write_particles(tmp_path / "results" / "clusters" / "found.star", table)
+    features = np.random.default_rng(0).normal(size=(12, 4))
+    features[1:5:2] += 20
+    write_features(
+        tmp_path / "results" / "features" / "features.npz", table[columns.PARTICLE].tolist(), features
+    )
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_command_writes_the_decisions_and_says_what_becomes_of_them(
+    run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("reject", "3") == 0
+    said = capsys.readouterr().out
+    assert "1. reject 3: applied (2 particles)" in said
+    assert "        3          2  rejected  cluster 3" in said
+    assert "To use these decisions, set `curation: config/curation.yaml` in config/config.yaml" in said
+    path = run_folder / "config" / "curation.yaml"
+    path.write_text(
+        path.read_text().replace("{reject: 3}", "{reject: 3}  # a membrane\n  - {rename: 1, name: a}")
+    )
+    assert command("split", "1", "2") == 0
+    assert command("merge", "1", "2") == 0
+    assert "# a membrane" in path.read_text()
+    curation = read_curation(path)
+    assert curation.decisions == (Reject(3), Rename(1, "a"), Split(1, 2), Merge((1, 2)))
+    assert "particles: cluster 1 3, cluster 4 2" in capsys.readouterr().out
+    assert command("undo") == 0
+    assert read_curation(path).decisions == curation.decisions[:-1]
+
+
+def test_a_decision_that_cannot_be_applied_is_not_written(
+    run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("accept", "1", "9") == 1
+    assert capsys.readouterr().err == (
+        "Error: accept 9: this run has no cluster 9; nothing was written; see `cryopipe curate show`\n"
+    )
+    assert not (run_folder / "config").exists()
+    assert command("split", "1", "1") == 1
+    assert command("choose", "1", "0.5", "--score", "alignment") == 1
+
+
+def test_decisions_become_labels_that_learners_read(
+    run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("accept", "1") == 0
+    assert command("labels", "labels.star") == 1
+    assert (
+        "leads to 1 classes of at least 5 particles; accept, reject or label two classes"
+        in capsys.readouterr().err
+    )
+    assert command("rename", "1", "ribosome") == 0
+    (run_folder / "names.txt").write_text("b/5\na/6\n\n")
+    assert command("select", "proteasome", "names.txt", "--as", "label") == 0
+    assert command("reject", "3") == 0
+    assert command("labels", "labels.star") == 0
+    labels = read_labels(run_folder / "labels.star")
+    assert labels[columns.LABEL].tolist() == ["ribosome"] * 5 + ["proteasome"] * 2 + ["rejected"] * 2
+    assert labels[columns.PARTICLE].tolist() == [
+        "a/0",
+        "b/1",
+        "a/2",
+        "b/3",
+        "a/4",
+        "b/5",
+        "a/6",
+        "b/9",
+        "a/10",
+    ]
+    assert labels[columns.COORDINATES[2]].tolist()[-1] == 32.0
+    before = (run_folder / "labels.star").read_bytes()
+    assert command("labels", "labels.star") == 1
+    assert (run_folder / "labels.star").read_bytes() == before
+
+
+def test_without_a_run_there_is_nothing_to_decide(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command("reject", "1") == 1
+    assert capsys.readouterr().err == (
+        "Error: results/clusters/found.star: no such file; run snakemake in this directory first\n"
+    )

@@ -22,7 +22,7 @@ class GeneralOptions(Options):
     )
     curation: str | None = option(
         None,
-        "File of your decisions about clusters and particles, saved by the report; null: none.",
+        "File of your decisions about clusters and particles, saved by the report or by `cryopipe curate`; null: none.",
     )
     device: str = option(
         "auto",

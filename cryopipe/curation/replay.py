@@ -48,7 +48,7 @@ def curate(
         outcomes = pd.DataFrame(columns=["decision", "outcome", "detail"])
         return Curated(particles, cluster_summary(particles), outcomes, np.full(len(particles), ""))
     curation = read_curation(decisions)
-    curated = apply_decisions(particles, curation, _divider(particles, features))
+    curated = apply_decisions(particles, curation, feature_divider(particles, features))
     for decision, outcome, detail in curated.outcomes.astype(str).to_numpy().tolist():
         level = logging.INFO if outcome == APPLIED else logging.WARNING
         logger.log(level, "%s: %s%s", decision, outcome, f" ({detail})" if detail else "")
@@ -57,7 +57,8 @@ def curate(
     return Curated(curated.particles, clusters, curated.outcomes, curated.labels)
 
 
-def _divider(particles: pd.DataFrame, features: str | os.PathLike[str] | None) -> Divide | None:
+def feature_divider(particles: pd.DataFrame, features: str | os.PathLike[str] | None) -> Divide | None:
+    """Return the function that divides a cluster of `particles` by the features of a file, read when first needed."""
     if not features:
         return None
     loaded: list[NDArray[np.float32]] = []

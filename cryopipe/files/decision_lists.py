@@ -20,7 +20,7 @@ MOST_VALUES = 3_000_000
 """A selection names its particles."""
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _KEYS = ("run", "decisions")
-_REMEDY = "save the decisions again in the report"
+_REMEDY = "save the decisions again in the report, or write them with `cryopipe curate`"
 
 
 def read_decision_list(path: str | os.PathLike[str]) -> tuple[str, list[tuple[int, Any]]]:
@@ -77,6 +77,20 @@ def write_decision_list(
 ) -> None:
     """Write a file of decisions, one a line if it is short; `read_decision_list` reads it."""
     write_text(path, render_decision_list(run, decisions))
+
+
+def append_decision_list(path: str | os.PathLike[str], decisions: Sequence[Mapping[str, Any]]) -> None:
+    """Add decisions to the end of a file, which keeps its remarks and spelling.
+
+    A file whose last line is not a decision of its own, such as `decisions: []`, is written anew.
+    """
+    run, earlier = read_decision_list(path)
+    text = Path(path).read_text(encoding="utf-8-sig").rstrip()
+    added = render_decision_list(run, decisions).partition("decisions:\n")[2]
+    if earlier and text.splitlines()[-1].startswith("  - {") and text.endswith("}"):
+        write_text(path, f"{text}\n{added}")
+    else:
+        write_decision_list(path, run, [*(content for _, content in earlier), *decisions])
 
 
 def render_decision_list(run: str, decisions: Sequence[Mapping[str, Any]]) -> str:
