@@ -248,3 +248,51 @@ def test_a_project_goes_through_check_and_export_with_its_names_and_frames(
     assert read_tilt_range(images) == imitation.tilts
     assert mine["rlnTomoTiltSeriesPixelSize"] == pytest.approx(imitation.pixel_size)
     assert mine[[f"rlnTomoSize{axis}" for axis in "XYZ"]].tolist() == size.tolist()
+
+
+def damaged(content: bytes) -> list[bytes]:
+    """Variants of a file as programs, disks and editors leave it."""
+    text = content.decode(errors="replace")
+    return [b"", content[: len(content) // 2], b"\x00\xff" * 100, re.sub(r"\d", "x", text).encode(), text.replace("\n", " ").encode()]  # fmt: skip
+
+
+def test_damaged_files_of_projects_end_in_one_line_or_a_remark(
+    imitation: Imitation, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    root = tmp_path / imitation.source.relative_to(tmp_path).parts[0]
+    files = [path for path in sorted(root.rglob("*")) if path.is_file() and path.suffix not in (".mrc", "")]
+    assert len(files) >= 2
+    for number, file in enumerate(files):
+        content = file.read_bytes()
+        for variant, other in enumerate(damaged(content)):
+            file.write_bytes(other)
+            with pytest.raises(SystemExit) as caught:
+                main(["init", str(tmp_path / f"dataset_{number}_{variant}"), str(imitation.source)])
+            printed = capsys.readouterr()
+            code = int(caught.value.code or 0)
+            assert code in (0, 1), file
+            assert printed.err.count("\n") == code, printed.err
+        file.write_bytes(content)
+
+
+def test_tomograms_of_a_project_are_added_to_a_dataset(
+    imitation: Imitation, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    write_volume(tmp_path / "other" / "other.mrc", noise(), VOXEL_SIZE)
+    init(tmp_path / "dataset", tmp_path / "other")
+    for count in (1, 0):
+        init(tmp_path / "dataset", imitation.source, "--add")
+        assert f"{count} tomogram" in capsys.readouterr().out
+    rows = read_tomogram_table(tmp_path / "dataset" / "config" / "tomograms.tsv")
+    [row] = [row for row in rows.values() if row.name != "other"]
+    assert (row.exported_name or row.name) == imitation.name
+    assert row.tilt_range == imitation.tilts
+    assert row.tilt_series_pixel_size == pytest.approx(imitation.pixel_size)
+
+
+def test_a_name_that_exports_cannot_use_is_told(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    write_volume(tmp_path / "in" / "grid 1_rec.mrc", noise(), VOXEL_SIZE)
+    init(tmp_path / "dataset", tmp_path / "in")
+    assert the_row(tmp_path / "dataset").exported_name is None
+    remark = "grid_1: exports use the name grid_1, not grid 1: STAR files cannot contain it"
+    assert remark in capsys.readouterr().out

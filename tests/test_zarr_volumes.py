@@ -18,6 +18,7 @@ from cryopipe.check import check_tomogram
 from cryopipe.cli import main
 from cryopipe.columns import COORDINATES
 from cryopipe.errors import FileError
+from cryopipe.files.chimerax import Cluster, write_chimerax_script
 from cryopipe.files.mrc import open_volume, read_header, write_volume
 from cryopipe.files.opening import open_tomogram
 from cryopipe.files.zarr_volumes import ZarrVolume, resolutions
@@ -104,6 +105,15 @@ def test_picks_boxes_and_checks_are_those_of_an_mrc_file(stored: Path, tmp_path:
         for one in opened
     ]  # fmt: skip
     np.testing.assert_array_equal(boxes[0], boxes[1])
+
+
+def test_the_script_for_chimerax_does_not_open_it(stored: Path, tmp_path: Path) -> None:
+    script = tmp_path / "a.cxc"
+    write_chimerax_script(script, stored, tmp_path / "d.mrc", tmp_path / "l.mrc", 10, 1, [Cluster(1, 5)])
+    lines = script.read_text().splitlines()
+    assert [line for line in lines if line.startswith("open")] == ['open "d.mrc" id 2', 'open "l.mrc" id 3']
+    assert not any("#1 " in line for line in lines)
+    assert any(line.startswith("# the tomogram, OME-Zarr, is not opened: ") for line in lines)
 
 
 def init(*arguments: object) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cryopipe.cli.rows import Row
 from cryopipe.errors import CryopipeError, size_text
-from cryopipe.files.metadata import find_tilt_file, read_tilt_range, tilt_angles
+from cryopipe.files.metadata import find_tilt_file, tilt_angles
 from cryopipe.files.mrc import MrcHeader, read_header
 from cryopipe.files.projects import Series
 from cryopipe.files.projects.mdoc import find_mdoc, with_mdoc
@@ -18,10 +18,7 @@ def describe(path: Path, voxel_size: float | None) -> Row:
     series = Series(read_volume_name(path).series, volume=path)
     source = find_tilt_file(path)
     if source is not None:
-        try:
-            series = series.known(source, tilt_range=read_tilt_range(source), tilt_series=source)
-        except CryopipeError as error:
-            series = series.remarked(f"tilt range left blank: {error}")
+        series = series.with_tilts(source)
     mdoc = next(filter(None, (find_mdoc(stem, [path.parent]) for stem in shorter_stems(path))), None)
     return of_series(with_mdoc(series, mdoc), voxel_size)
 
@@ -60,8 +57,8 @@ def of_series(series: Series, voxel_size: float | None) -> Row:
 def _doubts(series: Series, header: MrcHeader, voxel_size: float | None) -> list[str]:
     """Return doubts about the volume: a stack of images, or another size than the project states."""
     doubts = []
-    angles = series.tilt_series if series.tilt_series and series.tilt_series.suffix != ".star" else None
-    if angles is not None and header.shape_zyx[0] == tilt_angles(angles).size:
+    angles = series.sources.get("tilt_range")
+    if angles is not None and angles.suffix != ".star" and header.shape_zyx[0] == tilt_angles(angles).size:
         doubts.append(f"has as many sections as {angles} has tilts; is it the tilt series itself?")
     pixel, size = series.tilt_series_pixel_size, series.unbinned_size
     if pixel and size and voxel_size:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cryopipe.errors import TableError
+from cryopipe.errors import TableError, one_line
 from cryopipe.files.projects import Series
 from cryopipe.files.projects.volumes import SUFFIXES, half_volume
 from cryopipe.tomograms import COLUMNS, EXPORTED_NAME, NAME, RESERVED
@@ -192,12 +192,15 @@ def named(
     series = [row.series.name for row in rows]
     names = unique_names([row.path for row in rows], taken_names, series)
     count = Counter([*series, *taken_exported])
-    return [
-        replace(
-            row, name=name, exported_name=own if own != name and _can_be_exported(own, count, names) else ""
-        )
-        for row, name, own in zip(rows, names, series, strict=True)
-    ]
+    result = []
+    for row, name, own in zip(rows, names, series, strict=True):
+        exported = own if own != name and _can_be_exported(own, count, names) else ""
+        lost = own != name and not exported
+        why = "several tomograms have it" if count[own] > 1 else "STAR files cannot contain it"
+        remark = f"exports use the name {name}, not {one_line(own)}: {why}"
+        remarks = (*row.remarks, remark) if lost else row.remarks
+        result.append(replace(row, name=name, exported_name=exported, remarks=remarks))
+    return result
 
 
 def unique_names(

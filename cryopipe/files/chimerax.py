@@ -13,6 +13,7 @@ from xml.sax.saxutils import quoteattr
 from cryopipe.errors import DataError, FileError, reading_fault
 from cryopipe.files.atomic import write_text
 from cryopipe.files.names import relative_name
+from cryopipe.files.zarr_volumes import is_zarr
 from cryopipe.palette import cluster_colour
 
 TOMOGRAM_MODEL, DENSITY_MODEL, LABELS_MODEL, FIRST_CLUSTER_MODEL = 1, 2, 3, 10
@@ -67,7 +68,8 @@ def write_chimerax_script(
     path
         The .cxc script. ChimeraX runs it in the script's folder; paths of files are relative to it.
     tomogram, density, labels
-        The MRC files; every label value is a cluster's number.
+        The MRC files; every label value is a cluster's number. A tomogram in OME-Zarr, which ChimeraX does not read without
+        an extension, is not opened.
     voxel_size
         Angstrom; set for all three files, with the same origin, regardless of their headers.
     level
@@ -83,15 +85,21 @@ def write_chimerax_script(
     folder = Path(path).resolve().parent
     lines = ["# written by cryopipe: a tomogram and the averages placed in it", "close session"]
     files = {TOMOGRAM_MODEL: tomogram, DENSITY_MODEL: density, LABELS_MODEL: labels}
+    if is_zarr(tomogram):
+        del files[TOMOGRAM_MODEL]
+        lines.append(f"# the tomogram, OME-Zarr, is not opened: {relative_name(tomogram, folder)}")
     for model, file in files.items():
         name = relative_name(file, folder)
         lines.append(f"open {quoted(name)} id {model}")
         lines.append(f"volume #{model} voxelSize {voxel_size:.6g} originIndex 0,0,0 step 1")
-    lines += [
+    tomogram_lines = [
         f'rename #{TOMOGRAM_MODEL} "tomogram"',
+        f'volume #{TOMOGRAM_MODEL} style image region all imageMode "tilted slab"',
+    ]
+    lines += [
+        *(tomogram_lines if TOMOGRAM_MODEL in files else []),
         f'rename #{DENSITY_MODEL} "placed averages, density"',
         f'rename #{LABELS_MODEL} "placed averages, labels"',
-        f'volume #{TOMOGRAM_MODEL} style image region all imageMode "tilted slab"',
         f"volume #{DENSITY_MODEL} style surface region all level {level:.6g} color #c8c8c8 transparency 0.6",
         f"volume #{LABELS_MODEL} region all",
     ]

@@ -16,6 +16,7 @@ from cryopipe.volume_names import shorter_stems
 
 _TILT_COLUMNS = ("rlnTomoYTilt", "rlnTomoNominalStageTiltAngle")
 """RELION's tilt angle after and before alignment; the first existing column is used."""
+_WARP_COLUMN = "wrpAngleTilt"
 _MDOC_ANGLE = re.compile(r"\s*TiltAngle\s*=\s*(\S+)")
 
 
@@ -25,7 +26,7 @@ def tilt_angles(path: str | os.PathLike[str]) -> np.ndarray:
     Parameters
     ----------
     path
-        IMOD's .tlt or .rawtlt, SerialEM's .mdoc, AreTomo's .aln, Warp's .xml or RELION's tilt-series .star.
+        IMOD's .tlt or .rawtlt, SerialEM's .mdoc, AreTomo's .aln, Warp's .xml or .tomostar, or RELION's tilt-series .star.
         Images that AreTomo or Warp left out are left out here.
 
     Returns
@@ -148,6 +149,14 @@ def _from_star(path: Path) -> list[float]:
     raise ValueError(f"no column {' or '.join(_TILT_COLUMNS)}: not a tilt series")
 
 
+def _from_tomostar(path: Path) -> list[float]:
+    """Warp's .tomostar: one line per image; the sign is that of its .xml files."""
+    for table in read_star(path).values():
+        if _WARP_COLUMN in table:
+            return [-float(angle) for angle in table[_WARP_COLUMN]]
+    raise ValueError(f"no column {_WARP_COLUMN}: not a tilt series of Warp")
+
+
 def _text(path: Path) -> str:
     # program names and file names in comments may be in any encoding; angles are ASCII
     return path.read_text(encoding="utf-8-sig", errors="replace")
@@ -160,4 +169,5 @@ _READERS: dict[str, Callable[[Path], list[float]]] = {
     ".aln": _from_aln,
     ".xml": _from_xml,
     ".star": _from_star,
+    ".tomostar": _from_tomostar,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cryopipe.errors import FileError, reading_fault
 from cryopipe.files.projects.aretomo_project import read_aretomo
 from cryopipe.files.projects.copick_project import read_zarr
 from cryopipe.files.projects.imod_project import read_imod
@@ -32,5 +33,15 @@ def read_project(source: Path, denoised: bool = False) -> Project | None:
     FileError, DataError
         If a file of the project cannot be read.
     """
-    found = (reader(source, denoised) for reader in READERS)
-    return next((project for project in found if project is not None), None)
+    try:
+        found = (reader(source, denoised) for reader in READERS)
+        return next((project for project in found if project is not None), None)
+    except OSError as error:
+        problem, remedy = reading_fault(error)
+        raise FileError(problem, file=error.filename or source, remedy=remedy) from error
+    except (ValueError, LookupError, TypeError) as error:
+        raise FileError(
+            f"contains a file that is damaged or of an unknown version ({type(error).__name__}: {str(error)[:200]})",
+            file=source,
+            remedy="give the unchanged project, or the MRC files with --all, which reads no project",
+        ) from error

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from cryopipe.errors import FileError, check_size, reading_fault
-from cryopipe.files.metadata import read_tilt_range
 from cryopipe.files.projects.mdoc import find_mdoc, with_mdoc
 from cryopipe.files.projects.series import Project, Series
 from cryopipe.files.projects.volumes import voxel_size_of_header, with_volumes
@@ -52,7 +51,7 @@ def _of_alignment(path: Path, session: Path, parameters: dict[str, Any]) -> Seri
     name = path.stem
     for ending in _STACKS:
         name = name.removesuffix(ending)
-    series = Series(name).known(path, tilt_series=path, tilt_range=read_tilt_range(path))
+    series = Series(name).with_tilts(path)
     found = {key: _number(parameters.get(tag)) or None for key, tag in _PARAMETERS.items()}
     flip = _number(parameters.get("FlipVol"))
     series = series.known(session, tilt_axis=None if flip is None else _AXES.get(int(flip), "y"), **found)

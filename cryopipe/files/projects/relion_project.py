@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 
 from cryopipe.errors import DataError, FileError
-from cryopipe.files.metadata import read_tilt_range
 from cryopipe.files.projects.series import Project, Series
 from cryopipe.files.projects.volumes import with_volumes
 from cryopipe.files.star import read_star
@@ -54,7 +53,11 @@ def read_relion(source: Path, denoised: bool) -> Project | None:
     if star is None:
         return None
     blocks = read_star(star)
-    table = blocks["global"]
+    table = blocks.get("global", pd.DataFrame())
+    if "rlnTomoName" not in table:
+        raise FileError(
+            "has no rlnTomoName in data_global", file=star, remedy="give the tomograms.star of RELION 4 or 5"
+        )
     series = [_of_row(star, row, blocks, denoised) for row in table.to_dict("records")]
     folders = [star.parent / "tomograms", star.parent, *([source] if source.is_dir() else [])]
     series = with_volumes(
@@ -158,11 +161,9 @@ def _with_tilt_series(series: Series, star: Path, path: str) -> Series:
         file = beside
     table = next(iter(read_star(file).values()))
     defocus = [table[column].astype(float).mean() for column in _DEFOCUS if column in table]
-    return series.known(
+    return series.with_tilts(file).known(
         file,
-        tilt_series=file,
         tilt_axis="y",
-        tilt_range=read_tilt_range(file),
         dose=float(table[_EXPOSURE].max()) if _EXPOSURE in table else None,
         defocus=float(np.mean(defocus)) / 1e4 if defocus else None,
     )

@@ -7,6 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from cryopipe.errors import CryopipeError
+from cryopipe.files.metadata import read_tilt_range
+
+ALIGNED = (".xml", ".aln", ".tlt", ".star")
+"""Suffixes of the files that contain the alignment of a tilt series, not only its tilts."""
+
 
 @dataclass(frozen=True)
 class Series:
@@ -67,6 +73,14 @@ class Series:
         """Return the series with the values that are not None, read from the file `source`."""
         stated = {name: value for name, value in values.items() if value is not None}
         return replace(self, sources={**self.sources, **dict.fromkeys(stated, source)}, **stated)
+
+    def with_tilts(self, path: Path) -> Series:
+        """Return the series with the tilt range of a file; a message says so if it cannot be read."""
+        aligned = path if path.suffix.lower() in ALIGNED else None
+        try:
+            return self.known(path, tilt_range=read_tilt_range(path), tilt_series=aligned)
+        except CryopipeError as error:
+            return self.remarked(f"tilt range left blank: {error}")
 
     def remarked(self, *remarks: str) -> Series:
         """Return the series with more messages for the user."""

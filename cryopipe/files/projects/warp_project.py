@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree import ElementTree
 
-from cryopipe.errors import CryopipeError, FileError, check_size, reading_fault
-from cryopipe.files.metadata import read_tilt_range
+from cryopipe.errors import FileError, check_size, reading_fault
 from cryopipe.files.projects.series import Project, Series
 from cryopipe.files.projects.volumes import with_volumes
 from cryopipe.files.star import read_star
@@ -127,21 +126,13 @@ def _of_xml(path: Path) -> Series:
         "dose": max(dose, default=None),
         "defocus": _number(numbers, "CTF/Defocus"),
     }
-    series = Series(path.stem).known(path, tilt_series=path, tilt_axis="y", **found)
-    try:
-        return series.known(path, tilt_range=read_tilt_range(path))
-    except CryopipeError as error:
-        return series.remarked(f"tilt range left blank: {error}")
+    return Series(path.stem).known(path, tilt_axis="y", **found).with_tilts(path)
 
 
 def _of_tomostar(path: Path) -> Series:
     table = next(iter(read_star(path).values()))
-    if "wrpAngleTilt" not in table or not len(table):
-        raise FileError("has no column wrpAngleTilt", file=path, remedy=_REMEDY)
-    # the sign of Warp's angles is explained in cryopipe.files.metadata
-    angles = -table["wrpAngleTilt"].astype(float)
     dose = float(table["wrpDose"].max()) if "wrpDose" in table else None
-    return Series(path.stem).known(path, tilt_range=(float(angles.min()), float(angles.max())), dose=dose)
+    return Series(path.stem).known(path, tilt_axis="y", dose=dose).with_tilts(path)
 
 
 def _with_settings(series: Series, options: dict[str, str], path: Path) -> Series:
