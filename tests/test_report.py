@@ -287,6 +287,8 @@ def test_positions_and_scores_are_those_of_the_averages() -> None:
 
 @pytest.mark.usefixtures("coarse_surfaces")
 def test_triage_and_selection_are_shown() -> None:
+    verdicts = pd.DataFrame({"cluster": [2], "verdict": ["particle"], "reason": ["x"], "diameter": [156.0]})
+    assert "15.6 nm" in made_page(dataclasses.replace(made_results(), verdicts=verdicts))[0]
     text, page = made_page(made_results())
     for words in (
         "12.3 nm",

@@ -257,9 +257,19 @@ def test_filters_and_keys(browser: Any, report: Path, run: RunResults) -> None:
         page.wait_for_selector(".card .member canvas")
         page.wait_for_selector(".turning[data-drawn=yes]")
         assert drawn(page, ".turning") > 10
-        before = page.locator(".turning").first.evaluate("(canvas) => canvas.toDataURL()")
+        picture = "document.querySelector('.turning').toDataURL()"
+        seen = [page.evaluate(picture)]
         page.locator("[name=level]").first.fill("220")
-        wait(page, "(before) => document.querySelector('.turning').toDataURL() !== before", before)
+        wait(page, f"(before) => {picture} !== before", seen[-1])
+        seen.append(page.evaluate(picture))
+        page.locator(".turning").first.focus()
+        page.keyboard.press("ArrowLeft")
+        wait(page, f"(before) => {picture} !== before", seen[-1])
+        page.keyboard.press("ArrowRight")
+        wait(page, f"(before) => {picture} === before", seen[-1])
+        box = page.locator(".turning").first.bounding_box()
+        draw_lasso(page, [(box["x"] + 100, box["y"] + 100), (box["x"] + 150, box["y"] + 90)])
+        wait(page, f"(before) => {picture} !== before", seen[-1])
         assert page.locator("#overview tbody th").all_inner_texts() == [f"cluster {n}" for n in (2, 1, 3, 4)]
         assert page.locator(".card[data-cluster='1'] .verdict").inner_text() == f"Likely noise: {NASTY}"
         page.locator("#overview th:nth-child(3) button").click()

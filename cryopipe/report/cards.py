@@ -116,24 +116,27 @@ def _figures(results: RunResults, number: int, average: ClusterAverage | None) -
     score = average.particles.get(columns.ALIGNMENT_SCORE)
     if score is not None and len(score):
         figures.append(("median alignment score", number_text(float(score.median()), ".2f")))
-    figures += _triage_figures(results.triage, number)
+    figures += _triage_figures(results, number)
     box = average.volume.shape[-1]
     figures.append(("box", f"{box} voxels of {average.voxel_size:.4g} Å"))
     return figures
 
 
-def _triage_figures(triage: pd.DataFrame, number: int) -> list[tuple[str, str]]:
-    """Return the figures of a cluster in the table of triage."""
+def _triage_figures(results: RunResults, number: int) -> list[tuple[str, str]]:
+    """Return the figures of a cluster in the table of triage; the diameter is that of its verdict, if it has one."""
+    triage, verdicts = results.triage, results.verdicts
     rows = triage[triage["cluster"] == number] if "cluster" in triage else triage
     if not len(rows):
         return []
     row = rows.iloc[0]
-    figures = [("diameter", f"{number_text(row['diameter'] / 10, '.1f')} nm")]
+    known = verdicts[verdicts["cluster"] == number] if "diameter" in verdicts else verdicts.iloc[:0]
+    diameter = float(known["diameter"].iloc[0]) if len(known) else float(row["diameter"])
+    figures = [("diameter", f"{number_text(diameter / 10, '.1f')} nm")]
     if row["centre_density"] < HOLLOW:
         shell = f"{number_text(row['shell_radius'] / 10, '.1f')} nm"
         figures.append(("hollow; radius of the densest shell", shell))
     half, mirror = (number_text(row[name], ".2f") for name in ("half_correlation", "mirror_correlation"))
-    figures.append(("correlation of half-maps; with one mirrored", f"{half}, {mirror}"))
+    figures.append(("hand test: correlation of half-maps; with one mirrored", f"{half}, {mirror}"))
     if row.get("symmetry"):
         score = "" if row["symmetry"] == "C1" else f" ({number_text(row['symmetry_score'], '.2f')})"
         figures.append(("point group that fits, not imposed (score)", f"{row['symmetry']}{score}"))

@@ -71,7 +71,7 @@ def _central_parts(
 
 
 def surface_field(volume: np.ndarray, voxel_size: float, colour: str) -> tuple[dict[str, Any] | None, str]:
-    """Return what the page needs to draw a map's isosurface, and the object's width as text; None for a flat map.
+    """Return what the page needs to draw a map's isosurface, and the width of the picture as text; None for a flat map.
 
     Parameters
     ----------
@@ -104,4 +104,4 @@ def surface_field(volume: np.ndarray, voxel_size: float, colour: str) -> tuple[d
         **{"volume": typed_array(stored), "size": FIELD, "low": low, "high": high},
         **{"level": round(shown), "colour": colour},
     }
-    return description, f"{2 * reach * voxel_size / 10:.0f} nm wide"
+    return description, f"{2 * reach * voxel_size / 10:.0f} nm"

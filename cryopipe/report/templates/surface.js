@@ -47,7 +47,8 @@ export function makeSurface(canvas, slider, output, description) {
       }
     }
     if (coarse) {
-      const small = new OffscreenCanvas(pixels, pixels);
+      const small = document.createElement("canvas");
+      small.width = small.height = pixels;
       small.getContext("2d").putImageData(image, 0, 0);
       context.clearRect(0, 0, PIXELS, PIXELS);
       context.drawImage(small, 0, 0, PIXELS, PIXELS);
