@@ -46,6 +46,11 @@ DOUBLE_OF = "cryopipeDoubleOf"
 """Name of the particle that is kept at this place, for a double; otherwise `NO_DOUBLE`."""
 NO_DOUBLE = "None"
 
+GIVEN_CLASS = "cryopipeGivenClass"
+"""Name or number of the particle's class in the file of `pick.particles`."""
+GIVEN_ANGLES = ("cryopipeGivenRot", "cryopipeGivenTilt", "cryopipeGivenPsi")
+"""Rot, Tilt, Psi of the particle in that file, degrees."""
+
 UNASSIGNED = 0
 """Class number of unassigned particles; clusters are numbered from 1."""
 NO_CLASS = "none of these"

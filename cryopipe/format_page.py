@@ -34,8 +34,8 @@ INTRODUCTION = """# Formats of particle lists
 
 <!-- made by python -m cryopipe.format_page -->
 
-`cryopipe convert IN OUT --to FORMAT` reads and writes every format below, and the option `export.formats` writes them.
-Positions inside are 0-based voxels of the tomogram, the centre of voxel i at i.
+`cryopipe convert IN OUT --to FORMAT` reads and writes every format below, the option `export.formats` writes them,
+and the option `pick.particles` reads them. Positions inside are 0-based voxels of the tomogram, the centre of voxel i at i.
 Every file is read back after writing; more than 0.1 voxel or 0.1 degree of difference is an error.
 
 """
@@ -70,7 +70,7 @@ def asymmetric_set() -> tuple[ParticleSet, ExportContext]:
     extent = np.array([TOMOGRAMS[name][0][::-1] for name in names])
     positions = rng.uniform(0.02, 0.98, (PARTICLES, 3)) * (extent - 1)
     rotations = Rotation.from_quat(rng.standard_normal((PARTICLES, 4)))
-    classes = {columns.CLASS: np.sort(rng.integers(1, 3, PARTICLES))}
+    classes = {columns.CLASS: rng.integers(1, 3, PARTICLES)}
     return particle_set(context, names, positions, rotations, classes), context
 
 

@@ -39,6 +39,10 @@ _NOT_IN_ALIGNMENT = (
 )
 OPTIONS: dict[str, tuple[str, ...]] = {
     "simulate_tomogram": ("seed", "simulation"),
+    "read_particles": (
+        *("pick.particles", "pick.diameters"),
+        *("export.tilt_series_pixel_size", "export.binned_by", "export.relion_tomograms"),
+    ),
     "pick_particles": ("pick",),
     "extract_subtomograms": ("seed", "subtomograms"),
     "learn_features": ("seed", "features"),

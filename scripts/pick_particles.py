@@ -1,12 +1,12 @@
-"""Pick the particles of one tomogram; no particles if the tomogram failed its check and is skipped."""
+"""Pick the particles of one tomogram, or take those made elsewhere; no particles if the tomogram failed its check and is skipped."""
 
 from typing import TYPE_CHECKING, Any
 
 from cryopipe.check import open_if_usable
-from cryopipe.files.star import write_particles
+from cryopipe.files.star import read_particles, write_particles
 from cryopipe.files.tables import read_table
 from cryopipe.job import run
-from cryopipe.picking import PickOptions, pick_tomogram
+from cryopipe.picking import PickOptions, given_picks, pick_tomogram
 from cryopipe.tomograms import Tomogram
 from cryopipe.volume.device import choose_device
 
@@ -16,8 +16,13 @@ if TYPE_CHECKING:
 
 def main(job: Any) -> None:
     tomogram, options = Tomogram(**job.params.tomogram), PickOptions(**job.params.pick)
-    opened = open_if_usable(tomogram, read_table(job.input.check))
-    picks = pick_tomogram(tomogram, opened, options, choose_device(job.config["device"]))
+    if options.particles is not None:
+        picks = given_picks(
+            read_particles(job.input.given[0], tomogram.name), tomogram.name, options.particles
+        )
+    else:
+        opened = open_if_usable(tomogram, read_table(job.input.check))
+        picks = pick_tomogram(tomogram, opened, options, choose_device(job.config["device"]))
     write_particles(job.output[0], picks)
 
 

@@ -69,7 +69,12 @@ OTHER_VALUES: dict[str, Any] = {
         "export.relion_tomograms": "project.star",
         "features.weights": "a.mrc",
     },
-    **{"simulation.maps": "maps", "export.formats": list(FORMATS)[1:], "export.clusters": "recognised"},
+    **{
+        "simulation.maps": "maps",
+        "export.formats": list(FORMATS)[1:],
+        "export.clusters": "recognised",
+        "pick.particles": "other.star",
+    },
 }
 """Values of options whose schema does not tell another one."""
 TABLE = re.compile(r"(?<=<!-- made by tests/finished_runs.py -->\n).*?(?=<!-- end -->)", re.S)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,19 +18,24 @@ from scipy.spatial.transform import Rotation
 
 from cryopipe import columns
 from cryopipe.cli import main
-from cryopipe.config import ImagingOptions
+from cryopipe.config import CHECKOUT, ImagingOptions, defaults
 from cryopipe.errors import DataError, FileError
 from cryopipe.export import WRITERS, ExportContext, ExportOptions, TomogramRecord, export_particles
 from cryopipe.export.format_register import detect_format, read_particle_list
+from cryopipe.export.given_particles import read_given_particles
 from cryopipe.export.list_reading import particle_set
 from cryopipe.export.plausibility import doubts
 from cryopipe.export.writer import Conventions
 from cryopipe.files.em_file import read_em
 from cryopipe.files.imod_model import read_imod_model
 from cryopipe.files.mrc import write_volume
-from cryopipe.files.star import read_particles, read_star
+from cryopipe.files.star import read_particles, read_star, write_particles
+from cryopipe.files.tables import write_table
 from cryopipe.format_page import PAGE, asymmetric_set, measure_conversions, render_page
 from cryopipe.particle_formats import FORMATS
+from cryopipe.picking import given_picks
+from cryopipe.provenance import options_of
+from cryopipe.tomograms import Tomogram
 
 ORIGINAL, CONTEXT = asymmetric_set()
 
@@ -178,7 +185,7 @@ def test_copick_opens_the_project(written: Path) -> None:
     for name, record in CONTEXT.tomograms.items():
         for cluster in (1, 2):
             here = (np.array(ORIGINAL.tomograms) == name) & (ORIGINAL.clusters == cluster)
-            (picks,) = root.get_run(name).get_picks(object_name=f"cluster-{cluster:02d}")
+            picks = next(iter(root.get_run(name).get_picks(object_name=f"cluster-{cluster:02d}")))
             np.testing.assert_allclose(
                 picks.full_positions() / record.voxel_size, ORIGINAL.positions[here], atol=1e-6
             )
@@ -371,6 +378,7 @@ def test_angles_of_a_table_are_those_of_their_names(
         ("a.json", b"{", "is not JSON (Expecting property name"),
         ("a_info.json", b"{}", "has no boxes_3d; give an info file with particles of EMAN2"),
         ("a.ndjson", b'{"type": "point"}\n', "has a point without location (KeyError('location')); give a complete"),
+        ("a.csv", b"tomogram,x,y,z\na,1,,3\n", "y of particle 1 is '', not a number; correct the file"),
         ("a.xyz", b"", "has no suffix of a known format (.cmm, .csv, .em, .json, .mod, .ndjson, .star, .tbl); state"),
         ("a.tbl", b"1 2 3\n", "has 3 columns instead of at least 26; give a table of particles cropped"),
         ("a.star", b"data_\n\nloop_\n_x\n1\n", "is not a list of particles; give a STAR file with coordinates"),
@@ -481,6 +489,112 @@ def test_mistakes_of_the_command_line_are_told(
         main(["convert", "in.csv", "out", *arguments])
     assert ended.value.code == 1
     assert capsys.readouterr().err.startswith(f"Error: {message}")
+
+
+# --- particles made elsewhere as picks
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in FORMATS if name != "artiax"]
+)  # its lists are for ArtiaX alone
+def test_particles_of_every_format_become_picks(
+    name: str, written: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = {f"t{number}": replace(one, name=f"t{number}", exported_name=one.name)
+           for number, one in enumerate(CONTEXT.tomograms.values())}  # fmt: skip
+    own["without"] = replace(own["t0"], name="without", exported_name="other_9")
+    main_file = next(iter(sorted((written / name).glob("particles*"))), written / name)
+    source = written / name if FORMATS[name].per_tomogram or name == "warp" else main_file
+    if name == "warp":  # one file per voxel size: the first, of two tomograms
+        source = written / name / "particles_10A.star"
+    picks = read_given_particles(source, replace(CONTEXT, tomograms=own), 150.0)
+    exported = {one.name: one.exported_name for one in own.values()}
+    here = [row for row, tomogram in enumerate(ORIGINAL.tomograms) if tomogram != "L1_G1.2" or name != "warp"]
+    found = {
+        (exported[tomogram], *np.round(place, 3)): (given, tuple(angles))
+        for tomogram, place, given, angles in zip(
+            picks[columns.TOMOGRAM],
+            picks[list(columns.COORDINATES)].to_numpy(),
+            picks[columns.GIVEN_CLASS],
+            picks.get(list(columns.GIVEN_ANGLES), pd.DataFrame(np.zeros((len(picks), 3)))).to_numpy()
+            if columns.GIVEN_ANGLES[0] in picks
+            else np.zeros((len(picks), 3)),
+            strict=True,
+        )
+    }
+    assert len(picks) == len(here)
+    for row in here:
+        given, angles = found[ORIGINAL.tomograms[row], *np.round(ORIGINAL.positions[row], 3)]
+        assert given == str(ORIGINAL.clusters[row])
+        if FORMATS[name].angles:
+            turn = Rotation.from_euler("ZYZ", angles, degrees=True) * ORIGINAL.rotations[row]
+            assert np.degrees(turn.magnitude()) < 1e-3
+    assert picks[columns.PARTICLE].is_unique
+    np.testing.assert_allclose(picks[columns.DIAMETER], 120.0 if name in ("imod", "chimerax") else 150.0)
+    assert any("no particles of" in text and "without" in text for text in caplog.messages)
+
+
+def test_columns_of_the_users_file_are_kept_and_particles_outside_are_not(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "picks.csv"
+    path.write_text(
+        "tomogram,x,y,z,class_name,my score,score,holes\n"
+        "a,10,20,30,ribosome,0.5,1,1\na,11,20,30,proteasome,0.25,3,\na,-5,1,1,ribosome,1,1,1\n"
+    )
+    picks = read_given_particles(path, context_of(record("a"), record("b")), 200.0)
+    assert picks["rlnCoordinateX"].tolist() == [11, 10]  # best scores first
+    assert picks[columns.GIVEN_CLASS].tolist() == ["proteasome", "ribosome"]
+    assert picks["my_score"].tolist() == [0.25, 0.5]
+    assert columns.GIVEN_ANGLES[0] not in picks
+    assert picks["holes"].tolist() == ["", "1"]
+    write_particles(tmp_path / "picks.star", picks)
+    assert f"{path}: 1 of 3 particles lie outside their tomogram" in caplog.messages
+    assert f"{path}: no particles of 1 tomograms: b" in caplog.messages
+    path.write_text("tomogram,x,y,z\na,-5,1,1\n")
+    with pytest.raises(
+        DataError, match=r"none of 1 particles lies inside its tomogram; check the voxel sizes"
+    ):
+        read_given_particles(path, context_of(record("a")), 200.0)
+
+
+def test_a_tomogram_without_given_particles_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    assert len(given_picks(pd.DataFrame({columns.TOMOGRAM: []}), "TS_02", "picks.csv")) == 0
+    assert caplog.messages == ["TS_02: picks.csv has no particles of this tomogram"]
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_the_scripts_hand_on_given_particles(
+    given: bool,
+    scene: tuple[Path, ExportContext, np.ndarray],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder, _, places = scene
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("cryopipe.job.run", lambda main, handed: main(handed))
+    rows = [vars(Tomogram(name, str(folder / "a.mrc"), 10.0)) for name in ("a", "b")]
+    write_table("check.tsv", pd.DataFrame({"status": ["ok"]}))
+    Path("in.csv").write_text("tomogram,x,y,z\n" + "".join(f"a,{x},{y},{z}\n" for x, y, z in places))
+    options = {**defaults(), "pick": {**defaults()["pick"], "particles": "in.csv"}}
+    job = SimpleNamespace(
+        input=SimpleNamespace(particles=["in.csv"], checks=["check.tsv"] * 2),
+        output=["given.star"],
+        params=SimpleNamespace(tomograms=rows, options=options_of("read_particles", options)),
+    )
+    runpy.run_path(str(CHECKOUT / "scripts" / "read_particles.py"), {"snakemake": job})
+    pick = SimpleNamespace(
+        input=SimpleNamespace(check="check.tsv", given=["given.star"] if given else []),
+        output=["picks.star"],
+        params=SimpleNamespace(tomogram=rows[0], pick=(options if given else defaults())["pick"]),
+        config={"device": "cpu"},
+    )
+    runpy.run_path(str(CHECKOUT / "scripts" / "pick_particles.py"), {"snakemake": pick})
+    picks = read_particles("picks.star")
+    assert (columns.GIVEN_CLASS in picks) == given
+    if given:
+        found = picks[list(columns.COORDINATES)].to_numpy()
+        np.testing.assert_allclose(np.sort(found[:, 0]), np.sort(places[:, 0]), atol=1e-5)
 
 
 # --- the option clusters

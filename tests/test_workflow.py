@@ -86,6 +86,11 @@ CASES: dict[str, tuple[list[str], dict[str, Any], dict[str, int]]] = {
         {**ONCE, **per_tomogram(1)},
     ),
     "several diameters": (["a", "b"], {"pick": {"diameters": [120, 250]}}, {**ONCE, **per_tomogram(2)}),
+    "particles made elsewhere": (
+        ["a", "b"],
+        {"pick": {"particles": "a.mrc"}},
+        {**ONCE, **per_tomogram(2), "read_particles": 1},
+    ),
     "truth for scores": (
         ["a"],
         {"evaluation": {"truth": "{tomogram}_truth.star"}},

@@ -125,6 +125,10 @@ def missing_files(config: Config, tomograms: Iterable[str]) -> Iterator[Mistake]
     if weights not in (None, "random") and not _exists(weights):
         remedy = "name the model.safetensors of an earlier run, or give null"
         yield Mistake(("features", "weights"), f"no file {weights!r}", remedy, DEFAULT)
+    particles = config["pick"]["particles"]
+    if particles is not None and not _exists(particles) and not Path(particles).is_dir():
+        remedy = "name a file or folder of particles, or give null"
+        yield Mistake(("pick", "particles"), f"no file {particles!r}", remedy, DEFAULT)
     labels = config["features"]["labels"]
     if labels is not None and not _exists(labels):
         remedy = "name a STAR, TSV or CSV file of labelled particles, or give null"

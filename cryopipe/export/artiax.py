@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from cryopipe import columns
-from cryopipe.export.list_reading import find_tomograms, particle_set, tomograms_by_number, write_numbers
+from cryopipe.export.list_reading import (
+    find_tomograms,
+    numbers_of,
+    particle_set,
+    tomograms_by_number,
+    write_numbers,
+)
 from cryopipe.export.particle_set import ParticleSet
 from cryopipe.export.writer import ExportContext, Written, by_tomogram, lists_of
 from cryopipe.files.star import read_particles, write_particles
@@ -33,7 +37,7 @@ class ArtiaxFormat:
     def read(self, path: Path, context: ExportContext) -> ParticleSet:
         """Read a list; see `Writer`."""
         table = read_particles(path)
-        named = tomograms_by_number(path, table[columns.TOMOGRAM].to_numpy(dtype=np.float64), context)
+        named = tomograms_by_number(path, numbers_of(path, table, (columns.TOMOGRAM,))[:, 0], context)
         tomograms, rows = find_tomograms(path, named, context)
         table = table.iloc[rows].reset_index(drop=True)
         # without the tomograms' voxel sizes, which only shifts need: ArtiaX's lists have none

@@ -64,7 +64,7 @@ def convert_particles(
     FileError, DataError
         If the source cannot be read, something cannot be written, or a file read back differs.
     """
-    read_as = formats[0] or ("" if source.is_dir() else detect_format(source))
+    read_as = formats[0] or detect_format(source)
     particles = with_classes(read_particle_list(source, read_as, context))
     warnings = [
         f"{count} particles lie outside tomogram {name} and are not written"

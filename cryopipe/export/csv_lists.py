@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 from cryopipe import columns
 from cryopipe.errors import DataError
 from cryopipe.export.dynamo_writer import rotation_from_dynamo_angles
-from cryopipe.export.list_reading import find_tomograms, particle_set
+from cryopipe.export.list_reading import find_tomograms, numbers_of, particle_set
 from cryopipe.export.motive_lists import rotation_from_motive_angles
 from cryopipe.export.particle_set import ParticleSet
 from cryopipe.export.writer import ExportContext, Written, lists_of
@@ -71,17 +71,17 @@ class CsvFormat:
             )
         tomograms, rows = find_tomograms(path, table["tomogram"].astype(str).tolist(), context)
         table = table.iloc[rows].reset_index(drop=True)
-        places = context.in_voxels(table[list(POSITION)].to_numpy(dtype=np.float64), tomograms, 0)
-        rotations, used = _rotations(table)
+        places = context.in_voxels(numbers_of(path, table, POSITION), tomograms, 0)
+        rotations, used = _rotations(path, table)
         left_out = ["tomogram", "voxel_size", *POSITION, *used]
         values = table.drop(columns=left_out, errors="ignore").rename(columns=NAMES)
         return particle_set(context, tomograms, places, rotations, dict(values))
 
 
-def _rotations(table: pd.DataFrame) -> tuple[Rotation | None, tuple[str, ...]]:
+def _rotations(path: Path, table: pd.DataFrame) -> tuple[Rotation | None, tuple[str, ...]]:
     for names, convert in _ANGLES.items():
         if set(names) <= set(table):
-            return convert(table[list(names)].to_numpy(dtype=np.float64)), names
+            return convert(numbers_of(path, table, names)), names
     return None, ()
 
 

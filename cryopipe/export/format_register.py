@@ -16,7 +16,7 @@ from cryopipe.export.dynamo_writer import DynamoFormat
 from cryopipe.export.model_files import ChimeraxFormat, ImodFormat
 from cryopipe.export.motive_lists import BLOCK, EmFormat, StopgapFormat
 from cryopipe.export.particle_set import ParticleSet
-from cryopipe.export.point_files import INFO, CopickFormat, Eman2Format, PortalFormat
+from cryopipe.export.point_files import CONFIG, INFO, CopickFormat, Eman2Format, PortalFormat
 from cryopipe.export.relion3 import Relion3Format
 from cryopipe.export.relion5 import CENTRED, PIXEL_SIZE, TiltSeriesFormat
 from cryopipe.export.warp import SUFFIX, WarpFormat
@@ -48,13 +48,20 @@ MAIN_FOLDERS = ("particles", "info")
 
 
 def detect_format(path: Path) -> str:
-    """Return the format of a file of particles, by its suffix and, for STAR and JSON files, its content.
+    """Return the format of particles.
+
+    Parameters
+    ----------
+    path
+        A file, whose suffix and, for STAR files, content state the format, or a folder of files of one per tomogram.
 
     Raises
     ------
     FileError
         If the file cannot be read, or its format is not one of these.
     """
+    if path.is_dir():
+        return _format_of_folder(path)
     suffix = path.suffix.lower()
     if suffix == ".star":
         return _format_of_star(path)
@@ -70,6 +77,18 @@ def detect_format(path: Path) -> str:
             remedy="state its format",
         )
     return found[0]
+
+
+def _format_of_folder(folder: Path) -> str:
+    suffixes = {known.suffix for known in FORMATS.values() if known.per_tomogram}
+    files = (file for file in folder.rglob("*") if file.suffix in suffixes and file.name != CONFIG)
+    found = sorted({detect_format(file) for file in files})
+    if len(found) == 1:
+        return found[0]
+    described = (
+        f"files of {' and '.join(found)}" if found else "no file of a format with one file per tomogram"
+    )
+    raise FileError(f"holds {described}", file=folder, remedy="name a file of particles in it")
 
 
 def _format_of_star(path: Path) -> str:
@@ -97,7 +116,7 @@ def read_particle_list(path: Path, name: str, context: ExportContext) -> Particl
     path
         File or folder.
     name
-        The format; blank to recognise it for a file.
+        The format; blank to recognise it.
     context
         Tomograms, by their names in other programs, and conventions.
 
@@ -113,9 +132,7 @@ def read_particle_list(path: Path, name: str, context: ExportContext) -> Particl
             "is a directory", file=path, remedy="give a file in it, or state the format of its files"
         )
     whole = next((path / part for part in MAIN_FOLDERS if (path / part).is_dir()), path)
-    files = sorted(
-        file for file in whole.rglob(f"*{FORMATS[name].suffix}") if file.name != "copick_config.json"
-    )
+    files = sorted(file for file in whole.rglob(f"*{FORMATS[name].suffix}") if file.name != CONFIG)
     if not FORMATS[name].per_tomogram:  # the other lists of an export repeat the particles of these
         files = [file for file in files if file.parent == path and file.stem.startswith("particles")] or files
     if not files:

@@ -180,6 +180,26 @@ def particle_set(
     return ParticleSet(tomograms, positions, rotations, table)
 
 
+def numbers_of(path: str | os.PathLike[str], table: pd.DataFrame, names: Sequence[str]) -> FloatArray:
+    """Return (n, columns) numbers of the named columns.
+
+    Raises
+    ------
+    DataError
+        With the first value that is missing or not a finite number.
+    """
+    values = table[list(names)].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
+    wrong = np.argwhere(~np.isfinite(values))
+    if len(wrong):
+        row, column = wrong[0]
+        raise DataError(
+            f"{names[column]} of particle {row + 1} is {table[names[column]].iloc[row]!r}, not a number",
+            file=path,
+            remedy="correct the file",
+        )
+    return values.reshape(len(table), len(names))
+
+
 def scores_of(particles: ParticleSet) -> FloatArray:
     """Return (n,) one score per particle for formats with one: of the alignment, else the pick score, else 0."""
     for name in (columns.ALIGNMENT_SCORE, columns.PICK_SCORE):

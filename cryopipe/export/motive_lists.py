@@ -17,6 +17,7 @@ from cryopipe import columns
 from cryopipe.errors import DataError
 from cryopipe.export.list_reading import (
     find_tomograms,
+    numbers_of,
     particle_set,
     scores_of,
     tomograms_by_number,
@@ -58,17 +59,17 @@ class StopgapFormat:
         missing = [name for name in STOPGAP_COLUMNS if name not in table]
         if missing:
             raise DataError(f"has no {missing[0]} in data_{BLOCK}", file=path, remedy="give a motive list")
-        numbers = table["tomo_num"].to_numpy(dtype=np.float64)
+        numbers = numbers_of(path, table, ("tomo_num",))[:, 0]
         names, rows = find_tomograms(path, tomograms_by_number(path, numbers, context), context)
         table = table.iloc[rows].reset_index(drop=True)
-        whole = table[["orig_x", "orig_y", "orig_z"]].to_numpy(dtype=np.float64)
-        shifts = table[["x_shift", "y_shift", "z_shift"]].to_numpy(dtype=np.float64)
+        whole = numbers_of(path, table, ("orig_x", "orig_y", "orig_z"))
+        shifts = numbers_of(path, table, ("x_shift", "y_shift", "z_shift"))
         halves = table["halfset"].astype(str).str.upper().map({"A": 1, "B": 2}).fillna(0)
         return particle_set(
             context,
             names,
             context.in_voxels(whole + shifts, names, FIRST_VOXEL),
-            rotation_from_motive_angles(table[["phi", "psi", "the"]].to_numpy(dtype=np.float64)),
+            rotation_from_motive_angles(numbers_of(path, table, ("phi", "psi", "the"))),
             {
                 columns.CLASS: table["class"],
                 columns.ALIGNMENT_SCORE: table["score"],

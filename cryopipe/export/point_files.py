@@ -27,6 +27,7 @@ from cryopipe.palette import cluster_colour
 USER, SESSION = "cryopipe", "0"
 """Copick's user and session; session 0 is that of a program."""
 _CLUSTER = re.compile(r"cluster[-_ ]?(\d+)$")
+CONFIG = "copick_config.json"
 INFO = "_info.json"
 
 
@@ -56,7 +57,7 @@ class CopickFormat:
             "overlay_root": f"local://{absolute_name(context.final(folder))}",
             "overlay_fs_args": {"auto_mkdir": True},
         }
-        write_json(folder / "copick_config.json", config)
+        write_json(folder / CONFIG, config)
         return written
 
     def read(self, path: Path, context: ExportContext) -> ParticleSet:

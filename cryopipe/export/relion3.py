@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from cryopipe import columns
 from cryopipe.errors import DataError
-from cryopipe.export.list_reading import find_tomograms, particle_set
+from cryopipe.export.list_reading import find_tomograms, numbers_of, particle_set
 from cryopipe.export.particle_set import FloatArray, ParticleSet
 from cryopipe.export.relion_boxes import cut_boxes, even_box_size
 from cryopipe.export.writer import ExportContext, Written, lists_of, rows_in_clusters
@@ -119,7 +119,7 @@ def read_relion_table(path: Path, context: ExportContext, pixel_column: str = ""
         )
     tomograms, rows = find_tomograms(path, table[names].astype(str).tolist(), context)
     table = table.iloc[rows].reset_index(drop=True)
-    coordinates = table[list(columns.COORDINATES)].to_numpy(dtype=np.float64)
+    coordinates = numbers_of(path, table, columns.COORDINATES)
     if pixel_column in table and context.conventions.pixel_size is None:
         scale = table[pixel_column].to_numpy(dtype=np.float64) / context.voxel_sizes(tomograms)
         positions = context.in_voxels(coordinates, tomograms, 0) * scale[:, None]
@@ -128,6 +128,8 @@ def read_relion_table(path: Path, context: ExportContext, pixel_column: str = ""
     image_sizes = _image_pixel_sizes(table, blocks.get("optics"))
     if not pixel_column and context.conventions.pixel_size is None:
         _warn_of_pixel_sizes(path, image_sizes, context.voxel_sizes(tomograms))
+    poses = [name for name in (*columns.ORIGINS, *columns.ANGLES) if name in table]
+    table[poses] = numbers_of(path, table, poses)
     shifts = _shifts(table, image_sizes)
     positions = positions + shifts / context.voxel_sizes(tomograms)[:, None]
     rotations = rotations_of_table(table) if set(columns.ANGLES) <= set(table) else None

@@ -15,7 +15,7 @@ import pandas as pd
 
 from cryopipe import columns
 from cryopipe.errors import DataError
-from cryopipe.export.list_reading import find_tomograms, particle_set
+from cryopipe.export.list_reading import find_tomograms, numbers_of, particle_set
 from cryopipe.export.particle_set import FloatArray, ParticleSet
 from cryopipe.export.tilt_series_files import add_matrices, add_tilt_series
 from cryopipe.export.unbinned import Frames, frames_of, frames_of_tomograms, read_frames
@@ -108,7 +108,9 @@ class TiltSeriesFormat:
         tomograms, rows = find_tomograms(path, table[columns.TOMOGRAM].astype(str).tolist(), context)
         table = table.iloc[rows].reset_index(drop=True)
         frames = _frames_for(path, list(dict.fromkeys(tomograms)), blocks.get("optics"), context)
-        unbinned = table[list(coordinates)].to_numpy(dtype=np.float64)
+        unbinned = numbers_of(path, table, coordinates)
+        poses = [name for name in (*columns.ORIGINS, *columns.ANGLES) if name in table]
+        table[poses] = numbers_of(path, table, poses)
         pixel_sizes = frames.pixel_sizes[frames.rows_of(tomograms)][:, None]
         if coordinates == CENTRED:
             unbinned = unbinned / pixel_sizes + frames.centres(tomograms)

@@ -15,6 +15,12 @@ class PickOptions(Options):
 
     SECTION: ClassVar[str] = "pick"
 
+    particles: str | None = option(
+        None,
+        "Particles made elsewhere, which replace picking: a file or folder of any format of docs/programs/formats.md, with "
+        "or without angles; classes and columns are kept. Particles without a diameter take the first of the diameters, "
+        "and the other options of this section are not used. null: particles are picked.",
+    )
     diameters: Sequence[float] = option(
         (240.0,),
         "Particle diameters to pick. With several, each pick gets the diameter that holds all of it, filled or hollow, and "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pandas as pd
 import torch
 
@@ -10,6 +12,8 @@ from cryopipe.particles import pick_table
 from cryopipe.picking.options import PickOptions
 from cryopipe.picking.pick import Picks, pick_particles
 from cryopipe.tomograms import Tomogram
+
+logger = logging.getLogger(__name__)
 
 
 def pick_tomogram(
@@ -49,3 +53,22 @@ def pick_tomogram(
         )
     found = (picks.coordinates, voxel_size, picks.scores, picks.diameters)
     return pick_table(tomogram.name, tomogram.path, *found)
+
+
+def given_picks(given: pd.DataFrame, tomogram: str, source: str) -> pd.DataFrame:
+    """Return the picks of a tomogram among particles made elsewhere; none is a state that is reported.
+
+    Parameters
+    ----------
+    given
+        Particles of the tomogram; see `cryopipe.export.given_particles.read_given_particles`.
+    tomogram
+        Its name.
+    source
+        The user's file, for the message.
+    """
+    if len(given):
+        logger.info("%s: %d particles given by %s", tomogram, len(given), source)
+    else:
+        logger.warning("%s: %s has no particles of this tomogram", tomogram, source)
+    return given

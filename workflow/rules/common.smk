@@ -212,6 +212,19 @@ def given_labels(wildcards):
     return [] if labels is None else refuse_future_times([labels])
 
 
+def given_particles(wildcards):
+    """Return the file or folder of particles made elsewhere, if the configuration names one."""
+    particles = config["pick"]["particles"]
+    return [] if particles is None else refuse_future_times([particles])
+
+
+def particles_as_picks(wildcards):
+    """Return the particles made elsewhere as cryopipe read them, if the configuration names a file."""
+    return (
+        ["results/given_particles.star"] if config["pick"]["particles"] else []
+    )
+
+
 def particles_to_label(wildcards):
     """Return the particles with boxes, among which the labelled ones are found."""
     return (
