@@ -14,11 +14,12 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from scipy.spatial.transform import Rotation
 
 from cryopipe import columns
 from cryopipe.cli import main
-from cryopipe.config import CHECKOUT, ImagingOptions, defaults
+from cryopipe.config import CHECKOUT, ImagingOptions, complete, defaults
 from cryopipe.errors import DataError, FileError
 from cryopipe.export import WRITERS, ExportContext, ExportOptions, TomogramRecord, export_particles
 from cryopipe.export.format_register import detect_format, read_particle_list
@@ -226,6 +227,26 @@ def test_the_page_of_the_formats_states_what_is_measured(tmp_path: Path) -> None
     assert re.sub(r"\d+e[+-]\d+", "", page) == re.sub(r"\d+e[+-]\d+", "", made)
     stated = [float(value) for value in re.findall(r"\d+e[+-]\d+", page)]
     assert max(stated) < 1e-4
+
+
+@pytest.mark.parametrize("page", sorted(PAGE.parent.glob("*.md")), ids=lambda page: page.stem)
+def test_options_and_formats_on_the_pages_of_programs_are_right(page: Path, tmp_path: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for block in re.findall(r"```yaml\n(.*?)```", text, re.S):
+        (tmp_path / "config.yaml").write_text(block)
+        assert complete(yaml.safe_load(block), tmp_path / "config.yaml")["export"]["formats"]
+    for command in re.findall(r"^cryopipe convert .*$", text, re.M):
+        words = command.split()
+        assert words[words.index("--to") + 1] in FORMATS
+    mentioned = set(re.findall(r"\*?results/(\w+)/", text)) & set(FORMATS)
+    stated = {name for names in re.findall(r"formats: \[(.*?)\]", text) for name in names.split(", ")}
+    assert mentioned <= stated | {"relion", "relion4"}
+
+
+def test_every_format_has_a_page_with_its_export() -> None:
+    pages = "".join(page.read_text(encoding="utf-8") for page in PAGE.parent.glob("*.md"))
+    stated = {name for names in re.findall(r"formats: \[(.*?)\]", pages) for name in names.split(", ")}
+    assert set(FORMATS) <= stated | {"relion", "relion4"}
 
 
 # --- files of other programs

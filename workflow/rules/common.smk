@@ -220,9 +220,7 @@ def given_particles(wildcards):
 
 def particles_as_picks(wildcards):
     """Return the particles made elsewhere as cryopipe read them, if the configuration names a file."""
-    return (
-        ["results/given_particles.star"] if config["pick"]["particles"] else []
-    )
+    return ["results/given_particles.star"] if config["pick"]["particles"] else []
 
 
 def particles_to_label(wildcards):
