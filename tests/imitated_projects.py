@@ -99,7 +99,11 @@ def aretomo3(root: Path, metadata: Path, volume: Volume, voxel_size: float) -> I
         "FlipVol": 1,
     }
     (folder / "AreTomo3_Session.json").write_text(json.dumps({"parameters": session}))
-    (folder / f"{name}_TLT.txt").write_text("  -61.50     1      3.00\n  -60.00     2      3.00\n")
+    (folder / f"{name}_TLT.txt").write_text(
+        "".join(
+            f"{tilt:8.2f}  {number:4d}  {3:8.2f}\n" for number, tilt in enumerate((-61.5, -60, -58.5, -57), 1)
+        )
+    )
     (folder / f"{name}_CTF.txt").write_text("# Columns\n   1   21000.00  19000.00  10.0  0.0  0.1  8.0  1\n")
     for ending in ("_Vol", "_2ND_Vol", "_EVN_Vol", "_ODD_Vol", "", "_CTF"):
         write_volume(folder / f"{name}{ending}.mrc", volume, voxel_size if ending else pixel_size)

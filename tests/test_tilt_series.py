@@ -154,14 +154,23 @@ def test_images_of_stacks_and_their_doses(shared_data: Path, tmp_path: Path) -> 
 
 def test_aretomo_doses_are_those_before_each_image(shared_data: Path, tmp_path: Path) -> None:
     (tmp_path / "a.aln").write_bytes((shared_data / "metadata" / "aretomo" / "test.aln").read_bytes())
-    (tmp_path / "a_TLT.txt").write_text("-61.5 4 3\n-60 3 3\n-58.5 2 3\n-57 1 3\n")
-    (tmp_path / "a_CTF.txt").write_text("# Columns\n" + "1 20000 19000 30 0 0.1 8 1\n" * 4)
+    # two dark images come first; the last was acquired first
+    (tmp_path / "a_TLT.txt").write_text("-64.5 6 3\n-63 5 3\n-61.5 4 3\n-60 3 3\n-58.5 2 3\n-57 1 3\n")
+    (tmp_path / "a_CTF.txt").write_text(
+        "# Columns\n" + "".join(f"{n} {n}0000 9000 30 0 0.1 8 1\n" for n in range(1, 7))
+    )
     series = read_tilt_series(tmp_path / "a.aln", 1.5)
     assert series.exposures is not None
     assert series.defocus is not None
     assert series.exposures.tolist() == [9, 6, 3, 0]
-    assert series.defocus[3].tolist() == [20000, 19000, 30]
-    assert series.images[0] == f"000001@{tmp_path}/a.mrc"
+    assert series.defocus[:, 0].tolist() == [30000, 40000, 50000, 60000]
+    assert series.images == [f"00000{number}@{tmp_path}/a.mrc" for number in (3, 4, 5, 6)]
+    (tmp_path / "a_TLT.txt").write_text("10 1 3\n20 2 3\n")
+    with pytest.raises(FileError, match=r"cannot be read \(its tilts are not those of the file _TLT.txt\)"):
+        read_tilt_series(tmp_path / "a.aln", 1.5)
+    (tmp_path / "a_TLT.txt").unlink()
+    series = read_tilt_series(tmp_path / "a.aln", 1.5)
+    assert (series.images[0], series.exposures) == (f"000001@{tmp_path}/a.mrc", None)
 
 
 def test_columns_of_relion_are_read(shared_data: Path) -> None:

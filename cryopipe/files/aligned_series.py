@@ -19,6 +19,8 @@ from cryopipe.files.star import read_star
 
 FloatArray = NDArray[np.float64]
 _STACKS = (".mrc", ".st", ".mrcs")
+_SAME_TILT = 0.5
+"""Degrees; tilts of one image in two files differ by less."""
 _EXPOSURE = re.compile(r"\s*(PriorRecordDose|ExposureDose)\s*=\s*(\S+)")
 
 
@@ -151,37 +153,45 @@ def _literal(name: str) -> str:
 
 
 def _from_aln(path: Path, pixel_size: float) -> TiltSeries:
-    """AreTomo: raw = Rz(ROT) aligned + (TX, TY), in pixels (CSaveXF); SEC counts the images of the stack from 1."""
+    """AreTomo: raw = Rz(ROT) aligned + (TX, TY), in pixels (CSaveXF)."""
     text = path.read_text(encoding="utf-8", errors="replace").split("# Local Alignment")[0]
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     rows = np.array([[float(word) for word in line.split()] for line in lines])
-    sections = rows[:, 0].astype(int)
     name = re.sub(r"\.(mrc|st)$", "", path.stem)
-    exposures = _exposures_of_aretomo(path.with_name(f"{name}_TLT.txt"), rows[:, -1])
+    acquired = _numbers(path.with_name(f"{name}_TLT.txt"), 3)
+    offset = re.search(r"#\s*AlphaOffset\s*=\s*(\S+)", text)
+    places = _places_in_stack(rows, acquired[:, 0], float(offset[1]) if offset else 0.0)
+    # _TLT.txt: tilt, order of acquisition and dose of the images of the stack; doses of earlier images add up
+    before = np.array([acquired[acquired[:, 1] < one[1], 2].sum() for one in acquired])
+    optics = _numbers(path.with_name(f"{name}_CTF.txt"), 4)[:, 1:4]
+    if len(optics) == len(acquired) > len(rows):
+        optics = optics[places]
     return TiltSeries(
-        _of_stack(path.parent, name, sections.tolist()),
+        _of_stack(path.parent, name, (places + 1).tolist()),
         rows[:, -1],
         np.zeros(len(rows)),
         rows[:, 1],
         rows[:, 3:5] * pixel_size,
-        exposures,
-        _defocus_of_aretomo(path.with_name(f"{name}_CTF.txt"), len(rows)),
+        before[places] if len(acquired) else None,
+        optics if len(optics) == len(rows) else None,
     )
 
 
-def _exposures_of_aretomo(path: Path, tilts: FloatArray) -> FloatArray | None:
-    """NAME_TLT.txt: tilt, order of acquisition and dose; the sum of the doses of earlier images."""
-    rows = _numbers(path, 3)
-    if not len(rows):
-        return None
-    nearest = [int(np.abs(rows[:, 0] - tilt).argmin()) for tilt in tilts]
-    before = np.array([rows[rows[:, 1] < row[1], 2].sum() for row in rows])
-    return before[nearest] if np.abs(rows[nearest, 0] - tilts).max() < 0.5 else None
+def _places_in_stack(rows: FloatArray, tilts: FloatArray, offset: float) -> NDArray[np.intp]:
+    """Return which images of the stack, from 0, the rows of an .aln file are.
 
-
-def _defocus_of_aretomo(path: Path, count: int) -> FloatArray | None:
-    rows = _numbers(path, 4)
-    return rows[:, 1:4] if len(rows) == count else None
+    Images are found by their tilts, with or without the offset that AreTomo added, among those of the stack. Without these,
+    the number SEC is used, which some versions count from 0.
+    """
+    sections = rows[:, 0].astype(np.intp)
+    if not len(tilts):
+        return sections - min(1, int(sections.min()))
+    distances = [np.abs(rows[:, -1, None] - shift - tilts) for shift in (0.0, offset)]
+    best = min(distances, key=lambda one: float(one.min(axis=1).max()))
+    places = best.argmin(axis=1).astype(np.intp)
+    if best.min(axis=1).max() > _SAME_TILT or len(set(places.tolist())) < len(places):
+        raise ValueError("its tilts are not those of the file _TLT.txt")
+    return places
 
 
 def _numbers(path: Path, columns: int) -> FloatArray:
