@@ -38,6 +38,10 @@ rule all:
         "All done."
 
 
+onstart:
+    record_start()
+
+
 onsuccess:
     print_summary()
 

@@ -70,6 +70,8 @@ option of a section that the rule does not use. The rule `export` has one entry 
 
 RECORDS = "results/.made"
 """Folder of the records, with one subfolder per rule."""
+RUN_RECORD = f"{RECORDS}/run.json"
+"""How the last run was started: command, versions, computer."""
 LEEWAY = 1.0
 """Seconds that clocks of different computers may differ."""
 

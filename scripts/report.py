@@ -19,7 +19,9 @@ def main(job: Any) -> None:
         Path(), tomograms, bool(given.evaluation), bool(given.decoded), given.curation or None
     )
     out = job.output
-    write_report(results, job.params.settings, Path.cwd().name, out.page, out.averages, out.summary)
+    write_report(
+        results, job.params.settings, Path.cwd().name, out.page, out.averages, out.summary, out.methods
+    )
 
 
 run(main, snakemake)

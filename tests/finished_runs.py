@@ -47,7 +47,13 @@ OF_A_RUN = (
         "report/report.html",
         "report/averages.png",
     ),
-    *("report/summary.txt", "evaluation/picking.tsv", "evaluation/clusters.tsv", "evaluation/contents.tsv"),
+    *(
+        "report/summary.txt",
+        "report/methods.txt",
+        "evaluation/picking.tsv",
+        "evaluation/clusters.tsv",
+        "evaluation/contents.tsv",
+    ),
     *("evaluation/averages.tsv", "evaluation/matches.star"),
 )
 BASE: dict[str, Any] = {

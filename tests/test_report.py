@@ -25,6 +25,7 @@ from scipy.spatial.transform import Rotation
 from typer.testing import CliRunner
 
 from cryopipe import columns
+from cryopipe.config import defaults
 from cryopipe.curation import fingerprint
 from cryopipe.errors import ConfigError, FileError
 from cryopipe.files.cluster_averages import ClusterAverage
@@ -576,14 +577,16 @@ def test_results_are_read_as_the_rules_write_them(tmp_path: Path) -> None:
     assert results.triage["best_match"].tolist() == [NASTY]
     assert results.mergers["cluster"].tolist() == [3, 3]
     assert not read_results(tmp_path, [], evaluated=False).evaluation
-    out = [tmp_path / "report" / name for name in ("page.html", "averages.png", "summary.txt")]
-    write_report(results, {"seed": 1, "report": {"embedding": "pca"}}, NASTY, *out)
+    out = [tmp_path / "report" / name for name in ("page.html", "averages.png", "summary.txt", "methods.txt")]
+    settings = {**defaults(), "report": {"embedding": "pca"}}
+    write_report(results, settings, NASTY, *out)
     page = out[0].read_text()
     assert "tomo_1" in page
     assert NASTY not in page
     with Image.open(out[1]) as picture:
         np.testing.assert_array_equal(np.asarray(picture), contact_sheet(results.averages))
     assert out[2].read_text() == summary_text(results, str(out[0]))
+    assert "@article{rosenthal2003," in out[3].read_text()
 
 
 def test_nothing_at_all_is_read_too(tmp_path: Path) -> None:

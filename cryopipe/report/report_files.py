@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
 from PIL import Image
 
+from cryopipe.config import defaults
 from cryopipe.files.atomic import atomic_path, write_text
+from cryopipe.files.run_record import read_run_record
+from cryopipe.provenance import RUN_RECORD
 from cryopipe.report.content import page_content
+from cryopipe.report.methods import methods_page
 from cryopipe.report.options import ReportOptions
 from cryopipe.report.page import render_page
 from cryopipe.report.results import RunResults
@@ -25,6 +30,7 @@ def write_report(
     page: str | os.PathLike[str],
     averages: str | os.PathLike[str],
     summary: str | os.PathLike[str],
+    methods: str | os.PathLike[str],
 ) -> None:
     """Write the report of a run; each file is written whole or not at all.
 
@@ -42,6 +48,8 @@ def write_report(
         Picture of all averages; the suffix names its format.
     summary
         Text file; it refers to `page`.
+    methods
+        Text file with a paragraph for the methods of a paper and its references as BibTeX.
 
     Raises
     ------
@@ -50,7 +58,9 @@ def write_report(
     """
     text = yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True)
     options = ReportOptions(**settings["report"])
-    content = page_content(results, options, text, dataset, settings["seed"])
+    made = methods_page(results, settings, defaults(), read_run_record(RUN_RECORD), Path.cwd())
+    content = page_content(results, options, text, dataset, settings["seed"]) | {"made": made}
+    write_text(methods, f"{made['paragraph']}\n\n{made['references']}")
     write_text(page, render_page(content))
     with atomic_path(averages) as temporary:
         Image.fromarray(contact_sheet(results.averages)).save(temporary)

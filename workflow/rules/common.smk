@@ -14,10 +14,12 @@ import cryopipe.installation
 import cryopipe.tomograms
 from cryopipe.errors import CryopipeError
 from cryopipe.files.records import expire_unrecorded_results
+from cryopipe.files.run_record import write_run_record
 from cryopipe.particle_formats import FORMATS
 from cryopipe.provenance import (
     OPTIONS,
     RECORDS,
+    RUN_RECORD,
     canonical,
     digest,
     file_state,
@@ -261,6 +263,11 @@ def final_results(wildcards):
         *expand("results/export/{format}.tsv", format=config["export"]["formats"]),
         "results/export/summary.tsv",
     ]
+
+
+def record_start():
+    """Record how the run was started, for the report."""
+    write_run_record(RUN_RECORD, sys.argv, cryopipe.installation.ROOT)
 
 
 def print_summary():

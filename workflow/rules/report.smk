@@ -30,6 +30,7 @@ rule report:
             labels={"what": "averages of all clusters"},
         ),
         summary="results/report/summary.txt",
+        methods="results/report/methods.txt",
     log:
         "logs/report.log",
     benchmark:
