@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +40,8 @@ and the option `pick.particles` reads them. Positions inside are 0-based voxels 
 Every file is read back after writing; more than 0.1 voxel or 0.1 degree of difference is an error.
 
 """
+READERS = ("<!-- made by tests/reader_matrix.py -->\n", "<!-- end -->\n")
+"""Around the table of readers of other programs, which is made by the tests, as only they need these packages."""
 CENTRES = {
     "relion4": "unbinned pixels, first at 0",
     "relion5": "angstrom from the unbinned tomogram's centre N / 2",
@@ -136,7 +139,17 @@ def render_page(errors: pd.DataFrame) -> str:
         for source, mine in errors.groupby("source", sort=False):
             cells = ["-" if np.isnan(value) else f"{value:.0e}" for value in mine[column]]
             lines.append(f"| {source} | {' | '.join(cells)} |")
-    return INTRODUCTION + "\n".join(lines) + "\n"
+    before = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+    readers = re.search(f"(?s){re.escape(READERS[0])}.*?{re.escape(READERS[1])}", before)
+    lines += [
+        "",
+        "## Readers of other programs",
+        "",
+        "The same particles as packages of other authors read them from cryopipe's files:",
+        "",
+        readers[0] if readers else "".join(READERS),
+    ]
+    return INTRODUCTION + "\n".join(lines)
 
 
 if __name__ == "__main__":

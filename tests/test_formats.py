@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from reader_matrix import READERS, installed, measure
 from scipy.spatial.transform import Rotation
 
 from cryopipe import columns
@@ -128,14 +129,6 @@ def test_dynamotable_and_eulerangles_read_the_dynamo_table(written: Path) -> Non
     assert_rotated(Rotation.from_euler("ZYZ", angles, degrees=True).inv())
 
 
-def test_eulerangles_reads_the_angles_of_relion(written: Path) -> None:
-    eulerangles = pytest.importorskip("eulerangles")
-    for name in ("relion", "relion4", "relion5"):
-        angles = read_particles(written / name / "particles.star")[list(columns.ANGLES)].to_numpy()
-        matrices = eulerangles.euler2matrix(angles, axes="zyz", intrinsic=True, right_handed_rotation=True)
-        assert_rotated(Rotation.from_matrix(np.swapaxes(matrices, 1, 2)))
-
-
 def test_imodmodel_reads_the_models(written: Path) -> None:
     imodmodel = pytest.importorskip("imodmodel")
     for path in sorted((written / "imod" / "particles").iterdir()):
@@ -168,30 +161,24 @@ def test_emfile_reads_the_em_lists(written: Path) -> None:
     assert_rotated(Rotation.from_euler("zxz", np.stack([phi, theta, psi], axis=1), degrees=True))
 
 
-def test_cryocat_reads_motive_lists(written: Path) -> None:
-    cryomotl = pytest.importorskip("cryocat.cryomotl", reason="cryocat is not installed")
-    for motl in (
-        cryomotl.StopgapMotl(str(written / "stopgap" / "particles.star")),
-        cryomotl.EmMotl(str(written / "em" / "particles.em")),
-    ):
-        places = motl.df[["x", "y", "z"]].to_numpy() + motl.df[["shift_x", "shift_y", "shift_z"]].to_numpy()
-        np.testing.assert_allclose(places.astype(float) - 1, ORIGINAL.positions, atol=1e-4)
-        assert_rotated(Rotation.from_matrix(motl.get_rotations().as_matrix()))
-
-
-def test_copick_opens_the_project(written: Path) -> None:
-    copick = pytest.importorskip("copick", reason="copick is not installed")
-    root = copick.from_file(str(written / "copick" / "copick_config.json"))
-    assert sorted(one.name for one in root.pickable_objects) == ["cluster-01", "cluster-02"]
-    for name, record in CONTEXT.tomograms.items():
-        for cluster in (1, 2):
-            here = (np.array(ORIGINAL.tomograms) == name) & (ORIGINAL.clusters == cluster)
-            picks = next(iter(root.get_run(name).get_picks(object_name=f"cluster-{cluster:02d}")))
-            np.testing.assert_allclose(
-                picks.full_positions() / record.voxel_size, ORIGINAL.positions[here], atol=1e-6
-            )
-            matrices = picks.numpy()[1][:, :3, :3]
-            np.testing.assert_allclose(matrices, ORIGINAL.rotations[here].as_matrix(), atol=1e-6)
+@pytest.mark.parametrize(("name", "reader"), READERS)
+def test_readers_of_other_programs_find_every_pose(name: str, reader: str, written: Path) -> None:
+    rows = [
+        line
+        for line in PAGE.read_text(encoding="utf-8").splitlines()
+        if line.startswith(f"| `{name}` | {reader} |")
+    ]
+    assert len(rows) == 1
+    count, position, angle = rows[0].strip("| ").split(" | ")[2:]
+    assert int(count) == len(ORIGINAL)
+    if not installed(reader):
+        pytest.skip(f"{reader} is not installed")
+    found = measure(name, reader, written)
+    assert found[0] == len(ORIGINAL)
+    assert found[1] < 1e-4
+    assert float(position) < 1e-4
+    assert (angle == "-") == np.isnan(found[2]) == (not FORMATS[name].angles)
+    assert angle == "-" or (found[2] < 1e-3 and float(angle) < 1e-3)
 
 
 def test_eman2_counts_unbinned_pixels_from_the_centre(written: Path) -> None:
