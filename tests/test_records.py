@@ -87,7 +87,7 @@ def test_the_script_that_judges_averages_removes_those_of_clusters_that_are_no_m
         Path(file).write_text(file)
     write_record("results/.made/average_cluster/03.aaaaaaaa.json", {}, files)
     Path("results/averages/cluster_03_sharpened.mrc").write_text("user")
-    outputs = {"triage": "triage.tsv", "mergers": "mergers.tsv"}
+    outputs = {"triage": "triage.tsv", "mergers": "mergers.tsv", "clusters": "clusters.tsv"}
     write_particles("located.star", mark_doubles(gather_tables([]), 0.5))
     job = SimpleNamespace(
         input=SimpleNamespace(averages=[], located="located.star"),

@@ -59,12 +59,13 @@ def triage(
 
     Returns
     -------
-    One row per cluster: particles, doubles (not among the particles), kept, resolution (angstrom, NaN if not reported), recognised (1 if finer than
-    `recognised_resolution`), half_correlation (of the half-maps inside the mask), mirror_correlation (the same
+    One row per cluster: particles, doubles (not among the particles), kept, resolution (angstrom, NaN if not reported),
+    recognised (1 if finer than `recognised_resolution`), half_correlation (of the half-maps inside the mask), mirror_correlation (the same
     with one half-map mirrored and superposed again; if it is close to half_correlation, the handedness is
     undetermined), diameter (angstrom, of the structure at the centre; see `particle_shape`), shell_radius (angstrom,
-    where the radial mean is largest), centre_density (at the centre, as a fraction of the maximum), and
-    best_match with match_correlation among the known maps.
+    where the radial mean is largest), centre_density (at the centre, as a fraction of the maximum), symmetry (the point
+    group that fits the half-maps, C1 if none does; blank if they cannot decide or a group was imposed) with
+    symmetry_score and symmetry_null, see `PointGroup`, and best_match with match_correlation among the known maps.
     """
     rows = []
     for number, cluster in sorted(clusters.items()):
