@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
-from cryopipe.columns import COORDINATES, ORIGINS, PARTICLE
+from cryopipe.columns import COORDINATES, CTF_LIMIT, ORIGINS, PARTICLE
 from cryopipe.files.box_stacks import BoxWriter
 from cryopipe.files.opening import open_tomogram
 from cryopipe.particles import pose_columns, shifts_of_table
+from cryopipe.phase_flipping import first_zero, flip_phases, margin
+from cryopipe.simulation.optics import Optics
 from cryopipe.subtomograms import SubtomogramOptions, extract_subtomograms
 from cryopipe.tomograms import Tomogram
+
+logger = logging.getLogger(__name__)
 
 
 def write_subtomograms(
@@ -23,6 +31,7 @@ def write_subtomograms(
     options: SubtomogramOptions,
     seed: int,
     device: torch.device | str = "cpu",
+    flip: Optics | None = None,
 ) -> pd.DataFrame:
     """Extract the boxes of one tomogram's particles and write them to a file that `BoxStack` reads.
 
@@ -41,6 +50,8 @@ def write_subtomograms(
         Of the noise at borders.
     device
         Device of the rescaling.
+    flip
+        Microscope and defocus of which the phases are corrected; None leaves them.
 
     Returns
     -------
@@ -64,16 +75,68 @@ def write_subtomograms(
                 coordinates = np.clip(coordinates, 0, np.array(opened.volume.shape[::-1]) - 1)
                 shifts = (coordinates - picked) * opened.voxel_size
                 particles = particles.assign(**pose_columns(None, shifts))
+            wide = 0 if flip is None else margin(options.box_size, options.voxel_size, flip)
+            cut = replace(options, box_size=options.box_size + 2 * wide)
+            random = np.random.default_rng(seed)
             for indices, boxes in extract_subtomograms(
-                opened.volume,
-                coordinates,
-                opened.voxel_size,
-                options,
-                tomogram.contrast,
-                np.random.default_rng(seed),
-                device=device,
+                opened.volume, coordinates, opened.voxel_size, cut, tomogram.contrast, random, device=device,
                 name=tomogram.name,
-            ):
+            ):  # fmt: skip
+                if flip is not None:
+                    boxes = _flipped(boxes, options.voxel_size, flip, wide)
                 writer.append(boxes, particles[PARTICLE].iloc[indices].tolist())
                 kept.extend(indices.tolist())
     return particles.iloc[kept]
+
+
+def _flipped(boxes: NDArray[np.float32], voxel_size: float, optics: Optics, wide: int) -> NDArray[np.float32]:
+    """Return the boxes with corrected phases, without a margin, of mean 0 and standard deviation 1."""
+    inner = slice(wide, boxes.shape[-1] - wide)
+    boxes = flip_phases(boxes, voxel_size, optics)[:, inner, inner, inner]
+    boxes = boxes - boxes.mean(axis=(1, 2, 3), keepdims=True)
+    return np.asarray(boxes / boxes.std(axis=(1, 2, 3), keepdims=True).clip(min=1e-12), np.float32)
+
+
+def optics_of_tomogram(tomogram: Tomogram, microscope: Mapping[str, float]) -> Optics | None:
+    """Return microscope and defocus of a tomogram; None if its defocus is not known."""
+    return None if tomogram.defocus is None else Optics(**microscope, defocus=tomogram.defocus)
+
+
+def extract_for_averaging(
+    path: str | os.PathLike[str],
+    tomogram: Tomogram,
+    particles: pd.DataFrame,
+    options: SubtomogramOptions,
+    ctf: str,
+    microscope: Mapping[str, float],
+    seed: int,
+    device: torch.device | str = "cpu",
+) -> pd.DataFrame:
+    """Extract the boxes to average of one tomogram's particles, and correct or note its contrast transfer function.
+
+    Parameters
+    ----------
+    path, tomogram, particles, options, seed, device
+        As for `write_subtomograms`.
+    ctf
+        As the option `averaging.ctf`.
+    microscope
+        Voltage (kV), spherical_aberration (mm) and amplitude_contrast.
+
+    Returns
+    -------
+    As from `write_subtomograms`, with the column `CTF_LIMIT`.
+    """
+    optics, limit = optics_of_tomogram(tomogram, microscope), 0.0
+    if optics is None:
+        logger.info("%s: no defocus in the tomogram table: taken as corrected for the CTF", tomogram.name)
+    elif ctf == "limit":
+        limit = first_zero(optics)
+        logger.warning(
+            "%s: CTF not corrected: nothing finer than its first zero, %.1f A, is used; set averaging.ctf to flip, or to "
+            "corrected if the tomogram is",
+            *(tomogram.name, limit),
+        )
+    flip = optics if ctf == "flip" else None
+    cut = write_subtomograms(path, tomogram, particles, options, seed, device, flip)
+    return cut.assign(**{CTF_LIMIT: limit})

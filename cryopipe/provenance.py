@@ -34,8 +34,8 @@ _OF_FORMAT: dict[str, tuple[str, ...]] = {
 }
 """What formats depend on, besides the particles."""
 _NOT_IN_ALIGNMENT = (
-    *("-averaging.voxel_size", "-averaging.known_maps", "-averaging.merge", "-averaging.double_distance"),
-    *("-averaging.recognised_resolution", "-averaging.merge_correlation"),
+    *("-averaging.voxel_size", "-averaging.known_maps", "-averaging.merge", "-averaging.ctf"),
+    *("-averaging.recognised_resolution", "-averaging.merge_correlation", "-averaging.double_distance"),
 )
 OPTIONS: dict[str, tuple[str, ...]] = {
     "simulate_tomogram": ("seed", "simulation"),
@@ -53,6 +53,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "mark_doubles": ("averaging.double_distance",),
     "extract_for_averaging": (
         *("seed", "subtomograms.box_size", "subtomograms.voxel_size", "averaging.voxel_size"),
+        *("averaging.ctf", *_MICROSCOPE),
     ),
     "average_cluster": (*("seed", "averaging"), *_NOT_IN_ALIGNMENT),
     "triage_averages": (

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from cryopipe import columns
-from cryopipe.averaging import AveragingOptions, align_particles, fsc_blocks
+from cryopipe.averaging import AveragingOptions, align_particles, ctf_limit, fsc_blocks
 from cryopipe.averaging.doubles import gather_tables
 from cryopipe.files.box_stacks import BoxStack
 from cryopipe.files.mrc import write_volume
@@ -24,7 +24,7 @@ def main(job: Any) -> None:
     write_volume(job.output.average, result.average, boxes.voxel_size)
     for path, half_map in zip((job.output.half1, job.output.half2), result.half_maps, strict=True):
         write_volume(path, half_map, boxes.voxel_size)
-    write_star(job.output.fsc, fsc_blocks(result, options.symmetry))
+    write_star(job.output.fsc, fsc_blocks(result, options.symmetry, ctf_limit(aligned)))
     write_particles(job.output.particles, aligned)
 
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from cryopipe.averaging.doubles import without_doubles
-from cryopipe.box_extraction import write_subtomograms
+from cryopipe.box_extraction import extract_for_averaging
 from cryopipe.files.star import read_particles, write_particles
 from cryopipe.job import run
 from cryopipe.subtomograms import SubtomogramOptions
@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 def main(job: Any) -> None:
     tomogram = Tomogram(**job.params.tomogram)
-    extracted = write_subtomograms(
+    extracted = extract_for_averaging(
         job.output.boxes,
         tomogram,
         without_doubles(read_particles(job.input.particles[0], tomogram.name)),
         SubtomogramOptions(**job.params.subtomograms),
+        job.params.ctf,
+        job.params.microscope,
         job.params.seed,
         choose_device(job.config["device"]),
     )

@@ -41,7 +41,6 @@ OF_A_RUN = (
     ),
     *(
         "located/particles.star",
-        "located/clusters.tsv",
         "averages/particles.star",
         "export/summary.tsv",
         "report/report.html",
@@ -132,7 +131,6 @@ def finish(folder: Path, config: Mapping[str, Any], tomograms: tuple[str, ...] =
     (folder / "results" / "clusters" / "clusters.tsv").write_text(
         "cluster\tparticles\tmembers\n1\t5\ta\n2\t5\tb\n"
     )
-    (folder / "results" / "located" / "clusters.tsv").write_text("cluster\tmembers\n1\ta\n2\tb\n")
     snakemake(folder, "--cores", "1", "--touch", "--forceall")
 
 

@@ -2,7 +2,7 @@
 
 from cryopipe.averaging.alignment import AlignmentResult, align_cluster
 from cryopipe.averaging.options import AveragingOptions
-from cryopipe.averaging.particle_alignment import align_particles, locate_particles
+from cryopipe.averaging.particle_alignment import align_particles, ctf_limit, locate_particles
 from cryopipe.averaging.particle_table import fsc_blocks, particle_table
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "AveragingOptions",
     "align_cluster",
     "align_particles",
+    "ctf_limit",
     "fsc_blocks",
     "locate_particles",
     "particle_table",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -62,23 +61,6 @@ def count_doubles(particles: pd.DataFrame) -> dict[int, int]:
     lost = particles[particles[columns.DOUBLE_OF] != columns.NO_DOUBLE]
     numbers, counts = np.unique(lost[columns.CLASS].to_numpy(np.int64), return_counts=True)
     return dict(zip(numbers.tolist(), counts.tolist(), strict=True))
-
-
-def located_clusters(particles: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per cluster: cluster, particles, doubles, and members, a digest of the particles without doubles.
-
-    The digest changes if the cluster's average has to be made again; names and decisions do not change it.
-    """
-    counts, remaining = count_doubles(particles), without_doubles(particles)
-    content = remaining.drop(
-        columns=[columns.CLASS_NAME, columns.DECISION, columns.DOUBLE_OF], errors="ignore"
-    )
-    rows = []
-    for number in sorted({int(number) for number in particles[columns.CLASS]} - {columns.UNASSIGNED}):
-        mine = content[content[columns.CLASS] == number]
-        digest = hashlib.sha256(mine.to_csv(index=False).encode()).hexdigest()[:12]
-        rows.append([number, len(mine), counts.get(number, 0), digest])
-    return pd.DataFrame(rows, columns=["cluster", "particles", "doubles", "members"])
 
 
 def without_doubles(particles: pd.DataFrame) -> pd.DataFrame:

@@ -25,6 +25,13 @@ class AveragingOptions(Options):
         minimum=0.1,
         maximum=1000,
     )
+    ctf: str = option(
+        "limit",
+        "What is done about the contrast transfer function of tomograms with a defocus in the table: limit uses and reports "
+        "nothing finer than its first zero, flip corrects the phases of the averaged boxes, corrected states that the "
+        "tomograms are corrected already. Tomograms without a defocus are taken as corrected.",
+        choices=["limit", "flip", "corrected"],
+    )
     symmetry: str = option(
         "C1",
         "Point group imposed on every average, in RELION's convention of axes.",

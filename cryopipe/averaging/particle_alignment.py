@@ -44,7 +44,7 @@ def align_particles(
         Boxes of these particles and of others, particles bright.
     particles
         One cluster's n rows, with names, tomograms, coordinates and diameters, and with origins (angstrom) if learning
-        has centred them.
+        has centred them. With `CTF_LIMIT`, nothing finer than its largest value is used or reported.
     options, seed, device
         As for `align_cluster`.
     centred
@@ -66,7 +66,9 @@ def align_particles(
     find_boxes = centred_boxes_of_particles if centred else boxes_of_particles
     chosen, shifts = find_boxes(boxes, particles)
     diameter = options.mask_diameter or MASK_MARGIN * _diameter(particles)
-    options = replace(options, mask_diameter=diameter)
+    # Beyond the first zero, particles of different defocus have opposite signs.
+    finest = max(options.finest_resolution, ctf_limit(particles))
+    options = replace(options, mask_diameter=diameter, finest_resolution=finest)
     tomograms = particles[columns.TOMOGRAM].astype(str).tolist()
     groups = neighbourhoods(positions_of_table(particles), tomograms, diameter)
     result = align_cluster(chosen, chosen.tilt_ranges, boxes.voxel_size, options, seed, device, groups)
@@ -103,6 +105,12 @@ def locate_particles(
         np.median(moved),
     )
     return table.assign(**{columns.EXTENT: result.extent})
+
+
+def ctf_limit(particles: pd.DataFrame) -> float:
+    """Return the first zero, angstrom, beyond which the particles' uncorrected phases are of no use; 0 for no limit."""
+    known = columns.CTF_LIMIT in particles and len(particles)
+    return float(particles[columns.CTF_LIMIT].max()) if known else 0.0
 
 
 def _diameter(particles: pd.DataFrame) -> float:

@@ -48,7 +48,9 @@ def particle_table(
     return particles.reset_index(drop=True).assign(**new)
 
 
-def fsc_blocks(result: AlignmentResult, symmetry: str) -> dict[str, pd.DataFrame | dict[str, object]]:
+def fsc_blocks(
+    result: AlignmentResult, symmetry: str, ctf_limit: float = 0.0
+) -> dict[str, pd.DataFrame | dict[str, object]]:
     """Return the blocks `general` and `fsc` of a cluster's FSC file.
 
     `general` has no resolution if it was not measured or not reported.
@@ -60,6 +62,8 @@ def fsc_blocks(result: AlignmentResult, symmetry: str) -> dict[str, pd.DataFrame
         SYMMETRY: symmetry,
         "cryopipeResolutionMeasured": int(result.fsc is not None),
     }
+    if ctf_limit > 0:
+        general[columns.CTF_LIMIT] = ctf_limit
     for name, value in (
         (RESOLUTION, result.resolution_0143),
         ("cryopipeResolution05", result.resolution_05),

@@ -110,6 +110,9 @@ def _figures(results: RunResults, number: int, average: ClusterAverage | None) -
         return figures
     coarse = float(average.figures.get("cryopipeResolution05", np.nan))
     figures.append(("resolution at FSC 0.5", resolution_text(coarse)))
+    if columns.CTF_LIMIT in average.figures:
+        zero = resolution_text(float(average.figures[columns.CTF_LIMIT]))
+        figures.append(("finest resolution, the first zero of the CTF (not corrected)", zero))
     kept = average.particles.get(columns.ALIGNMENT_KEPT)
     if kept is not None and len(kept):
         figures.append(("particles in the average", f"{int(kept.sum()):,} of {len(kept):,}"))

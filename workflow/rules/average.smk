@@ -26,14 +26,12 @@ rule locate_particles:
         "../../scripts/locate_particles.py"
 
 
-# Of several particles at one place, one is kept. A checkpoint, because a cluster is averaged again only if its remaining
-# particles or their centres have changed.
-checkpoint mark_doubles:
+# Of several particles at one place, in one cluster or in several, one is kept.
+rule mark_doubles:
     input:
         of_clusters("results/located/cluster_{cluster}.star"),
     output:
-        particles="results/located/particles.star",
-        clusters="results/located/clusters.tsv",
+        "results/located/particles.star",
     log:
         "logs/mark_doubles.log",
     benchmark:
@@ -70,9 +68,13 @@ rule extract_for_averaging:
     resources:
         mem_mb=lambda wildcards, attempt: attempt * 1000 * int(config["memory_gb"] + 1),
     params:
-        tomogram=row_of_table("voxel_size", "tilt_range", "tilt_axis", "contrast"),
+        tomogram=row_of_table(
+            "voxel_size", "tilt_range", "tilt_axis", "contrast", "defocus"
+        ),
         files=state_of_files,
         subtomograms=averaging_box_options,
+        microscope=options_of("extract_for_averaging", config)["imaging"],
+        ctf=config["averaging"]["ctf"],
         seed=config["seed"],
     message:
         "Cutting the boxes of {wildcards.tomogram} at the centres of the particles."
@@ -83,9 +85,8 @@ rule extract_for_averaging:
 # Alignment and averaging, one job per cluster.
 rule average_cluster:
     input:
-        # older or newer than the average: `members` tells whether this cluster changed
-        particles=ancient(after_doubles("results/averaging_boxes/{tomogram}.star")),
-        boxes=ancient(after_doubles("results/averaging_boxes/{tomogram}.h5")),
+        particles=of_tomograms("results/averaging_boxes/{tomogram}.star"),
+        boxes=of_tomograms("results/averaging_boxes/{tomogram}.h5"),
     output:
         average="results/averages/cluster_{cluster}.mrc",
         half1="results/averages/cluster_{cluster}_half1.mrc",
@@ -104,7 +105,6 @@ rule average_cluster:
         mem_mb=lambda wildcards, attempt: attempt * 4000,
     params:
         **options_of("average_cluster", config),
-        members=located_members,
     message:
         "Aligning and averaging cluster {wildcards.cluster}."
     script:

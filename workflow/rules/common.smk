@@ -145,25 +145,6 @@ def members_of_cluster(wildcards):
     return row.get("members", "")
 
 
-def after_doubles(pattern):
-    """Return an input function for one file per tomogram, which is evaluated after mark_doubles."""
-
-    def files(wildcards):
-        checkpoints.mark_doubles.get()
-        return expand(pattern, tomogram=TOMOGRAMS)
-
-    return files
-
-
-def located_members(wildcards):
-    """Return the digest of a cluster's particles and their centres, without doubles."""
-    with open(checkpoints.mark_doubles.get().output.clusters, newline="") as stream:
-        rows = csv.DictReader(stream, delimiter="\t")
-        return {row["cluster"]: row["members"] for row in rows}.get(
-            str(int(wildcards.cluster)), ""
-        )
-
-
 def of_clusters(pattern):
     """Return an input function for one file per cluster."""
     return lambda wildcards: expand(pattern, cluster=cluster_names(wildcards))
