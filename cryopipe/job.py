@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,6 +15,7 @@ from typing import Any
 
 from cryopipe.errors import CryopipeError, one_line
 from cryopipe.files.records import write_record
+from cryopipe.progress import __name__ as PROGRESS
 from cryopipe.provenance import OPTIONS, record_path
 from cryopipe.usage import peak_memory_bytes, processor_seconds
 
@@ -27,8 +29,9 @@ ELEMENTARY_FUNCTIONS = (
 def run(work: Callable[[Any], None], job: Any) -> None:
     """Run one workflow job with a log, and report an error in one line.
 
-    Log messages are written to the rule's log file and to standard error. If `work` raises an exception, one line is
-    written to standard error and the traceback to the log, and the process ends with status 1.
+    Log messages are written to the rule's log file. Standard error gets warnings, the progress of long tasks and one line
+    at the end, each with the rule and its tomogram or cluster. If `work` raises an exception, one line is written to
+    standard error and the traceback to the log, and the process ends with status 1.
 
     Parameters
     ----------
@@ -38,10 +41,11 @@ def run(work: Callable[[Any], None], job: Any) -> None:
         The workflow's description of the job: `.input`, `.output`, `.params`, `.wildcards`, `.threads`, `.log`.
     """
     log = Path(str(job.log[0]))
+    name, started = " ".join([str(job.rule), *map(str, job.wildcards)]), time.monotonic()
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text("")
-        start_logging(log)
+        console = start_logging(log, name)
     except OSError as error:
         remedy = "free space on that disk or change the directory's permissions, and run again"
         sys.exit(f"Error: {one_line(str(log))}: cannot be written ({error.strerror}); {remedy}")
@@ -54,6 +58,8 @@ def run(work: Callable[[Any], None], job: Any) -> None:
     # The workflow's own table of costs (`costs/`) samples the memory at intervals and misses short peaks.
     used = (processor_seconds(), peak_memory_bytes() / 1e6)
     logging.info("done: %.1f s of processor time, at most %.0f MB of memory", *used)
+    result = f"; {console.latest}" if console.latest else ""
+    print(f"{name}: done in {time.monotonic() - started:.0f} s{result}", file=sys.stderr)
 
 
 def _record(job: Any) -> None:
@@ -65,15 +71,53 @@ def _record(job: Any) -> None:
         write_record(record_path(rule, name, job.config), dict(job.params.items()), job.output)
 
 
-def start_logging(log: Path | None = None) -> None:
-    """Send log messages to standard error and, with its time, to the file `log`."""
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+class Brief(logging.Filter):
+    """Passes warnings and the progress of long tasks, and keeps the latest other message.
+
+    Attributes
+    ----------
+    latest
+        The latest message that did not pass, usually the counts of the result.
+    """
+
+    latest = ""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a message is for the terminal."""
+        if record.levelno >= logging.WARNING:
+            return True
+        if record.name == PROGRESS:
+            return not getattr(record, "quick", False)
+        if not record.getMessage().startswith("done: "):
+            self.latest = record.getMessage()
+        return False
+
+
+def start_logging(log: Path | None = None, name: str = "") -> Brief:
+    """Send log messages with their time to the file `log`, and warnings and the progress of long tasks to standard error.
+
+    Parameters
+    ----------
+    log
+        The file; without it, standard error gets all messages.
+    name
+        Begins each line on standard error.
+
+    Returns
+    -------
+    The filter of standard error.
+    """
+    console, brief = logging.StreamHandler(sys.stderr), Brief()
+    handlers: list[logging.Handler] = [console]
     if log is not None:
+        console.addFilter(brief)
+        console.setFormatter(logging.Formatter(f"{name.replace('%', '%%')}: %(message)s"))
         handlers.append(logging.FileHandler(log, encoding="utf-8"))
         handlers[-1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.raiseExceptions = False  # otherwise a full disk prints one traceback per log message
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers, force=True)
     logging.captureWarnings(True)
+    return brief
 
 
 def report(error: Exception, log: Path | None) -> int:

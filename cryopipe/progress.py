@@ -39,7 +39,8 @@ class Progress:
         now = time.monotonic()
         if now - self._reported >= self.interval or self.done >= self.total:
             self._reported = now
-            logger.info(self.message(now - self._started))
+            elapsed = now - self._started
+            logger.info(self.message(elapsed), extra={"quick": elapsed < self.interval})
 
     def message(self, elapsed: float) -> str:
         """Return the progress message after `elapsed` seconds."""

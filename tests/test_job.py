@@ -68,7 +68,7 @@ def test_errors_end_in_one_line_and_leave_the_traceback_in_the_log(
         run(failing(error), job)
     assert caught.value.code == 1
     lines = capsys.readouterr().err.splitlines()
-    assert lines == ["so far so good", line.format(log=job.log[0])]
+    assert lines == [line.format(log=job.log[0])]
     log = job.log[0].read_text()
     assert "so far so good" in log
     assert "Traceback (most recent call last)" in log
@@ -79,8 +79,27 @@ def test_a_job_that_succeeds_logs_and_is_held_to_its_threads(
     job: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(lambda job: logging.info("threads: %s", os.environ["OMP_NUM_THREADS"]), job)
-    assert capsys.readouterr().err.splitlines()[0] == "threads: 3"
+    assert capsys.readouterr().err == "rule: done in 0 s; threads: 3\n"
     assert "INFO threads: 3" in job.log[0].read_text()
+
+
+def test_the_terminal_gets_warnings_long_tasks_and_one_line_with_the_cluster(
+    job: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.wildcards = ["03"]
+
+    def work(job: Any) -> None:
+        logging.info("cluster 3: 20 particles")
+        list(progress(range(5), 5, "boxes", "a short task"))
+        slow = Progress(2, "boxes", "a long task", interval=0.0)
+        slow.advance(2)
+        logging.warning("4 %s are strange", "boxes")
+
+    run(work, job)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("rule 03: a long task: 2 of 2 boxes, ")
+    assert lines[1:] == ["rule 03: 4 boxes are strange", "rule 03: done in 0 s; cluster 3: 20 particles"]
+    assert "a short task: 5 of 5 boxes" in job.log[0].read_text()
 
 
 @pytest.mark.parametrize("threads", [1, 3])
