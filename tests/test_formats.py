@@ -23,6 +23,7 @@ from cryopipe.cli import main
 from cryopipe.config import CHECKOUT, ImagingOptions, complete, defaults
 from cryopipe.errors import DataError, FileError
 from cryopipe.export import WRITERS, ExportContext, ExportOptions, TomogramRecord, export_particles
+from cryopipe.export.conversion import convert_particles
 from cryopipe.export.format_register import detect_format, read_particle_list
 from cryopipe.export.given_particles import read_given_particles
 from cryopipe.export.list_reading import particle_set
@@ -497,6 +498,17 @@ def test_mistakes_of_the_command_line_are_told(
         main(["convert", "in.csv", "out", *arguments])
     assert ended.value.code == 1
     assert capsys.readouterr().err.startswith(f"Error: {message}")
+
+
+def test_conventions_that_a_format_does_not_have_are_refused(written: Path, tmp_path: Path) -> None:
+    source = written / "relion5" / "particles.star"
+    for stated in (Conventions(first_voxel=1), Conventions(pixel_size=2.0)):
+        with pytest.raises(DataError) as caught:
+            convert_particles(source, tmp_path, ("", "csv"), replace(CONTEXT, conventions=stated))
+        assert str(caught.value) == (
+            f"{source}: is read as relion5, whose positions do not count voxels of a tomogram; leave out --first-voxel "
+            "and --pixel-size"
+        )
 
 
 # --- particles made elsewhere as picks

@@ -58,9 +58,8 @@ def convert(
     for name in (to, from_):
         if name and name not in FORMATS:
             raise ConfigError(f"{name!r} is not a format", remedy=f"give one of {NAMES}")
-    if first_voxel is not None and FORMATS[from_ or to].first_voxel is None and from_:
-        raise ConfigError(f"{from_} does not count voxels", remedy="leave out --first-voxel")
     given: dict[str, Any] = {"tilt_series_pixel_size": tilt_series_pixel_size}
+    given["subtomograms"] = False  # boxes are cut in a run only
     given |= {"binned_by": binned_by or None, "relion_tomograms": relion_tomograms or None}
     context = _context(tomograms, config, {name: value for name, value in given.items() if value is not None})
     stated = Conventions(first_voxel, pixel_size, inverse_angles)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from cryopipe import columns
+from cryopipe.errors import DataError
 from cryopipe.export import without_outside, write_verified
 from cryopipe.export.format_register import detect_format, read_particle_list
 from cryopipe.export.particle_set import ParticleSet
@@ -65,6 +66,13 @@ def convert_particles(
         If the source cannot be read, something cannot be written, or a file read back differs.
     """
     read_as = formats[0] or detect_format(source)
+    stated = context.conventions
+    if FORMATS[read_as].first_voxel is None and (stated.first_voxel, stated.pixel_size) != (None, None):
+        raise DataError(
+            f"is read as {read_as}, whose positions do not count voxels of a tomogram",
+            file=source,
+            remedy="leave out --first-voxel and --pixel-size",
+        )
     particles = with_classes(read_particle_list(source, read_as, context))
     warnings = [
         f"{count} particles lie outside tomogram {name} and are not written"

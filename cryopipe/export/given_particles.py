@@ -90,9 +90,10 @@ def _picks(particles: ParticleSet, names: list[str], context: ExportContext, dia
     known = particles.table.get(columns.DIAMETER, pd.Series(np.nan, index=particles.table.index))
     diameters: FloatArray = np.asarray(known.where(known > 0, diameter), dtype=np.float64)
     parts = []
+    places = pd.Series(names, dtype=object).groupby(names).indices
     for tomogram, record in context.tomograms.items():
-        rows = np.flatnonzero(np.array(names) == tomogram)
-        rows = rows[np.argsort(-scores[rows], kind="stable")]
+        here = np.asarray(places.get(tomogram, ()), dtype=np.int64)
+        rows = here[np.argsort(-scores[here], kind="stable")]
         found = pick_table(
             tomogram, record.path, particles.positions[rows], record.voxel_size, scores[rows], diameters[rows]
         )

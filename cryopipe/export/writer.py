@@ -148,8 +148,9 @@ def lists_of(particles: ParticleSet) -> dict[str, NDArray[np.int64]]:
 
 def by_tomogram(particles: ParticleSet, rows: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
     """Return those of `rows` in each tomogram, by its name, in the order of the particles."""
-    names = np.array(particles.tomograms, dtype=object)[rows]
-    return {str(name): rows[names == name] for name in dict.fromkeys(names)}
+    names = pd.Series([particles.tomograms[row] for row in rows], dtype=object)
+    places = names.groupby(names, sort=False).indices
+    return {name: rows[places[name]] for name in dict.fromkeys(names)}
 
 
 def check_tomograms(particles: ParticleSet, context: ExportContext) -> None:
