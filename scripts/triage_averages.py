@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from cryopipe.averaging import AveragingOptions
 from cryopipe.averaging.cluster_facts import cluster_facts
 from cryopipe.averaging.doubles import count_doubles
-from cryopipe.averaging.triage import find_mergers, triage
+from cryopipe.averaging.triage import ALSO_IN_VERDICTS, find_mergers, triage
 from cryopipe.averaging.verdicts import describe_clusters
 from cryopipe.config import DECODING_LEARNERS
 from cryopipe.files.cluster_averages import read_averages, read_maps
@@ -29,11 +29,11 @@ def main(job: Any) -> None:
     for rule in ("locate_particles", "average_cluster"):
         remove_results(Path(RECORDS, rule), names)
     remove_results(Path(RECORDS, "decode_cluster"), names if decoding else [])
-    facts = cluster_facts(clusters, options.initial_resolution)
-    write_table(job.output.clusters, describe_clusters(facts))
-    write_table(
-        job.output.triage, triage(clusters, known, options, count_doubles(read_particles(job.input.located)))
-    )
+    doubles = count_doubles(read_particles(job.input.located))
+    described = triage(clusters, known, options, doubles)
+    verdicts = describe_clusters(cluster_facts(clusters, options.initial_resolution))
+    write_table(job.output.clusters, verdicts.merge(described[["cluster", *ALSO_IN_VERDICTS]], on="cluster"))
+    write_table(job.output.triage, described)
     write_table(job.output.mergers, find_mergers(clusters, options))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.spatial import cKDTree
 
 from cryopipe import columns
 from cryopipe.particles import positions_of_table
@@ -37,13 +38,15 @@ def mark_doubles(particles: pd.DataFrame, fraction: float) -> pd.DataFrame:
         scores = particles[columns.ALIGNMENT_SCORE] + 2 * particles[columns.ALIGNMENT_KEPT]
         limits = fraction * particles[columns.EXTENT].to_numpy(np.float64)
         kept = suppress(positions, scores, limits, groups=tomograms, distance_of="stronger", ties="order")
-        lost = np.setdiff1d(np.arange(len(particles)), kept)
-        for row in lost:
-            others = kept[tomograms[kept] == tomograms[row]]
-            distances = np.linalg.norm(positions[others] - positions[row], axis=1)
-            near = others[distances < limits[others]]
-            # `kept` begins with the best score.
-            names[row] = particles[columns.PARTICLE].iloc[near[0]]
+        for tomogram in np.unique(tomograms):
+            here = kept[tomograms[kept] == tomogram]
+            lost = np.setdiff1d(np.flatnonzero(tomograms == tomogram), here)
+            near = cKDTree(positions[here]).query_ball_point(positions[lost], max(limits[here].max(), 0.0))
+            for row, found in zip(lost, near, strict=True):
+                # `kept` begins with the best score.
+                others = here[np.sort(found)]
+                apart = np.linalg.norm(positions[others] - positions[row], axis=1)
+                names[row] = particles[columns.PARTICLE].iloc[others[apart < limits[others]][0]]
     return particles.assign(**{columns.DOUBLE_OF: names})
 
 

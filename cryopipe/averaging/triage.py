@@ -30,6 +30,8 @@ from cryopipe.volume.masks import radial_profile, sphere_mask
 
 SUPERPOSITION_COLUMNS = ("rot", "tilt", "psi", "x", "y", "z")
 """Columns of the table of mergers with the superposition: RELION's angles in degrees and the shift in voxels."""
+ALSO_IN_VERDICTS = ("doubles", "symmetry", "symmetry_score")
+"""Columns of `triage` that the table of verdicts has, too."""
 
 
 @dataclass(frozen=True)

@@ -238,7 +238,7 @@ def read_results(
         history=_table(results / "features" / "history.tsv"),
         averages=read_averages(average_files(results / "averages")),
         selection=_table(results / "clusters" / "selection.tsv"),
-        verdicts=_table(results / "averages" / "clusters.tsv", ("verdict", "reason")),
+        verdicts=_table(results / "averages" / "clusters.tsv", ("verdict", "reason", "symmetry")),
         triage=_table(results / "averages" / "triage.tsv", ("best_match", "symmetry")),
         mergers=_table(results / "averages" / "mergers.tsv", ()),
         evaluation=_evaluation(results / "evaluation") if evaluated else {},
