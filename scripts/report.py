@@ -16,7 +16,7 @@ def main(job: Any) -> None:
     tomograms = [Tomogram(**row) for row in job.params.tomograms]
     given = job.input
     results = read_results(
-        Path(), tomograms, bool(given.evaluation), bool(given.decoded), given.curation or None
+        Path(), tomograms, bool(given.evaluation), bool(given.decoded), job.params.settings["curation"]
     )
     out = job.output
     write_report(

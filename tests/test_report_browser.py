@@ -324,6 +324,11 @@ def test_decisions_are_those_that_the_library_replays(
         page.locator("[data-select=split]").click()
         labels = np.array(labels_of(page))
         assert np.array_equal(labels, np.where(inside, 5, run.classes))
+        chip = page.locator(".chip[data-cluster='5']")
+        assert chip.inner_text() == f"cluster 5: {NASTY}\n{chosen}"
+        chip.click()
+        assert page.locator("#shown-count").inner_text() == f"{400 - chosen} of 400 particles shown"
+        chip.click()
         decide(page, 1, "accept")
         decide(page, 2, "reject")
         decide(page, 4, "choose", score="posterior", above="0.8")
@@ -352,6 +357,7 @@ def test_decisions_are_those_that_the_library_replays(
             page.locator("#decisions .undo").click()
         assert labels_of(page) == run.classes.tolist()
         assert page.locator("#decisions .undo").is_disabled()
+        assert chip.is_hidden()
         page.locator("#redo").click()
         assert labels_of(page) == labels.tolist()
         page.locator("body").press("Control+z")

@@ -46,6 +46,7 @@ export function makePanel(model) {
     find("new-clusters").textContent = fresh.length
       ? "New: " + fresh.map((number) => model.lookOf(number).name + (counts.has(number) ? " (" + people(counts.get(number)) + ")" : "")).join("; ") + "."
       : "";
+    for (const number of fresh) addChip(number);
     for (const card of document.querySelectorAll(".card[data-cluster]")) showCard(card, counts);
     for (const cell of document.querySelectorAll("[data-state-of]")) {
       const number = Number(cell.dataset.stateOf);
@@ -60,6 +61,17 @@ export function makePanel(model) {
       chip.querySelector(".chip-name").textContent = model.lookOf(number).name;
       chip.hidden = number > 0 && !state.states.has(number);
     }
+  }
+
+  // A new cluster has a button beside those of the others.
+  function addChip(number) {
+    if (document.querySelector('.chip[data-cluster="' + number + '"]')) return;
+    const chip = document.querySelector(".chip").cloneNode(true), look = model.lookOf(number);
+    chip.dataset.cluster = number;
+    chip.title = "Show or hide " + look.name + "; with Shift, show it alone";
+    chip.setAttribute("aria-pressed", String(!model.hidden.has(number)));
+    chip.querySelector(".marker").setAttribute("fill", look.colour);
+    document.querySelector(".chips").append(chip);
   }
 
   function showCard(card, counts) {

@@ -54,10 +54,14 @@ for (const button of document.querySelectorAll(".picture"))
   });
 
 // Filters.
-for (const chip of document.querySelectorAll(".chip")) {
-  const number = Number(chip.dataset.cluster);
-  chip.addEventListener("click", (event) => (event.altKey || event.shiftKey ? model.only(number) : model.toggle(number)));
-}
+const chips = document.querySelector(".chips");
+if (chips)
+  chips.addEventListener("click", function (event) {
+    const chip = event.target.closest(".chip");
+    if (!chip) return;
+    if (event.altKey || event.shiftKey) model.only(Number(chip.dataset.cluster));
+    else model.toggle(Number(chip.dataset.cluster));
+  });
 for (const button of document.querySelectorAll(".only")) button.addEventListener("click", () => model.only(Number(button.dataset.cluster)));
 if (find("filters")) {
   const score = find("filter-score"), least = find("filter-least");
