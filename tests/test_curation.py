@@ -29,6 +29,7 @@ from cryopipe.curation.curation_files import read_curation, write_curation
 from cryopipe.errors import FileError
 from cryopipe.files.features import write_features
 from cryopipe.files.labels import read_labels
+from cryopipe.files.mrc import write_volume
 from cryopipe.files.star import write_particles
 
 EVERY_FORM: tuple[Decision, ...] = (
@@ -329,3 +330,24 @@ def test_without_a_run_there_is_nothing_to_decide(
     assert capsys.readouterr().err == (
         "Error: results/clusters/found.star: no such file; run snakemake in this directory first\n"
     )
+
+
+def test_check_reads_the_decisions_before_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_volume("a.mrc", np.random.default_rng(0).normal(size=(32, 64, 64)).astype(np.float32), 13.0)
+    Path("config").mkdir()
+    Path("config/tomograms.tsv").write_text("tomogram\tpath\na\ta.mrc\n")
+    Path("config/config.yaml").write_text("curation: config/curation.yaml\n")
+    with pytest.raises(SystemExit):
+        main(["check"])
+    assert "curation: no file 'config/curation.yaml'; name the file of decisions" in capsys.readouterr().err
+    write_curation("config/curation.yaml", Curation("0123456789ab", EVERY_FORM))
+    with pytest.raises(SystemExit):
+        main(["check"])
+    assert "decisions: 11 in config/curation.yaml" in capsys.readouterr().out
+    Path("config/curation.yaml").write_text("run: a\ndecisions:\n  - {reject: x}\n")
+    with pytest.raises(SystemExit):
+        main(["check"])
+    assert "config/curation.yaml: line 3: reject: 'x' is not a cluster" in capsys.readouterr().err

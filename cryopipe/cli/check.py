@@ -14,6 +14,7 @@ import typer
 
 from cryopipe.check import TomogramCheck, check_tomogram
 from cryopipe.config import check_named_files, read_config
+from cryopipe.curation.curation_files import read_curation
 from cryopipe.errors import one_line, size_text
 from cryopipe.estimate import describe_run
 from cryopipe.particle_labels import check_labels
@@ -46,6 +47,10 @@ def check(
         classes = check_labels(labels, tomograms, Path("results/subtomograms"))
         counts = [f"{row['examples']} {row['class']}" for row in classes.to_dict("records")]
         lines.append(f"labelled particles: {', '.join(counts)}")
+    if options["curation"] is not None:
+        lines.append(
+            f"decisions: {len(read_curation(options['curation']).decisions)} in {options['curation']}"
+        )
     typer.echo(render_checks(checks, lines))
     if not usable or any(result.status == "bad" for result in checks):
         raise typer.Exit(1)
