@@ -578,6 +578,16 @@ def test_columns_of_the_users_file_are_kept_and_particles_outside_are_not(
         read_given_particles(path, context_of(record("a")), 200.0)
 
 
+def test_what_averaging_found_is_not_taken_over_from_given_particles(tmp_path: Path) -> None:
+    path = tmp_path / "picks.csv"
+    path.write_text(
+        "tomogram,x,y,z,cryopipeExtent,cryopipeCtfLimit,cryopipeDoubleOf,note\na,10,20,30,400,31,a/1,1\n"
+    )
+    picks = read_given_particles(path, context_of(record("a")), 200.0)
+    assert not {columns.EXTENT, columns.CTF_LIMIT, columns.DOUBLE_OF} & set(picks)
+    assert picks["note"].tolist() == [1]
+
+
 def test_a_tomogram_without_given_particles_is_told(caplog: pytest.LogCaptureFixture) -> None:
     assert len(given_picks(pd.DataFrame({columns.TOMOGRAM: []}), "TS_02", "picks.csv")) == 0
     assert caplog.messages == ["TS_02: picks.csv has no particles of this tomogram"]

@@ -26,6 +26,7 @@ _OF_LATER_STAGES = {
     *(*columns.ORIGINS, columns.CLASS, columns.CLASS_NAME, columns.HALF_SET, columns.VOXEL_SIZE),
     *(columns.PICK_SCORE, columns.DIAMETER, columns.POSTERIOR, columns.LABEL, columns.TEMPLATE_SCORE),
     *(*columns.TEMPLATE_ANGLES, *columns.TEMPLATE_ORIGINS, columns.ALIGNMENT_SCORE, columns.ALIGNMENT_KEPT),
+    *(columns.EXTENT, columns.DOUBLE_OF, columns.CTF_LIMIT),
 }
 """Columns of a file that picks have already, or that later stages write."""
 
