@@ -271,7 +271,7 @@ def test_filters_and_keys(browser: Any, report: Path, run: RunResults) -> None:
         draw_lasso(page, [(box["x"] + 100, box["y"] + 100), (box["x"] + 150, box["y"] + 90)])
         wait(page, f"(before) => {picture} !== before", seen[-1])
         assert page.locator("#overview tbody th").all_inner_texts() == [f"cluster {n}" for n in (2, 1, 3, 4)]
-        assert page.locator(".card[data-cluster='1'] .verdict").inner_text() == f"Likely noise: {NASTY}"
+        assert page.locator(".card[data-cluster='1'] .verdict").inner_text() == f"Verdict: noise; {NASTY}"
         page.locator("#overview th:nth-child(3) button").click()
         sizes = [int(text) for text in page.locator("#overview tbody td:nth-child(3)").all_inner_texts()]
         assert sizes == sorted(sizes, reverse=True)
