@@ -43,6 +43,10 @@ class Maxima:
         above = (self.heights - self.median) ** 2 - (_NOISE_PEAK * self.sigma) ** 2
         return np.maximum(above, 0) + _TIE * self.scores
 
+    def measured_by(self, other: Maxima) -> Maxima:
+        """Return the maxima with the statistics of another response."""
+        return replace(self, median=other.median, sigma=other.sigma)
+
     def select(self, chosen: NDArray[np.bool_]) -> Maxima:
         """Return the chosen maxima."""
         return replace(self, positions=self.positions[chosen], heights=self.heights[chosen])

@@ -33,10 +33,19 @@ class PickOptions(Options):
     )
     threshold: float = option(
         3.0,
-        "Lowest pick score, in robust standard deviations of the tomogram's response. Prefer a low threshold: clustering "
-        "can separate false picks later.",
+        "Lowest pick score, in robust standard deviations of the tomogram's response. A lower threshold finds more particles "
+        "and more false picks, which clustering must separate; with several diameters 4 to 5 is a good start, see "
+        "docs/picking.md.",
         minimum=0.1,
         maximum=1000,
+    )
+    false_picks: float | None = option(
+        None,
+        "Expected number of false picks per tomogram, used instead of `threshold`: the threshold is the score that so many "
+        "picks reach in the tomogram with inverted contrast or with random phases, whichever are fewer. Membranes and other "
+        "objects that are not particles are not counted. null to use `threshold`.",
+        above=0,
+        maximum=1_000_000,
     )
     minimum_distance: float | None = option(
         None,

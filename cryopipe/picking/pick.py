@@ -13,10 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from cryopipe.errors import DataError
-from cryopipe.picking.balls import find_balls
-from cryopipe.picking.blobs import RATIO, Scale, find_maxima
-from cryopipe.picking.maxima import Maxima
-from cryopipe.picking.one_per_particle import select_particles
+from cryopipe.picking.blobs import RATIO
+from cryopipe.picking.candidates import Search
+from cryopipe.picking.false_picks import LOWEST, threshold_for
 from cryopipe.picking.options import PickOptions
 from cryopipe.picking.peaks import robust_statistics, upper_deviation
 from cryopipe.picking.sampling import sample_voxels
@@ -115,26 +114,16 @@ def pick_particles(
     limit = math.inf if options.clip is None else options.clip * upper_deviation(voxels, median)
     sign = 1 if contrast == "bright" else -1
     source = Source(volume, median, limit, sign, torch.device(device), region, name)
-    found = [
-        one.select(_allowed(one.positions, options, voxel_size, region))
-        for one in _maxima(source, options, voxel_size, chunk_voxels)
-    ]
-    return _best(found, options, voxel_size)
-
-
-def _maxima(source: Source, options: PickOptions, voxel_size: float, chunk_voxels: int) -> list[Maxima]:
-    """Return the maxima above the threshold for every diameter."""
-    found = []
-    for diameter in options.diameters:
-        what = f"picking {diameter:g} A in {source.name}"
-        size = diameter / voxel_size
-        if len(options.diameters) == 1:
-            one = find_maxima(source, Scale.for_diameter(size), options.threshold, chunk_voxels, what)
-        else:
-            one = find_balls(source, size, options.threshold, what)
-        logger.info("%s: %d maxima above %g sigma", what, len(one.heights), options.threshold)
-        found.append(one)
-    return found
+    search = Search(options.diameters, voxel_size, options.minimum_distance, options.border, chunk_voxels)
+    if options.false_picks is None:
+        lowest = options.threshold
+        found = search.find(source, lowest)
+    else:
+        found = search.find(source, LOWEST)
+        lowest = threshold_for(options.false_picks, search, source, found)
+    positions, scores, diameters = search.choose(found, lowest)
+    best = slice(options.max_particles)
+    return Picks(positions[best, ::-1].copy(), scores[best], diameters[best])
 
 
 def _region_of(volume: NDArray[Any], mask: NDArray[Any] | None, name: str) -> Region:
@@ -143,18 +132,6 @@ def _region_of(volume: NDArray[Any], mask: NDArray[Any] | None, name: str) -> Re
         values = ", ".join(f"{value:g}" for value in padding.values)
         logger.info("%s: %.1f %% of the voxels are padding (%s)", name, 100 * padding.fraction, values)
     return Region(volume.shape, padding, mask)
-
-
-def _best(found: Sequence[Maxima], options: PickOptions, voxel_size: float) -> Picks:
-    """Merge the maxima of all diameters and keep one per particle, best first."""
-    positions = np.concatenate([one.positions for one in found])
-    scores = np.concatenate([one.scores for one in found])
-    energies = np.concatenate([one.energies for one in found])
-    diameters = np.repeat(np.array(options.diameters, dtype=float), [len(one.heights) for one in found])
-    distance = None if options.minimum_distance is None else options.minimum_distance / voxel_size
-    kept = select_particles(positions, diameters / voxel_size, energies, distance)
-    kept = kept[np.argsort(-scores[kept], kind="stable")][: options.max_particles]
-    return Picks(positions[kept][:, ::-1].copy(), scores[kept], diameters[kept])
 
 
 def _check_mask(mask: NDArray[Any] | None, shape: tuple[int, ...], name: str) -> None:
@@ -185,15 +162,3 @@ def _check_diameters(
                 file=name,
                 remedy="set a smaller diameter, or correct the voxel size",
             )
-
-
-def _allowed(
-    positions: NDArray[np.float64], options: PickOptions, voxel_size: float, region: Region
-) -> NDArray[np.bool_]:
-    """Return whether each position z, y, x (n, 3) in voxels is at a known voxel and inside the border."""
-    edge = np.array(region.shape)
-    margin = options.border / voxel_size
-    kept = np.all((positions >= margin - 0.5) & (positions <= edge - 0.5 - margin), axis=1)
-    inside = np.flatnonzero(kept)
-    kept[inside] = region.holds(np.rint(positions[inside]).astype(np.int64))
-    return kept
