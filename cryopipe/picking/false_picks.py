@@ -45,8 +45,8 @@ _CLOSE = 0.1
 """Change of the threshold at which it is final, standard deviations."""
 _STRIDE = 4
 """Voxels between those counted to measure the known volume."""
-_ABOVE = 1e-6
-"""Distance of the threshold from the score of the first pick that is too many."""
+_STEP, _BISECTIONS = 0.2, 4
+"""Step of the search for the threshold, standard deviations, and bisections of the last step."""
 
 
 @dataclass(frozen=True)
@@ -102,20 +102,27 @@ def threshold_for(
 
 def _lowest(groups: list[list[_Null]], false_picks: float, search: Search) -> float:
     """Return the lowest score at which one of the groups has at most `false_picks` picks on average."""
-    lowest = math.inf
-    for group in groups:
-        if group:
-            scores = [search.choose(null.found, LOWEST)[1] for null in group]
-            weights = [
-                np.full(len(one), null.ratio / len(group)) for one, null in zip(scores, group, strict=True)
-            ]
-            order = np.argsort(-np.concatenate(scores))
-            counts = np.cumsum(np.concatenate(weights)[order])
-            first = int(np.searchsorted(counts, false_picks, side="right"))
-            lowest = min(
-                lowest, float(np.concatenate(scores)[order[first]]) + _ABOVE if first < len(order) else LOWEST
-            )
-    return lowest
+
+    def expected(threshold: float) -> float:
+        counts = [
+            np.mean([null.ratio * len(search.choose(null.found, threshold)[1]) for null in group])
+            for group in groups
+            if group
+        ]
+        return float(min(counts))
+
+    scores = np.concatenate([one.scores for group in groups for null in group for one in null.found])
+    low, high = LOWEST, float(scores.max(initial=LOWEST)) + _STEP
+    # from above, where there are few candidates
+    while high - _STEP > low and expected(high - _STEP) <= false_picks:
+        high -= _STEP
+    if high - _STEP <= low:
+        return low if expected(low) <= false_picks else high
+    low = high - _STEP
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if expected(middle) > false_picks else (low, middle)
+    return high
 
 
 @dataclass(frozen=True)
