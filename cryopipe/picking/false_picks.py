@@ -3,7 +3,7 @@
 Two such volumes are made from the tomogram. One has its contrast inverted; it has the noise of the tomogram, but the
 fringes around particles appear as particles in it. The other has random phases, block by block; it has the power spectrum
 of the tomogram, to which particles contribute. Each gives too many picks where there are many particles, for a different
-reason, so the smaller number is used. What is picked at the threshold is then left out of both volumes, and the threshold is
+reason, so the smaller number is used. What is well above the threshold is then left out of both volumes, and the threshold is
 determined again.
 """
 
@@ -39,6 +39,8 @@ _LEAST_FREE = 0.2
 """Smallest fraction of voxels in a block that are known and not picked."""
 _EXTENT, _FRINGE = 0.6, 0.8
 """Distances from a pick within which voxels and inverted maxima are left out, fractions of its diameter."""
+_CERTAIN = 1.25
+"""Ratio to the threshold of the scores of picks that are left out; without the highest maxima, noise would seem lower."""
 _ROUNDS = 4
 """Most determinations of the threshold."""
 _CLOSE = 0.1
@@ -94,7 +96,7 @@ def threshold_for(
         previous, threshold = threshold, _lowest([[_Null(outside, ratio)], randomised], false_picks, search)
         if abs(previous - threshold) < _CLOSE:
             break
-        positions, _, diameters = search.choose(found, threshold)
+        positions, _, diameters = search.choose(found, _CERTAIN * threshold)
         picked = _Picked(positions, diameters / search.voxel_size)
     logger.info("%s: threshold %.2f sigma for %g expected false picks", source.name, threshold, false_picks)
     return threshold
