@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_OVERSAMPLING = 2
+OVERSAMPLING = 2
 """Oversampling of the reference's transform before linear interpolation."""
 
 
@@ -35,6 +35,8 @@ class Band:
         (K, 3) integer x, y, z, as float; one of each pair of opposite frequencies.
     shell
         (K,) nearest shell of every coefficient.
+    reach
+        Largest index of the oversampled grid along an axis, counted from frequency 0.
     """
 
     def __init__(self, box_size: int, shells: int, device: torch.device) -> None:
@@ -53,7 +55,7 @@ class Band:
         width = box_size // 2 + 1
         self._index = (wrapped[:, 0] * box_size + wrapped[:, 1]) * width + wrapped[:, 2]
         self._centre_phase = self.shift_phases(torch.full((1, 3), -float(box_size // 2), device=device))[0]
-        self._reach = _OVERSAMPLING * (self.shells + 1)
+        self.reach = OVERSAMPLING * (self.shells + 1)
 
     def __len__(self) -> int:
         return len(self.shell)
@@ -133,7 +135,7 @@ class Band:
 
     def _fine_transform(self, volume: Tensor) -> Tensor:
         """Return the (g, g, g) oversampled transform about frequency 0."""
-        n, fine = self.box_size, _OVERSAMPLING * self.box_size
+        n, fine = self.box_size, OVERSAMPLING * self.box_size
         start = fine // 2 - n // 2
         transform = torch.fft.fftn(F.pad(volume, (start, fine - n - start) * 3))
         at, sign = self._fine_indices()
@@ -145,8 +147,8 @@ class Band:
         The signs move the origin from voxel 0 to the centre of the padded box, whose size is even. They are 0 for
         frequencies outside the padded transform.
         """
-        fine = _OVERSAMPLING * self.box_size
-        k = torch.arange(-self._reach, self._reach + 1, device=self.device)
+        fine = OVERSAMPLING * self.box_size
+        k = torch.arange(-self.reach, self.reach + 1, device=self.device)
         line = (1 - 2 * (k % 2)).float() * (k.abs() < fine // 2)
         return k % fine, line[:, None, None] * line[:, None] * line
 
@@ -154,7 +156,7 @@ class Band:
         """Return (n, channels, K) values of the fine grid for the rotated reference's coefficients."""
         # The rotated reference's coefficient at k is the reference's at R^-1 k.
         points = self.frequencies @ matrices.to(self.frequencies)
-        points = points * (_OVERSAMPLING / self._reach)
+        points = points * (OVERSAMPLING / self.reach)
         grids = grid.expand(len(points), *grid.shape)
         return F.grid_sample(grids, points[:, None, None], mode="bilinear", align_corners=True)[:, :, 0, 0]
 
@@ -174,12 +176,12 @@ class Band:
         """
         # (n, 3, K), so that x, y and z are each contiguous in memory.
         points = (
-            matrices.to(self.frequencies).transpose(1, 2) @ self.frequencies.T * _OVERSAMPLING + self._reach
+            matrices.to(self.frequencies).transpose(1, 2) @ self.frequencies.T * OVERSAMPLING + self.reach
         )
         base = points.floor()
         upper = points - base
         fractions = (1 - upper, upper)
-        size = 2 * self._reach + 1
+        size = 2 * self.reach + 1
         x, y, z = base.long().unbind(dim=1)
         first = (z * size + y) * size + x
         payload = (values.real, values.imag, weights)
@@ -191,7 +193,7 @@ class Band:
 
     def empty_sums(self) -> Tensor:
         """Return zeros for `interpolation_sums`."""
-        return torch.zeros(3, (2 * self._reach + 1) ** 3, device=self.device)
+        return torch.zeros(3, (2 * self.reach + 1) ** 3, device=self.device)
 
     def volume_from_sums(self, sums: Tensor, noise_to_signal: Tensor) -> Tensor:
         """Return the (z, y, x) volume of the summed coefficients divided by the summed weights.
@@ -204,11 +206,11 @@ class Band:
             (shells + 1,) 1 / signal-to-noise ratio of the average in each shell; added to the weights as a
             multiple of their mean in the shell.
         """
-        size = 2 * self._reach + 1
+        size = 2 * self.reach + 1
         grid = sums.reshape(3, size, size, size)
         # Opposite frequencies have conjugate values; each pair was summed on one side only.
         real, imaginary, weight = grid + grid.flip(1, 2, 3) * sums.new_tensor([1, -1, 1])[:, None, None, None]
-        axis = (torch.arange(size, device=self.device) - self._reach) / _OVERSAMPLING
+        axis = (torch.arange(size, device=self.device) - self.reach) / OVERSAMPLING
         radius = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij")).norm(dim=0)
         shell = radius.round().long().clamp(max=self.shells)
         mean = torch.zeros(self.shells + 1, device=self.device)
@@ -220,7 +222,7 @@ class Band:
         return self._crop_to_volume(transform)
 
     def _crop_to_volume(self, transform: Tensor) -> Tensor:
-        n, fine = self.box_size, _OVERSAMPLING * self.box_size
+        n, fine = self.box_size, OVERSAMPLING * self.box_size
         padded = torch.zeros((fine,) * 3, dtype=transform.dtype, device=self.device)
         at, sign = self._fine_indices()
         padded.index_put_((at[:, None, None], at[:, None], at), transform * sign, accumulate=True)
@@ -231,6 +233,6 @@ class Band:
     def _interpolation_envelope(self) -> Tensor:
         """Return the (z, y, x) factor by which linear interpolation in Fourier space attenuates a volume."""
         n = self.box_size
-        x = (torch.arange(n, device=self.device) - n // 2) / (_OVERSAMPLING * n)
+        x = (torch.arange(n, device=self.device) - n // 2) / (OVERSAMPLING * n)
         line = torch.sinc(x) ** 2
         return line[:, None, None] * line[None, :, None] * line[None, None, :]

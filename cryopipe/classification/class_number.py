@@ -1,0 +1,254 @@
+"""Classes merged and divided by evidence: whether one map or two describe boxes better that neither has seen.
+
+Two classes are merged unless two maps give the boxes left out a higher likelihood than one map of all their members. Two
+maps of one structure have half the members each, hence more noise, and lower likelihoods. Two maps of different
+structures describe their own members better. A difference counts if it is larger than `DEVIATIONS` standard errors of
+its sum over the boxes.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+from torch import Tensor
+
+from cryopipe.classification.class_maps import ClassMaps, joined
+from cryopipe.classification.rounds import Classes, Rounds
+
+logger = logging.getLogger(__name__)
+
+DEVIATIONS = 2.0
+LEAST_MEMBERSHIP = 0.05
+"""Boxes with a smaller posterior of a class have no part in its trial."""
+TRIAL_ROUNDS = 2
+PARTNERS = 3
+"""Classes that a class is compared with, the most similar first."""
+
+
+def drop_small(classes: Classes, smallest: float) -> Classes:
+    """Return the classes with at least `smallest` expected members, or the largest one."""
+    kept = torch.nonzero(classes.sizes >= smallest)[:, 0]
+    if not len(kept):
+        kept = classes.sizes.argmax()[None]
+    return classes if len(kept) == classes.count else classes.of(kept)
+
+
+def merge_twins(rounds: Rounds, classes: Classes) -> Classes:
+    """Merge classes until two maps describe every remaining pair of similar classes better than one.
+
+    `classes` must come from a round in which every box was compared with every class.
+    """
+    rejected: set[frozenset[int]] = set()
+    names = list(range(classes.count))
+    following = classes.count
+    while classes.count > 1:
+        pairs = [
+            pair
+            for pair in _similar_pairs(classes)
+            if frozenset((names[pair[0]], names[pair[1]])) not in rejected
+        ]
+        pairs = _disjoint(pairs)
+        if not pairs:
+            return classes
+        merged, gains, errors = _trial_mergers(rounds, classes, pairs)
+        accepted = [number for number in range(len(pairs)) if gains[number] > -DEVIATIONS * errors[number]]
+        for number, (one, other) in enumerate(pairs):
+            logger.info(
+                "classes of %.0f and %.0f boxes: one map instead of two changes the log-likelihood by %.1f ± %.1f: %s",
+                *(float(classes.sizes[one]), float(classes.sizes[other]), gains[number], errors[number]),
+                "merged" if number in accepted else "kept apart",
+            )
+            if number not in accepted:
+                rejected.add(frozenset((names[one], names[other])))
+        if accepted:
+            chosen = [pairs[number] for number in accepted]
+            gone = {number for pair in chosen for number in pair}
+            names = [name for number, name in enumerate(names) if number not in gone]
+            names += range(following, following + len(chosen))
+            following += len(chosen)
+            classes = _with_mergers(classes, chosen, merged.of(torch.tensor(accepted)))
+    return classes
+
+
+def _similar_pairs(classes: Classes) -> list[tuple[int, int]]:
+    """Return pairs of classes, the one whose members lose least in the other first."""
+    weights = classes.responsibilities / classes.sizes.clamp(min=1e-6)
+    likelihoods = classes.log_likelihoods
+    own = (weights * likelihoods).sum(dim=0)
+    loss = own[:, None] - weights.T @ likelihoods
+    least = torch.minimum(loss, loss.T).fill_diagonal_(torch.inf)
+    few = min(PARTNERS, classes.count - 1)
+    near = least.topk(few, dim=1, largest=False).indices.tolist()
+    pairs = {(min(one, other), max(one, other)) for one, others in enumerate(near) for other in others}
+    return sorted(pairs, key=lambda pair: float(least[pair]))
+
+
+def _disjoint(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the first pairs in which no class occurs twice."""
+    used: set[int] = set()
+    chosen = []
+    for pair in pairs:
+        if not used & set(pair):
+            chosen.append(pair)
+            used |= set(pair)
+    return chosen
+
+
+def _trial_mergers(
+    rounds: Rounds, classes: Classes, pairs: list[tuple[int, int]]
+) -> tuple[ClassMaps, NDArray[np.float64], NDArray[np.float64]]:
+    """Return the maps of all merged pairs, the log-likelihood they gain, and its standard error."""
+    first, second = torch.tensor(pairs).T
+    sizes = classes.sizes
+    larger = torch.where(sizes[first] >= sizes[second], first, second)
+    together = classes.responsibilities[:, first] + classes.responsibilities[:, second]
+    part = torch.nonzero((together > LEAST_MEMBERSHIP).any(dim=1))[:, 0]
+    weights = together[part]
+    inside = torch.where(weights > LEAST_MEMBERSHIP, 0.0, -torch.inf)
+    trial = Rounds(rounds.boxes.of(part), rounds.search, rounds.mask, rounds.rng)
+    maps = classes.maps.of(larger)
+    for _ in range(TRIAL_ROUNDS):
+        maps = trial.improve(maps, classes.noise, inside, weights).maps
+    both = torch.cat([first, second])
+    one_map, two_maps = _compared(trial, classes, maps, both, inside)
+    proportions = sizes[both].reshape(2, -1).log_softmax(dim=0) if False else (
+        sizes[both].reshape(2, -1) / sizes[both].reshape(2, -1).sum(dim=0)
+    ).log()
+    halves = two_maps.reshape(len(part), 2, -1) + proportions
+    difference = torch.where(torch.isfinite(inside), one_map - halves.logsumexp(dim=1), 0.0)
+    gains, errors = _sums_with_errors(difference, torch.where(torch.isfinite(inside), weights, 0.0))
+    return maps, gains, errors
+
+
+def _compared(
+    trial: Rounds, classes: Classes, merged: ClassMaps, both: Tensor, inside: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the log-likelihoods of the boxes for merged maps (n, P) and for both maps of the pairs (n, 2 P).
+
+    Both are compared in the same poses.
+    """
+    maps = joined(merged, classes.maps.of(both))
+    found = trial.improve(maps, classes.noise, inside.repeat(1, 3)).log_likelihoods
+    return found[:, : len(merged)], found[:, len(merged) :]
+
+
+def _sums_with_errors(difference: Tensor, weights: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the weighted sum of each column of (n, P) differences, and its standard error."""
+    difference, weights = difference.double(), weights.double()
+    total = (weights * difference).sum(dim=0)
+    mean = total / weights.sum(dim=0).clamp(min=1e-9)
+    errors = (weights**2 * (difference - mean) ** 2).sum(dim=0).sqrt()
+    return total.cpu().numpy(), errors.cpu().numpy()
+
+
+def _with_mergers(classes: Classes, pairs: list[tuple[int, int]], merged: ClassMaps) -> Classes:
+    """Return the classes that are in none of `pairs`, then the merged ones."""
+    gone = {number for pair in pairs for number in pair}
+    kept = torch.tensor([number for number in range(classes.count) if number not in gone], dtype=torch.long)
+    first, second = torch.tensor(pairs).T
+
+    def added(values: Tensor, combine: object) -> Tensor:
+        stacked = torch.stack([values[:, first], values[:, second]])
+        together = stacked.sum(dim=0) if combine == "sum" else stacked.logsumexp(dim=0)
+        return torch.cat([values[:, kept], together], dim=1)
+
+    return replace(
+        classes,
+        maps=joined(classes.maps.of(kept), merged),
+        responsibilities=added(classes.responsibilities, "sum"),
+        log_likelihoods=added(classes.log_likelihoods, "log"),
+        evidence=added(classes.evidence, "log"),
+    )
+
+
+def divide_mixed(rounds: Rounds, classes: Classes, features: NDArray[np.float64], smallest: int) -> Classes:
+    """Divide every class into two where two maps describe its boxes better.
+
+    Parameters
+    ----------
+    rounds
+        Boxes and poses.
+    classes
+        The classes.
+    features
+        (n, d); the first division of a class is that of its members' features.
+    smallest
+        Fewest expected members of a class.
+    """
+    labels = classes.labels()
+    numbers = [number for number in range(classes.count) if np.sum(labels == number) >= 2 * smallest]
+    if not numbers:
+        return classes
+    member = torch.zeros(len(labels), len(numbers), device=rounds.mask.device)
+    halves = torch.zeros(len(labels), 2 * len(numbers), device=rounds.mask.device)
+    for column, number in enumerate(numbers):
+        own = np.flatnonzero(labels == number)
+        side = _two_groups(features[own], rounds.rng)
+        member[own, column] = 1.0
+        halves[own, 2 * column] = torch.from_numpy(side == 0).to(halves)
+        halves[own, 2 * column + 1] = torch.from_numpy(side == 1).to(halves)
+    part = torch.nonzero(member.any(dim=1))[:, 0]
+    trial = Rounds(rounds.boxes.of(part), rounds.search, rounds.mask, rounds.rng)
+    inside = torch.where(member[part] > 0, 0.0, -torch.inf)
+    twice = inside.repeat_interleave(2, dim=1)
+    chosen = torch.tensor(numbers)
+    maps, fixed = classes.maps.of(chosen.repeat_interleave(2)), halves[part]
+    for _ in range(TRIAL_ROUNDS + 1):
+        found = trial.improve(maps, classes.noise, twice, fixed)
+        maps = found.maps
+        pairs = (found.log_likelihoods + twice).unflatten(1, (-1, 2))
+        fixed = (pairs.softmax(dim=2).nan_to_num() * member[part][..., None]).flatten(1)
+    compared = joined(classes.maps.of(chosen), maps)
+    result = trial.improve(compared, classes.noise, torch.cat([inside, twice], dim=1)).log_likelihoods
+    one_map = result[:, : len(numbers)]
+    two_maps = result[:, len(numbers) :].unflatten(1, (-1, 2))
+    sizes = fixed.sum(dim=0).reshape(-1, 2)
+    proportions = (sizes / sizes.sum(dim=1, keepdim=True).clamp(min=1e-9)).clamp(min=1e-9).log()
+    gain = torch.where(member[part] > 0, (two_maps + proportions).logsumexp(dim=2) - one_map, 0.0)
+    gains, errors = _sums_with_errors(gain, member[part])
+    least = sizes.min(dim=1).values.cpu().numpy()
+    accepted = [
+        column
+        for column in range(len(numbers))
+        if gains[column] > DEVIATIONS * errors[column] and least[column] >= smallest
+    ]
+    for column in range(len(numbers)):
+        logger.info(
+            "class of %d boxes: two maps instead of one change the log-likelihood by %.1f ± %.1f: %s",
+            *(int(member[:, column].sum()), gains[column], errors[column]),
+            "divided" if column in accepted else "one class",
+        )
+    return _with_parts(classes, [numbers[c] for c in accepted], maps.of(_both(accepted)), part, fixed[:, _both(accepted)])
+
+
+def _both(columns: list[int]) -> Tensor:
+    return torch.tensor([2 * column + side for column in columns for side in (0, 1)], dtype=torch.long)
+
+
+def _two_groups(features: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return (m,) 0 or 1: the features' two nearest groups."""
+    found = KMeans(2, n_init=4, random_state=int(rng.integers(2**31))).fit(features)
+    return np.asarray(found.labels_, np.int64)
+
+
+def _with_parts(classes: Classes, divided: list[int], maps: ClassMaps, part: Tensor, fixed: Tensor) -> Classes:
+    """Return the classes with those of `divided` replaced by two each, which have `maps`."""
+    if not divided:
+        return classes
+    kept = torch.tensor([number for number in range(classes.count) if number not in divided], dtype=torch.long)
+    device = classes.responsibilities.device
+    new = torch.zeros(len(classes.responsibilities), 2 * len(divided), device=device)
+    new[part] = fixed
+    unknown = torch.zeros_like(new)
+    return replace(
+        classes,
+        maps=joined(classes.maps.of(kept), maps),
+        responsibilities=torch.cat([classes.responsibilities[:, kept], new], dim=1),
+        log_likelihoods=torch.cat([classes.log_likelihoods[:, kept], unknown], dim=1),
+        evidence=torch.cat([classes.evidence[:, kept], unknown], dim=1),
+    )
