@@ -78,7 +78,14 @@ def _create_empty_results(dataset: MadeDataset) -> None:
     stages = [[pattern.format(name) for name in names] for pattern in _BEFORE]
     stages += [["results/check/tomograms.tsv"]]
     stages += [[f"results/features/{name}" for name in ("model.safetensors", "features.npz", "history.tsv")]]
-    tables = ("found.star", "particles.star", "selection.tsv", "clusters.tsv", "decisions.tsv")
+    tables = (
+        "by_features.star",
+        "found.star",
+        "particles.star",
+        "selection.tsv",
+        "clusters.tsv",
+        "decisions.tsv",
+    )
     stages += [[f"results/clusters/{name}" for name in tables]]
     for files in stages:
         for name in files:

@@ -47,6 +47,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "extract_subtomograms": ("seed", "subtomograms"),
     "learn_features": ("seed", "features"),
     "cluster_features": ("seed", "clustering"),
+    "classify_particles": ("seed", "classification", "clustering"),
     "apply_curation": ("curation",),
     "decode_cluster": ("subtomograms.voxel_size",),
     "locate_particles": (*("seed", "averaging"), *_NOT_IN_ALIGNMENT),

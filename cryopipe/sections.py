@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cryopipe.averaging.options import AveragingOptions
+from cryopipe.classification.options import ClassificationOptions
 from cryopipe.clustering.options import ClusteringOptions
 from cryopipe.config import CHECKOUT, SCHEMA, GeneralOptions, ImagingOptions, Options
 from cryopipe.config.option import section_schema
@@ -30,6 +31,7 @@ SECTIONS: tuple[type[Options], ...] = (
     SubtomogramOptions,
     FeatureOptions,
     ClusteringOptions,
+    ClassificationOptions,
     AveragingOptions,
     ReembeddingOptions,
     ExportOptions,

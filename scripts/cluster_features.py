@@ -23,7 +23,7 @@ def main(job: Any) -> None:
     table, clusters = cluster_particles(
         particles, names, features, shifts, scores, options, job.params.seed, classes
     )
-    write_particles(job.output.found, table)
+    write_particles(job.output.clusters, table)
     write_table(job.output.selection, clusters.selection)
 
 

@@ -31,6 +31,8 @@ OF_A_CLUSTER = (
 OF_A_RUN = (
     *("check/tomograms.tsv", "features/model.safetensors", "features/features.npz", "features/history.tsv"),
     *(
+        "clusters/by_features.star",
+        "clusters/rounds.tsv",
         "clusters/found.star",
         "clusters/particles.star",
         "clusters/selection.tsv",

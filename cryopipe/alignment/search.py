@@ -64,9 +64,10 @@ def cross_terms(coefficients: Tensor, references: Tensor, phases: Tensor) -> Ten
     """Return (B, S, R) real inner products of boxes (B, K) and references (R, K) in all shifts (S, K)."""
     boxes, shifts = len(coefficients), len(phases)
     # Boxes are shifted rather than references: there are fewer boxes than rotations.
-    back = torch.view_as_real(coefficients[:, None] * phases.conj()).reshape(boxes * shifts, -1)
-    cross = back @ torch.view_as_real(references).reshape(len(references), -1).T
-    return cross.reshape(boxes, shifts, -1)
+    width = 2 * coefficients.shape[1]
+    back = torch.view_as_real(coefficients[:, None] * phases.conj()).reshape(boxes * shifts, width)
+    cross = back @ torch.view_as_real(references).reshape(len(references), width).T
+    return cross.reshape(boxes, shifts, len(references))
 
 
 def energies(measured: Tensor, references: Tensor) -> Tensor:

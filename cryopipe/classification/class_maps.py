@@ -45,6 +45,11 @@ class ClassMaps:
         """Return the classes `numbers`."""
         return ClassMaps(self.band, self.volumes[numbers], self.filters[numbers])
 
+    def filtered_one(self, number: int, fold: int) -> Tensor:
+        """Return the (z, y, x) filtered map of a class without a fold."""
+        coefficients = self.band.coefficients(self.volumes[number, fold][None])
+        return self.band.volumes(coefficients * self.filters[number][self.band.shell])[0]
+
     def filtered(self) -> Tensor:
         """Return the (C, z, y, x) filtered maps, means over the folds left out."""
         coefficients = self.band.coefficients(self.volumes.mean(dim=1))

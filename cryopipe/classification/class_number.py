@@ -3,7 +3,7 @@
 Two classes are merged unless two maps give the boxes left out a higher likelihood than one map of all their members. Two
 maps of one structure have half the members each, hence more noise, and lower likelihoods. Two maps of different
 structures describe their own members better. A difference counts if it is larger than `DEVIATIONS` standard errors of
-its sum over the boxes.
+its sum over the boxes, and than `LEAST_FRACTION` of the likelihood, since poses and amplitudes are never described exactly.
 """
 
 from __future__ import annotations
@@ -22,10 +22,15 @@ from cryopipe.classification.rounds import Classes, Rounds
 
 logger = logging.getLogger(__name__)
 
-DEVIATIONS = 2.0
+DEVIATIONS = 3.0
+LEAST_FRACTION = 0.01
+"""Of the log-likelihood of the boxes, relative to that of noise alone."""
 LEAST_MEMBERSHIP = 0.05
 """Boxes with a smaller posterior of a class have no part in its trial."""
 TRIAL_ROUNDS = 2
+"""Rounds in refined poses, of one map and of two."""
+DIVISION_ROUNDS = 3
+"""Rounds of two maps of a class before they are compared with one."""
 PARTNERS = 3
 """Classes that a class is compared with, the most similar first."""
 
@@ -55,12 +60,12 @@ def merge_twins(rounds: Rounds, classes: Classes) -> Classes:
         pairs = _disjoint(pairs)
         if not pairs:
             return classes
-        merged, gains, errors = _trial_mergers(rounds, classes, pairs)
-        accepted = [number for number in range(len(pairs)) if gains[number] > -DEVIATIONS * errors[number]]
+        merged, gains, limits = _trial_mergers(rounds, classes, pairs)
+        accepted = [number for number in range(len(pairs)) if gains[number] > -limits[number]]
         for number, (one, other) in enumerate(pairs):
             logger.info(
-                "classes of %.0f and %.0f boxes: one map instead of two changes the log-likelihood by %.1f ± %.1f: %s",
-                *(float(classes.sizes[one]), float(classes.sizes[other]), gains[number], errors[number]),
+                "classes of %.0f and %.0f boxes: one map instead of two changes the log-likelihood by %.1f (limit %.1f): %s",
+                *(float(classes.sizes[one]), float(classes.sizes[other]), gains[number], -limits[number]),
                 "merged" if number in accepted else "kept apart",
             )
             if number not in accepted:
@@ -102,7 +107,7 @@ def _disjoint(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
 def _trial_mergers(
     rounds: Rounds, classes: Classes, pairs: list[tuple[int, int]]
 ) -> tuple[ClassMaps, NDArray[np.float64], NDArray[np.float64]]:
-    """Return the maps of all merged pairs, the log-likelihood they gain, and its standard error."""
+    """Return the maps of all merged pairs, the log-likelihood they gain, and the loss up to which they are merged."""
     first, second = torch.tensor(pairs).T
     sizes = classes.sizes
     larger = torch.where(sizes[first] >= sizes[second], first, second)
@@ -111,30 +116,34 @@ def _trial_mergers(
     weights = together[part]
     inside = torch.where(weights > LEAST_MEMBERSHIP, 0.0, -torch.inf)
     trial = Rounds(rounds.boxes.of(part), rounds.search, rounds.mask, rounds.rng)
-    maps = classes.maps.of(larger)
-    for _ in range(TRIAL_ROUNDS):
-        maps = trial.improve(maps, classes.noise, inside, weights).maps
     both = torch.cat([first, second])
-    one_map, two_maps = _compared(trial, classes, maps, both, inside)
-    proportions = sizes[both].reshape(2, -1).log_softmax(dim=0) if False else (
-        sizes[both].reshape(2, -1) / sizes[both].reshape(2, -1).sum(dim=0)
-    ).log()
-    halves = two_maps.reshape(len(part), 2, -1) + proportions
-    difference = torch.where(torch.isfinite(inside), one_map - halves.logsumexp(dim=1), 0.0)
-    gains, errors = _sums_with_errors(difference, torch.where(torch.isfinite(inside), weights, 0.0))
-    return maps, gains, errors
+    both, noise = torch.cat([first, second]), classes.noise
+    maps = trial.improve(classes.maps.of(larger), noise, inside, weights).maps
+    weights = weights * (weights > LEAST_MEMBERSHIP)
+    maps = trial.refine(maps, noise, weights, TRIAL_ROUNDS)
+    one_map = trial.refined_likelihoods(maps, noise, weights)
+    two_maps = _of_two_maps(
+        trial, classes.maps.of(both), noise, classes.responsibilities[part][:, both], weights.repeat(1, 2)
+    )
+    pair_sizes = sizes[both].reshape(2, -1)
+    proportions = (pair_sizes / pair_sizes.sum(dim=0)).log()
+    difference = one_map - (two_maps.reshape(len(part), 2, -1) + proportions).logsumexp(dim=1)
+    gains, errors = _sums_with_errors(difference, weights)
+    return maps, gains, np.maximum(DEVIATIONS * errors, _least(one_map, weights))
 
 
-def _compared(
-    trial: Rounds, classes: Classes, merged: ClassMaps, both: Tensor, inside: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return the log-likelihoods of the boxes for merged maps (n, P) and for both maps of the pairs (n, 2 P).
+def _of_two_maps(trial: Rounds, maps: ClassMaps, noise: Tensor, own: Tensor, pair: Tensor) -> Tensor:
+    """Return (n, C) log-likelihoods of the boxes of pairs for both maps, after the same rounds as a merged map.
 
-    Both are compared in the same poses.
+    `own` and `pair`, (n, C), are the weights of the boxes in each map and in its pair.
     """
-    maps = joined(merged, classes.maps.of(both))
-    found = trial.improve(maps, classes.noise, inside.repeat(1, 3)).log_likelihoods
-    return found[:, : len(merged)], found[:, len(merged) :]
+    maps = trial.refine(maps, noise, own * (own > LEAST_MEMBERSHIP), TRIAL_ROUNDS)
+    return trial.refined_likelihoods(maps, noise, pair)
+
+
+def _least(log_likelihoods: Tensor, weights: Tensor) -> NDArray[np.float64]:
+    """Return the smallest difference that counts for each column of (n, P) log-likelihoods."""
+    return LEAST_FRACTION * (weights * log_likelihoods.clamp(min=0)).sum(dim=0).double().cpu().numpy()
 
 
 def _sums_with_errors(difference: Tensor, weights: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -198,32 +207,36 @@ def divide_mixed(rounds: Rounds, classes: Classes, features: NDArray[np.float64]
     twice = inside.repeat_interleave(2, dim=1)
     chosen = torch.tensor(numbers)
     maps, fixed = classes.maps.of(chosen.repeat_interleave(2)), halves[part]
-    for _ in range(TRIAL_ROUNDS + 1):
+    for _ in range(DIVISION_ROUNDS):
         found = trial.improve(maps, classes.noise, twice, fixed)
         maps = found.maps
-        pairs = (found.log_likelihoods + twice).unflatten(1, (-1, 2))
-        fixed = (pairs.softmax(dim=2).nan_to_num() * member[part][..., None]).flatten(1)
-    compared = joined(classes.maps.of(chosen), maps)
-    result = trial.improve(compared, classes.noise, torch.cat([inside, twice], dim=1)).log_likelihoods
-    one_map = result[:, : len(numbers)]
-    two_maps = result[:, len(numbers) :].unflatten(1, (-1, 2))
+        sides = (found.log_likelihoods + twice).unflatten(1, (-1, 2))
+        fixed = (sides.softmax(dim=2).nan_to_num() * member[part][..., None]).flatten(1)
+    whole = member[part]
+    one = trial.refine(classes.maps.of(chosen), classes.noise, whole, TRIAL_ROUNDS)
+    one_map = trial.refined_likelihoods(one, classes.noise, whole)
+    pairs = whole.repeat_interleave(2, dim=1)
+    two_maps = _of_two_maps(trial, maps, classes.noise, fixed, pairs).unflatten(1, (-1, 2))
     sizes = fixed.sum(dim=0).reshape(-1, 2)
     proportions = (sizes / sizes.sum(dim=1, keepdim=True).clamp(min=1e-9)).clamp(min=1e-9).log()
-    gain = torch.where(member[part] > 0, (two_maps + proportions).logsumexp(dim=2) - one_map, 0.0)
-    gains, errors = _sums_with_errors(gain, member[part])
+    gain = torch.where(whole > 0, (two_maps + proportions).logsumexp(dim=2) - one_map, 0.0)
+    gains, errors = _sums_with_errors(gain, whole)
+    limits = np.maximum(DEVIATIONS * errors, _least(one_map, whole))
     least = sizes.min(dim=1).values.cpu().numpy()
     accepted = [
         column
         for column in range(len(numbers))
-        if gains[column] > DEVIATIONS * errors[column] and least[column] >= smallest
+        if gains[column] > limits[column] and least[column] >= smallest
     ]
     for column in range(len(numbers)):
         logger.info(
-            "class of %d boxes: two maps instead of one change the log-likelihood by %.1f ± %.1f: %s",
-            *(int(member[:, column].sum()), gains[column], errors[column]),
+            "class of %d boxes: two maps instead of one change the log-likelihood by %.1f (limit %.1f): %s",
+            *(int(member[:, column].sum()), gains[column], limits[column]),
             "divided" if column in accepted else "one class",
         )
-    return _with_parts(classes, [numbers[c] for c in accepted], maps.of(_both(accepted)), part, fixed[:, _both(accepted)])
+    return _with_parts(
+        classes, [numbers[c] for c in accepted], maps.of(_both(accepted)), part, fixed[:, _both(accepted)]
+    )
 
 
 def _both(columns: list[int]) -> Tensor:
@@ -236,11 +249,15 @@ def _two_groups(features: NDArray[np.float64], rng: np.random.Generator) -> NDAr
     return np.asarray(found.labels_, np.int64)
 
 
-def _with_parts(classes: Classes, divided: list[int], maps: ClassMaps, part: Tensor, fixed: Tensor) -> Classes:
+def _with_parts(
+    classes: Classes, divided: list[int], maps: ClassMaps, part: Tensor, fixed: Tensor
+) -> Classes:
     """Return the classes with those of `divided` replaced by two each, which have `maps`."""
     if not divided:
         return classes
-    kept = torch.tensor([number for number in range(classes.count) if number not in divided], dtype=torch.long)
+    kept = torch.tensor(
+        [number for number in range(classes.count) if number not in divided], dtype=torch.long
+    )
     device = classes.responsibilities.device
     new = torch.zeros(len(classes.responsibilities), 2 * len(divided), device=device)
     new[part] = fixed

@@ -143,7 +143,7 @@ class _FoldSums:
         for reference, energy, chosen in zip(self.references, self._energies, compared.T, strict=True):
             rows = torch.nonzero(chosen)[:, 0]
             cross = cross_terms(scaled[rows], reference, self.phases)
-            found.append(_Scores(rows, *_integrated(cross, energy[schemes[rows]][:, None])))
+            found.append(_Scores(rows, *integrated_amplitude(cross, energy[schemes[rows]][:, None])))
         return found
 
     def add(self, part: Tensor, scores: list[_Scores], responsibilities: Tensor) -> None:
@@ -175,7 +175,7 @@ class _FoldSums:
         residual += shell_sums(self.boxes.band, energy - 2 * cross)
 
 
-def _integrated(cross: Tensor, energy: Tensor) -> tuple[Tensor, Tensor]:
+def integrated_amplitude(cross: Tensor, energy: Tensor) -> tuple[Tensor, Tensor]:
     """Return the log-likelihood integrated over the amplitude, and the amplitude's mean, of the shape of `cross`.
 
     With inner product c and squared norm e of the reference, the integrand is exp(2 a c - a^2 e - h (a - 1)^2), where

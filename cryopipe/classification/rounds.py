@@ -15,6 +15,7 @@ from cryopipe.alignment.search import Grid
 from cryopipe.classification.band_boxes import BandBoxes
 from cryopipe.classification.class_maps import ClassMaps, maps_from_sums, same_in_all_folds
 from cryopipe.classification.expectation import expect
+from cryopipe.classification.refined_poses import refined_round
 from cryopipe.volume.geometry import random_rotations
 
 LEAST_NOISE = 0.05
@@ -125,6 +126,17 @@ class Rounds:
             found.log_likelihoods,
             evidence,
         )
+
+    def refine(self, maps: ClassMaps, noise: Tensor, weights: Tensor, count: int) -> ClassMaps:
+        """Return the maps after `count` rounds in refined poses, with weights (n, C); see `refined_round`."""
+        for _ in range(count):
+            found = refined_round(self.boxes, maps, noise, self.search, weights)
+            maps = maps_from_sums(self.boxes.band, found.sums, self.mask)
+        return maps
+
+    def refined_likelihoods(self, maps: ClassMaps, noise: Tensor, weights: Tensor) -> Tensor:
+        """Return (n, C) log-likelihoods of the boxes in refined poses; see `refined_round`."""
+        return refined_round(self.boxes, maps, noise, self.search, weights).log_likelihoods
 
     def short_evidence(self, classes: Classes, evidence: Tensor) -> Tensor:
         """Return `evidence` (n, C), minus infinity for classes that the last round found improbable for a box."""

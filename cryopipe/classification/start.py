@@ -28,7 +28,7 @@ def initial_maps(rounds: Rounds, labels: NDArray[np.int64]) -> Tensor:
 
     All classes run at the same time, each with its own boxes.
     """
-    rng, band, device = rounds.rng, rounds.boxes.band, rounds.mask.device
+    rng, device = rounds.rng, rounds.mask.device
     count = int(labels.max()) + 1
     drawn = [rng.permutation(np.flatnonzero(labels == number))[:MOST_BOXES] for number in range(count)]
     part = torch.from_numpy(np.sort(np.concatenate(drawn))).to(device)
@@ -43,7 +43,12 @@ def initial_maps(rounds: Rounds, labels: NDArray[np.int64]) -> Tensor:
             found = few.improve(maps, noise, inside, own)
             maps = found.maps
         likelihood = torch.where(own > 0, found.log_likelihoods, 0.0).sum(dim=0) / own.sum(dim=0)
-        logger.info("initial maps, start %d of %d: log-likelihood per box %.1f", start + 1, STARTS, float(likelihood.mean()))
+        logger.info(
+            "initial maps, start %d of %d: log-likelihood per box %.1f",
+            start + 1,
+            STARTS,
+            float(likelihood.mean()),
+        )
         volumes = maps.filtered()
         better = (likelihood > best)[:, None, None, None]
         best_maps = volumes if best_maps is None else torch.where(better, volumes, best_maps)

@@ -61,3 +61,19 @@ def read_features(
             remedy="delete it and run learn_features again",
         ) from error
     return [str(name) for name in names], features.astype(np.float32), arrays
+
+
+def features_of(path: str | os.PathLike[str], particles: Sequence[str]) -> NDArray[np.float64]:
+    """Return the features (n, d) of the particles with these n names, in their order.
+
+    Raises
+    ------
+    FileError
+        If the file cannot be read, or has no features of one of the particles.
+    """
+    names, features, _ = read_features(path)
+    rows = {name: row for row, name in enumerate(names)}
+    missing = [name for name in particles if name not in rows]
+    if missing:
+        raise FileError(f"no features of particle {missing[0]}", file=path, remedy="run learn_features")
+    return features[[rows[name] for name in particles]].astype(np.float64)

@@ -3,7 +3,7 @@ rule cluster_features:
         features="results/features/features.npz",
         particles=of_tomograms("results/subtomograms/{tomogram}.star"),
     output:
-        found="results/clusters/found.star",
+        clusters="results/clusters/by_features.star",
         selection="results/clusters/selection.tsv",
     log:
         "logs/cluster_features.log",
@@ -21,6 +21,36 @@ rule cluster_features:
         "Clustering all particles."
     script:
         "../../scripts/cluster_features.py"
+
+
+# The classes: clusters of the features, or what the averages of classes decide from there.
+rule classify_particles:
+    input:
+        clusters="results/clusters/by_features.star",
+        features="results/features/features.npz",
+        boxes=of_tomograms("results/subtomograms/{tomogram}.h5"),
+    output:
+        found="results/clusters/found.star",
+        rounds="results/clusters/rounds.tsv",
+    log:
+        "logs/classify_particles.log",
+    benchmark:
+        "costs/classify_particles.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 8
+    resources:
+        # the coefficients of the boxes, the rotated averages of all classes, and tables of 15 times their files
+        mem_mb=lambda wildcards, input, attempt: attempt
+        * (5000 + input_size_mb(wildcards, input)),
+    params:
+        **options_of("classify_particles", config),
+        # not an output, because Snakemake would remove it after an interruption
+        checkpoint="results/clusters/classification.safetensors",
+    message:
+        "Classifying all particles by averages ({config[classification][method]})."
+    script:
+        "../../scripts/classify_particles.py"
 
 
 # The clusters after the user's decisions, if `curation` is set. A checkpoint, because the number of clusters is known only

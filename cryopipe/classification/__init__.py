@@ -1,0 +1,7 @@
+"""Classes of particles decided by the averages of the classes themselves."""
+
+from cryopipe.classification.classify import Classification, classify_boxes
+from cryopipe.classification.options import ClassificationOptions
+from cryopipe.classification.particle_classes import classify_particles
+
+__all__ = ["Classification", "ClassificationOptions", "classify_boxes", "classify_particles"]
