@@ -22,7 +22,7 @@ def main(job: Any) -> None:
     table, rounds = classify_particles(
         BoxStack(job.input.boxes),
         particles,
-        features_of(job.input.features, particles[columns.PARTICLE]),
+        features_of(job.input.features, particles[columns.PARTICLE].tolist()),
         ClassificationOptions(**job.params.classification),
         ClusteringOptions(**job.params.clustering),
         job.params.seed,
