@@ -103,6 +103,7 @@ def test_maps_of_noise_do_not_describe_noise_that_is_left_out() -> None:
     assert itself > left_out + 2
 
 
+@pytest.mark.slow
 def test_clusters_of_one_structure_are_merged_and_others_are_not() -> None:
     boxes, truth = mixed_set((60, 40), noise=0.8)
     # Two clusters of each structure, with a tenth of the boxes in a wrong one.
@@ -128,14 +129,14 @@ def test_a_cluster_of_two_structures_is_divided() -> None:
     assert np.mean(labels == truth + 1) > 0.95
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_one_structure_stays_one_class(seed: int) -> None:
-    boxes = box_set(60, 16, 0.8, seed=seed, largest_shift=0.3).boxes
-    rng = np.random.default_rng(seed)
+def test_one_structure_stays_one_class() -> None:
+    boxes = box_set(60, 16, 0.8, seed=1, largest_shift=0.3).boxes
+    rng = np.random.default_rng(1)
     labels, _ = classified(boxes, rng.normal(size=(60, 3)), rng.integers(0, 3, 60))
     assert set(labels) <= {0, 1}
 
 
+@pytest.mark.slow
 def test_an_interrupted_classification_continues_with_the_same_result(tmp_path: Path) -> None:
     boxes, truth = mixed_set((30, 20), noise=0.8)
     features = np.random.default_rng(0).normal(size=(50, 3))

@@ -3,7 +3,7 @@
 Two classes are merged unless two maps give the boxes left out a higher likelihood than one map of all their members. Two
 maps of one structure have half the members each, hence more noise, and lower likelihoods. Two maps of different
 structures describe their own members better. A difference counts if it is larger than `DEVIATIONS` standard errors of
-its sum over the boxes, and than `LEAST_FRACTION` of the likelihood, since poses and amplitudes are never described exactly.
+its sum over the boxes, and than `LEAST_FRACTION` of twice the smaller class's likelihood, since poses and amplitudes are never described exactly.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
 from torch import Tensor
 
 from cryopipe.classification.class_maps import ClassMaps, joined
 from cryopipe.classification.rounds import Classes, Rounds
+from cryopipe.mixtures.dimensions import leading_components
+from cryopipe.mixtures.two_groups import divide
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,10 @@ TRIAL_ROUNDS = 2
 """Rounds in refined poses, of one map and of two."""
 DIVISION_ROUNDS = 3
 """Rounds of two maps of a class before they are compared with one."""
+COMPONENTS = 8
+"""Largest number of principal components of a class's features in which it is divided."""
+FEWEST_POINTS = 4
+"""Boxes for every component."""
 PARTNERS = 3
 """Classes that a class is compared with, the most similar first."""
 
@@ -128,8 +133,8 @@ def _trial_mergers(
     pair_sizes = sizes[both].reshape(2, -1)
     proportions = (pair_sizes / pair_sizes.sum(dim=0)).log()
     difference = one_map - (two_maps.reshape(len(part), 2, -1) + proportions).logsumexp(dim=1)
-    gains, errors = _sums_with_errors(difference, weights)
-    return maps, gains, np.maximum(DEVIATIONS * errors, _least(one_map, weights))
+    sides = classes.responsibilities[part][:, both].unflatten(1, (2, -1)) * (weights > 0)[:, None]
+    return maps, *_evidence(difference, sides, one_map)
 
 
 def _of_two_maps(trial: Rounds, maps: ClassMaps, noise: Tensor, own: Tensor, pair: Tensor) -> Tensor:
@@ -141,18 +146,28 @@ def _of_two_maps(trial: Rounds, maps: ClassMaps, noise: Tensor, own: Tensor, pai
     return trial.refined_likelihoods(maps, noise, pair)
 
 
-def _least(log_likelihoods: Tensor, weights: Tensor) -> NDArray[np.float64]:
-    """Return the smallest difference that counts for each column of (n, P) log-likelihoods."""
-    return LEAST_FRACTION * (weights * log_likelihoods.clamp(min=0)).sum(dim=0).double().cpu().numpy()
+def _evidence(
+    difference: Tensor, sides: Tensor, log_likelihoods: Tensor
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the sums of differences of log-likelihoods, and the size from which they count.
 
-
-def _sums_with_errors(difference: Tensor, weights: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the weighted sum of each column of (n, P) differences, and its standard error."""
-    difference, weights = difference.double(), weights.double()
-    total = (weights * difference).sum(dim=0)
-    mean = total / weights.sum(dim=0).clamp(min=1e-9)
-    errors = (weights**2 * (difference - mean) ** 2).sum(dim=0).sqrt()
-    return total.cpu().numpy(), errors.cpu().numpy()
+    Parameters
+    ----------
+    difference
+        (n, P) of every box and pair.
+    sides
+        (n, 2, P) weights of the boxes in the two classes of a pair. The standard error is that of both sides together,
+        each about its own mean: a few boxes of a rare class gain much, the others nothing.
+    log_likelihoods
+        (n, P) of the boxes for one map.
+    """
+    difference, sides = difference.double()[:, None], sides.double()
+    sums = (sides * difference).sum(dim=0)
+    means = sums / sides.sum(dim=0).clamp(min=1e-9)
+    errors = (sides**2 * (difference - means) ** 2).sum(dim=(0, 1)).sqrt()
+    of_sides = (sides * log_likelihoods.double().clamp(min=0)[:, None]).sum(dim=0)
+    least = 2 * LEAST_FRACTION * of_sides.min(dim=0).values
+    return sums.sum(dim=0).cpu().numpy(), torch.maximum(DEVIATIONS * errors, least).cpu().numpy()
 
 
 def _with_mergers(classes: Classes, pairs: list[tuple[int, int]], merged: ClassMaps) -> Classes:
@@ -220,8 +235,7 @@ def divide_mixed(rounds: Rounds, classes: Classes, features: NDArray[np.float64]
     sizes = fixed.sum(dim=0).reshape(-1, 2)
     proportions = (sizes / sizes.sum(dim=1, keepdim=True).clamp(min=1e-9)).clamp(min=1e-9).log()
     gain = torch.where(whole > 0, (two_maps + proportions).logsumexp(dim=2) - one_map, 0.0)
-    gains, errors = _sums_with_errors(gain, whole)
-    limits = np.maximum(DEVIATIONS * errors, _least(one_map, whole))
+    gains, limits = _evidence(gain, fixed.unflatten(1, (-1, 2)).transpose(1, 2), one_map)
     least = sizes.min(dim=1).values.cpu().numpy()
     accepted = [
         column
@@ -244,9 +258,12 @@ def _both(columns: list[int]) -> Tensor:
 
 
 def _two_groups(features: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return (m,) 0 or 1: the features' two nearest groups."""
-    found = KMeans(2, n_init=4, random_state=int(rng.integers(2**31))).fit(features)
-    return np.asarray(found.labels_, np.int64)
+    """Return (m,) 0 or 1: two groups of the features in components of their own."""
+    points = leading_components(torch.from_numpy(np.asarray(features, np.float64)), COMPONENTS)
+    if len(points) < FEWEST_POINTS * (points.shape[1] + 1):
+        points = points[:, : max(1, len(points) // FEWEST_POINTS - 1)]
+    generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+    return divide(points, generator).second.numpy().astype(np.int64)
 
 
 def _with_parts(

@@ -29,7 +29,6 @@ from cryopipe.classification.rounds import Classes, Rounds
 from cryopipe.classification.start import initial_maps
 from cryopipe.clustering.clusters import order_by_size
 from cryopipe.features.training.checkpoint import resume, write_checkpoint
-from cryopipe.mixtures.dimensions import leading_components
 from cryopipe.progress import Progress
 from cryopipe.volume.geometry import rotation_grid
 from cryopipe.volume.masks import sphere_mask
@@ -43,8 +42,6 @@ FIRST_ANGLE = 30.0
 """Degrees; angular step of the initial maps."""
 KEPT_IN_CLUSTER = 0.8
 """Posterior of a particle's own cluster in the first round; the rest is spread over all classes."""
-COMPONENTS = 16
-"""Largest number of principal components of the features in which classes are divided."""
 LEAST_GAIN = 0.02
 """Rise of the mean log-likelihood per box below which the last rounds end."""
 
@@ -154,8 +151,6 @@ class _Work:
         folds = folds_of_groups(self.groups, FOLDS, np.random.default_rng([self.seed, 0]))
         self.coarse = self._rounds(max(FIRST_RESOLUTION, self.options.resolution), FIRST_ANGLE, folds)
         self.fine = self._rounds(self.options.resolution, self.options.angular_step, folds)
-        points = leading_components(torch.from_numpy(np.asarray(self.features, np.float64)), COMPONENTS)
-        self.points = points.numpy()
 
     def _rounds(self, resolution: float, angle: float, folds: NDArray[np.int64]) -> Rounds:
         size, device = self.spectra.box_size, self.spectra.device
@@ -197,7 +192,7 @@ class _Work:
         if action == "merge":
             return merge_twins(fine, drop_small(classes, self.options.smallest_class))
         if action == "divide":
-            return divide_mixed(fine, classes, self.points, self.options.smallest_class)
+            return divide_mixed(fine, classes, self.features, self.options.smallest_class)
         counter = Progress(len(fine.boxes), "boxes", f"{what}: comparing with {classes.count} classes")
         evidence, fixed = fine.uniform(classes.count), None
         if action == "first":
