@@ -75,7 +75,7 @@ OTHER_VALUES: dict[str, Any] = {
         "evaluation.truth": "other.star",
         "export.relion_tomograms": "project.star",
         "features.weights": "a.mrc",
-        "features.labels": "labels.star",
+        "features.labels": "other.star",
     },
     **{
         "simulation.maps": "maps",

@@ -24,6 +24,7 @@ RULES_OF_A_RUN = {
         "extract_for_averaging",
         "learn_features",
         "cluster_features",
+        "classify_particles",
         "apply_curation",
         "decode_cluster",
         "average_cluster",

@@ -21,7 +21,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 DECISIONS = "config/curation.yaml"
 JOB = re.compile(r"^Finished jobid: \d+ \(Rule: (\w+)\)", re.M)
 EXPORTED = ("relion/particles.star", "relion5/particles.star")
-COSTLY = {"locate_particles", "average_cluster", "triage_averages", "learn_features", "cluster_features"}
+COSTLY = {
+    "locate_particles",
+    "average_cluster",
+    "triage_averages",
+    "learn_features",
+    "cluster_features",
+    "classify_particles",
+}
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,14 @@ from cryopipe.particle_formats import FORMATS
 
 JOB_LINE = re.compile(r"^(\w+) +(\d+)$", re.M)
 ONCE = {
-    **{"all": 1, "gather_checks": 1, "learn_features": 1, "cluster_features": 1, "apply_curation": 1},
+    **{
+        "all": 1,
+        "gather_checks": 1,
+        "learn_features": 1,
+        "cluster_features": 1,
+        "classify_particles": 1,
+        "apply_curation": 1,
+    },
     **{
         "mark_doubles": 1,
         "triage_averages": 1,
