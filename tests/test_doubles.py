@@ -4,7 +4,14 @@ import numpy as np
 import pandas as pd
 
 from cryopipe import columns
-from cryopipe.averaging.doubles import count_doubles, doubles_of, gather_tables, mark_doubles, without_doubles
+from cryopipe.averaging.doubles import (
+    count_doubles,
+    doubles_of,
+    gather_tables,
+    mark_doubles,
+    with_ctf_limits,
+    without_doubles,
+)
 from cryopipe.particles import pose_columns
 
 
@@ -62,3 +69,11 @@ def test_no_particles_have_no_doubles() -> None:
     table = mark_doubles(gather_tables([]), 0.5)
     assert count_doubles(table) == {}
     assert len(without_doubles(table)) == len(doubles_of(table)) == 0
+
+
+def test_doubles_have_no_ctf_limit_where_averaged_boxes_have_one() -> None:
+    averaged = pd.DataFrame({columns.PARTICLE: ["a/1"], columns.CTF_LIMIT: [31.7]})
+    doubles = pd.DataFrame({columns.PARTICLE: ["a/2"]})
+    table = with_ctf_limits(gather_tables([averaged, doubles]))
+    assert table[columns.CTF_LIMIT].tolist() == [31.7, 0.0]
+    pd.testing.assert_frame_equal(with_ctf_limits(doubles), doubles)

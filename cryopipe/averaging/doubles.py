@@ -59,6 +59,13 @@ def gather_tables(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(filled, ignore_index=True) if filled else nothing
 
 
+def with_ctf_limits(particles: pd.DataFrame) -> pd.DataFrame:
+    """Return a table in which doubles have the limit 0, if averaged particles have one: no box was cut for them."""
+    if columns.CTF_LIMIT not in particles:
+        return particles
+    return particles.assign(**{columns.CTF_LIMIT: particles[columns.CTF_LIMIT].fillna(0.0)})
+
+
 def count_doubles(particles: pd.DataFrame) -> dict[int, int]:
     """Return the number of doubles by their cluster."""
     lost = particles[particles[columns.DOUBLE_OF] != columns.NO_DOUBLE]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from cryopipe import columns
-from cryopipe.averaging.doubles import doubles_of, gather_tables
+from cryopipe.averaging.doubles import doubles_of, gather_tables, with_ctf_limits
 from cryopipe.averaging.triage import merged_particles
 from cryopipe.curation.apply import REJECTED
 from cryopipe.errors import DataError
@@ -47,7 +47,7 @@ def final_particles(
     gone = rejected_clusters(particles)
     kept = {number: cluster for number, cluster in clusters.items() if number not in gone}
     merged = merged_particles(kept, mergers[~mergers[["cluster", "into"]].isin(gone).any(axis=1)], merge)
-    table = gather_tables([merged, doubles_of(located)])
+    table = with_ctf_limits(gather_tables([merged, doubles_of(located)]))
     by_name = particles.set_index(columns.PARTICLE)
     if columns.DECISION in particles:
         table[columns.DECISION] = by_name[columns.DECISION].reindex(table[columns.PARTICLE]).to_numpy()
