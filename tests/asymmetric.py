@@ -1,4 +1,4 @@
-"""An asymmetric map made of Gaussian balls: it can be turned and shifted exactly."""
+"""An asymmetric map made of Gaussian balls: it can be rotated and shifted exactly."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def asymmetric_map(
     width: float = 1.6,
     scale: float = 1.0,
 ) -> Tensor:
-    """Draw the balls, turned and then shifted; nothing is interpolated."""
+    """Draw the balls, rotated and then shifted; nothing is interpolated."""
     centres = CENTRES * scale if rotation is None else rotation.apply(CENTRES * scale)
     centres = centres + np.asarray(shift_voxels)
     axis = np.arange(box_size) - box_size // 2

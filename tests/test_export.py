@@ -128,7 +128,7 @@ def by_particle(table: pd.DataFrame, scene: Scene) -> np.ndarray:
     return np.array([order[name] for name in table[columns.PARTICLE]])
 
 
-def assert_turned(table: pd.DataFrame, scene: Scene, rows: np.ndarray) -> None:
+def assert_rotated(table: pd.DataFrame, scene: Scene, rows: np.ndarray) -> None:
     """RELION's matrix, written out, is the inverse of the rotation."""
     rot, tilt, psi = (np.radians(table[name].to_numpy()) for name in columns.ANGLES)
     expected = scene.rotations[rows].as_matrix()
@@ -198,7 +198,7 @@ def test_relion_3_files(scene: Scene, tmp_path: Path) -> None:
         origins = table[list(columns.ORIGINS)].to_numpy()
         np.testing.assert_allclose(coordinates - origins / pixels[:, None], scene.positions[rows], atol=1e-5)
         assert np.abs(origins / pixels[:, None]).max() <= 0.5 + 1e-6
-        assert_turned(table, scene, rows)
+        assert_rotated(table, scene, rows)
         assert (optics["rlnImageDimensionality"] == 3).all()
         assert optics["rlnImageSize"].tolist() == [16 if p == 10 else 14 for p in optics["rlnImagePixelSize"]]
         if path.endswith("particles.star"):
@@ -237,7 +237,7 @@ def test_relion_5_counts_from_the_centre_and_relion_4_from_voxel_0(
         table = blocks["particles"]
         rows = by_particle(table, scene)
         assert len(rows) == (scene.particles[columns.CLASS] > 0).sum()
-        assert_turned(table, scene, rows)
+        assert_rotated(table, scene, rows)
         tomograms = read_star(folder / "tomograms.star")["global"].set_index(columns.TOMOGRAM)
         mine = tomograms.loc[table[columns.TOMOGRAM]]
         pixels = mine["rlnTomoTiltSeriesPixelSize"].to_numpy()
@@ -449,7 +449,7 @@ def test_warp_gets_one_file_per_voxel_size_without_origins(scene: Scene, tmp_pat
         ]
         assert (table["rlnPixelSize"] == size).all()
         assert not [name for name in table if "Origin" in name]
-        assert_turned(table, scene, rows)
+        assert_rotated(table, scene, rows)
 
 
 def test_dynamo_table(scene: Scene, tmp_path: Path) -> None:
@@ -460,8 +460,8 @@ def test_dynamo_table(scene: Scene, tmp_path: Path) -> None:
     numbers = [list(SHAPES).index(name) + 1 for name in scene.particles[columns.TOMOGRAM].iloc[rows]]
     assert values[:, 19].tolist() == numbers
     assert values[:, 21].tolist() == scene.particles[columns.CLASS].iloc[rows].tolist()
-    turned = Rotation.from_euler("zxz", values[:, 6:9], degrees=True).inv()
-    assert np.degrees((turned.inv() * scene.rotations[rows]).magnitude()).max() < 1e-3
+    rotated = Rotation.from_euler("zxz", values[:, 6:9], degrees=True).inv()
+    assert np.degrees((rotated.inv() * scene.rotations[rows]).magnitude()).max() < 1e-3
     lines = (tmp_path / "dynamo" / "tomograms.doc").read_text().splitlines()
     assert [line.split()[0] for line in lines] == ["1", "2", "3"]
     assert values[np.array(numbers) == 2][:, 13:15].tolist() == [[-40, 60]] * numbers.count(2)
@@ -494,7 +494,7 @@ def test_artiax_list_has_numbers_for_tomograms(scene: Scene, tmp_path: Path) -> 
     assert set(table[columns.TOMOGRAM]) == {"1", "2", "3"}
     np.testing.assert_allclose(table[list(columns.COORDINATES)], scene.positions[rows], atol=1e-5)
     assert (table[list(columns.ORIGINS)] == 0).all(axis=None)
-    assert_turned(table, scene, rows)
+    assert_rotated(table, scene, rows)
     one = read_particles(tmp_path / "artiax" / "tomograms" / "ts_02.star")
     assert set(one[columns.TOMOGRAM]) == {"2"}
 

@@ -3,7 +3,8 @@
 Two classes are merged unless two maps give the boxes left out a higher likelihood than one map of all their members. Two
 maps of one structure have half the members each, hence more noise, and lower likelihoods. Two maps of different
 structures describe their own members better. A difference counts if it is larger than `DEVIATIONS` standard errors of
-its sum over the boxes, and than `LEAST_FRACTION` of twice the smaller class's likelihood, since poses and amplitudes are never described exactly.
+its sum over the boxes, and than `LEAST_FRACTION` of twice the smaller class's likelihood, since poses and amplitudes are
+never described exactly.
 """
 
 from __future__ import annotations
@@ -121,7 +122,6 @@ def _trial_mergers(
     weights = together[part]
     inside = torch.where(weights > LEAST_MEMBERSHIP, 0.0, -torch.inf)
     trial = Rounds(rounds.boxes.of(part), rounds.search, rounds.mask, rounds.rng)
-    both = torch.cat([first, second])
     both, noise = torch.cat([first, second]), classes.noise
     maps = trial.improve(classes.maps.of(larger), noise, inside, weights).maps
     weights = weights * (weights > LEAST_MEMBERSHIP)
@@ -176,17 +176,16 @@ def _with_mergers(classes: Classes, pairs: list[tuple[int, int]], merged: ClassM
     kept = torch.tensor([number for number in range(classes.count) if number not in gone], dtype=torch.long)
     first, second = torch.tensor(pairs).T
 
-    def added(values: Tensor, combine: object) -> Tensor:
-        stacked = torch.stack([values[:, first], values[:, second]])
-        together = stacked.sum(dim=0) if combine == "sum" else stacked.logsumexp(dim=0)
-        return torch.cat([values[:, kept], together], dim=1)
+    def in_logarithms(values: Tensor) -> Tensor:
+        return torch.cat([values[:, kept], values[:, first].logaddexp(values[:, second])], dim=1)
 
+    members = classes.responsibilities
     return replace(
         classes,
         maps=joined(classes.maps.of(kept), merged),
-        responsibilities=added(classes.responsibilities, "sum"),
-        log_likelihoods=added(classes.log_likelihoods, "log"),
-        evidence=added(classes.evidence, "log"),
+        responsibilities=torch.cat([members[:, kept], members[:, first] + members[:, second]], dim=1),
+        log_likelihoods=in_logarithms(classes.log_likelihoods),
+        evidence=in_logarithms(classes.evidence),
     )
 
 
@@ -208,14 +207,8 @@ def divide_mixed(rounds: Rounds, classes: Classes, features: NDArray[np.float64]
     numbers = [number for number in range(classes.count) if np.sum(labels == number) >= 2 * smallest]
     if not numbers:
         return classes
-    member = torch.zeros(len(labels), len(numbers), device=rounds.mask.device)
-    halves = torch.zeros(len(labels), 2 * len(numbers), device=rounds.mask.device)
-    for column, number in enumerate(numbers):
-        own = np.flatnonzero(labels == number)
-        side = _two_groups(features[own], rounds.rng)
-        member[own, column] = 1.0
-        halves[own, 2 * column] = torch.from_numpy(side == 0).to(halves)
-        halves[own, 2 * column + 1] = torch.from_numpy(side == 1).to(halves)
+    member, halves = _first_halves(labels, numbers, features, rounds.rng)
+    member, halves = member.to(rounds.mask), halves.to(rounds.mask)
     part = torch.nonzero(member.any(dim=1))[:, 0]
     trial = Rounds(rounds.boxes.of(part), rounds.search, rounds.mask, rounds.rng)
     inside = torch.where(member[part] > 0, 0.0, -torch.inf)
@@ -253,7 +246,22 @@ def divide_mixed(rounds: Rounds, classes: Classes, features: NDArray[np.float64]
     )
 
 
+def _first_halves(
+    labels: NDArray[np.int64], numbers: list[int], features: NDArray[np.float64], rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Return which boxes are in each of P classes (n, P) and in two halves of it by their features (n, 2 P), 0 or 1."""
+    member = torch.zeros(len(labels), len(numbers))
+    halves = torch.zeros(len(labels), 2 * len(numbers))
+    for column, number in enumerate(numbers):
+        own = np.flatnonzero(labels == number)
+        side = _two_groups(features[own], rng)
+        member[own, column] = 1.0
+        halves[own, 2 * column + side] = 1.0
+    return member, halves
+
+
 def _both(columns: list[int]) -> Tensor:
+    """Return the columns of both halves of these classes."""
     return torch.tensor([2 * column + side for column in columns for side in (0, 1)], dtype=torch.long)
 
 

@@ -7,6 +7,7 @@ do not contain (see `class_number`), so that their number follows from the data.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,7 @@ from cryopipe.classification.options import ClassificationOptions
 from cryopipe.classification.rounds import Classes, Rounds
 from cryopipe.classification.start import initial_maps
 from cryopipe.clustering.clusters import order_by_size
-from cryopipe.features.training.checkpoint import resume, write_checkpoint
+from cryopipe.features.training.checkpoint import Checkpoint, resume, write_checkpoint
 from cryopipe.progress import Progress
 from cryopipe.volume.geometry import rotation_grid
 from cryopipe.volume.masks import sphere_mask
@@ -224,10 +225,13 @@ class _Work:
         return float(str(recent[1]["log_likelihood"])) < float(str(recent[0]["log_likelihood"])) + LEAST_GAIN
 
     def _fingerprint(self) -> str:
-        boxes = self.fine.boxes
+        """Return a text that identifies options, boxes, clusters, groups and features."""
+        boxes, content = self.fine.boxes, hashlib.sha256()
+        for array in (self.clusters, self.groups, self.features, boxes.power.cpu().numpy()):
+            content.update(np.ascontiguousarray(array).tobytes())
         return (
-            f"{self.options} seed={self.seed} boxes={len(boxes)} power={boxes.power.sum():.6e} "
-            f"clusters={np.bincount(self.clusters).tolist()} mask={self.mask_diameter} voxel={self.voxel_size}"
+            f"{self.options} seed={self.seed} boxes={len(boxes)} mask={self.mask_diameter} voxel={self.voxel_size} "
+            f"{content.hexdigest()}"
         )
 
     def _store(self, classes: Classes, best: Classes | None) -> None:
@@ -242,11 +246,11 @@ class _Work:
             return None, None
         history: list[dict[str, object]] = []
 
-        def restore(stored: object) -> None:
-            part = stored.part  # type: ignore[attr-defined]
-            found[0] = _classes(self.fine.boxes.band, part("now"))
-            found[1] = _classes(self.fine.boxes.band, part("best")) if part("best") else None
-            history.extend(stored.numbers["history"])  # type: ignore[attr-defined]
+        def restore(stored: Checkpoint) -> None:
+            best = stored.part("best")
+            found[0] = _classes(self.fine.boxes.band, stored.part("now"))
+            found[1] = _classes(self.fine.boxes.band, best) if best else None
+            history.extend(stored.numbers["history"])
 
         if not resume(self.checkpoint, self._fingerprint(), self.mask.device, restore):
             return None, None

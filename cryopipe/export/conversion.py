@@ -118,6 +118,6 @@ def report(conversion: Conversion, context: ExportContext, target: str) -> str:
     lines += [f"warning: {text}" for text in conversion.warnings]
     lines.append(f"written as {target} ({FORMATS[target].program}) and read back:")
     for file, count, position, angle in conversion.files:
-        turned = f", {angle:.2g} degrees" if FORMATS[target].angles else ", no angles"
-        lines.append(f"  {file}: {count} particles, largest error {position:.2g} voxels{turned}")
+        angles = f", {angle:.2g} degrees" if FORMATS[target].angles else ", no angles"
+        lines.append(f"  {file}: {count} particles, largest error {position:.2g} voxels{angles}")
     return "\n".join(lines)
