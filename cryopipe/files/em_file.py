@@ -8,8 +8,9 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 
-from cryopipe.errors import FileError, reading_fault
+from cryopipe.errors import FileError
 from cryopipe.files.atomic import atomic_path
+from cryopipe.files.whole_file import read_bytes
 
 HEADER_SIZE = 512
 _PC, _FLOAT32 = 6, 5
@@ -38,12 +39,7 @@ def read_em(path: str | os.PathLike[str]) -> NDArray[np.float64]:
     FileError
         If the file cannot be read, is not an EM file, or is truncated.
     """
-    try:
-        with open(path, "rb") as stream:
-            content = stream.read()
-    except (OSError, ValueError) as error:
-        problem, remedy = reading_fault(error)
-        raise FileError(problem, file=path, remedy=remedy) from error
+    content = read_bytes(path)
     wrong = FileError("is not an EM file", file=path, remedy="give an .em file")
     if len(content) < HEADER_SIZE:
         raise wrong

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cryopipe.errors import FileError, reading_fault
+from cryopipe.errors import FileError
 from cryopipe.files.atomic import atomic_path
+from cryopipe.files.whole_file import read_bytes
 
 _MODEL = struct.Struct(">128s3iiI4i3f3f5if2i3f")
 _OBJECT = struct.Struct(">64s16IiIii3fi8B2i")
@@ -99,12 +100,7 @@ def read_imod_model(path: str | os.PathLike[str]) -> list[ModelObject]:
     FileError
         If the file cannot be read, is not a model, or is truncated.
     """
-    try:
-        with open(path, "rb") as stream:
-            content = stream.read()
-    except (OSError, ValueError) as error:
-        problem, remedy = reading_fault(error)
-        raise FileError(problem, file=path, remedy=remedy) from error
+    content = read_bytes(path)
     if content[:4] != b"IMOD":
         raise FileError("is not an IMOD model", file=path, remedy="give a .mod file")
     try:
