@@ -520,6 +520,21 @@ def test_decisions_of_an_earlier_look_are_continued(browser: Any, tmp_path: Path
 
 
 @pytest.mark.slow
+def test_the_overview_of_clusters_is_not_cut_off(browser: Any, tmp_path: Path, run: RunResults) -> None:
+    reason = "24 nm wide; the half-maps agree to 30 A (correlation 0.96)"
+    verdicts = pd.DataFrame(
+        {"cluster": [1, 2], "verdict": ["membrane or filament", "particle"], "reason": reason}
+    )
+    path = written_page(dataclasses.replace(run, verdicts=verdicts), tmp_path / "report.html")
+    with Opened(browser, path, viewport={"width": 1280, "height": 850}) as page:
+        width, visible = page.evaluate(
+            "(() => { const table = document.querySelector('#overview');"
+            " return [table.scrollWidth, table.closest('.scroll').clientWidth]; })()"
+        )
+    assert width <= visible
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light")], ids=["light", "dark", "narrow"]
 )
