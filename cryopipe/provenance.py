@@ -57,6 +57,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
         *("averaging.ctf", *_MICROSCOPE),
     ),
     "average_cluster": (*("seed", "averaging"), *_NOT_IN_ALIGNMENT),
+    "measure_leakage": ("seed", "relations"),
     "triage_averages": (
         *("averaging.max_shift", "averaging.initial_resolution", "averaging.recognised_resolution"),
         *("averaging.merge_correlation", "averaging.known_maps"),

@@ -9,10 +9,12 @@ from cryopipe.averaging.doubles import count_doubles
 from cryopipe.averaging.triage import ALSO_IN_VERDICTS, find_mergers, triage
 from cryopipe.averaging.verdicts import describe_clusters
 from cryopipe.config import DECODING_LEARNERS
+from cryopipe.evidence.leakage import LEAKAGE_TEXTS
+from cryopipe.evidence.run_leakage import remarks_of_classes
 from cryopipe.files.cluster_averages import read_averages, read_maps
 from cryopipe.files.records import remove_results
 from cryopipe.files.star import read_particles
-from cryopipe.files.tables import write_table
+from cryopipe.files.tables import read_table, write_table
 from cryopipe.job import run
 from cryopipe.provenance import RECORDS
 
@@ -31,7 +33,8 @@ def main(job: Any) -> None:
     remove_results(Path(RECORDS, "decode_cluster"), names if decoding else [])
     doubles = count_doubles(read_particles(job.input.located))
     described = triage(clusters, known, options, doubles)
-    verdicts = describe_clusters(cluster_facts(clusters, options.initial_resolution))
+    remarks = remarks_of_classes(read_table(job.input.leakage, LEAKAGE_TEXTS))
+    verdicts = describe_clusters(cluster_facts(clusters, options.initial_resolution), remarks=remarks)
     write_table(job.output.clusters, verdicts.merge(described[["cluster", *ALSO_IN_VERDICTS]], on="cluster"))
     write_table(job.output.triage, described)
     write_table(job.output.mergers, find_mergers(clusters, options))

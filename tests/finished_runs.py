@@ -40,6 +40,7 @@ OF_A_RUN = (
         "averages/triage.tsv",
         "averages/clusters.tsv",
         "averages/mergers.tsv",
+        "evidence/leakage.tsv",
     ),
     *(
         "located/particles.star",

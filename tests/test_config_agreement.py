@@ -109,6 +109,14 @@ def test_options_that_exclude_each_other(tmp_path: Path, text: str, message: str
             "evaluation.truth: no file 'truth/b.star' and 1 more; give the STAR files of the true particles, or null",
         ),
         (
+            "relations: {membranes: 'truth/{tomogram}.star'}",
+            "relations.membranes: no file 'truth/b.star' and 1 more; give one MRC file per tomogram, or null",
+        ),
+        (
+            "relations: {membranes: truth/a.star}",
+            "relations.membranes: 'truth/a.star' has no {tomogram}; give one MRC file per tomogram, or null",
+        ),
+        (
             "features: {weights: old.safetensors}",
             "features.weights: no file 'old.safetensors'; name the model.safetensors of an earlier run, or give null",
         ),

@@ -6,12 +6,15 @@ import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from cryopipe.averaging.doubles import gather_tables, mark_doubles
 from cryopipe.errors import FileError
+from cryopipe.evidence.leakage import measure_leakage
 from cryopipe.files.records import recorded_names, remove_results, write_record
 from cryopipe.files.star import write_particles
+from cryopipe.files.tables import write_table
 from cryopipe.installation import ROOT
 from cryopipe.provenance import canonical, digest, file_state, options_of
 
@@ -89,8 +92,9 @@ def test_the_script_that_judges_averages_removes_those_of_clusters_that_are_no_m
     Path("results/averages/cluster_03_sharpened.mrc").write_text("user")
     outputs = {"triage": "triage.tsv", "mergers": "mergers.tsv", "clusters": "clusters.tsv"}
     write_particles("located.star", mark_doubles(gather_tables([]), 0.5))
+    write_table("leakage.tsv", measure_leakage(np.zeros(0, int), [], 0))
     job = SimpleNamespace(
-        input=SimpleNamespace(averages=[], located="located.star"),
+        input=SimpleNamespace(averages=[], located="located.star", leakage="leakage.tsv"),
         output=SimpleNamespace(**outputs),
         params=SimpleNamespace(averaging={"known_maps": ""}),
         config={"features": {"learner": "transfer"}},

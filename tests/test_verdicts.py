@@ -124,8 +124,6 @@ GOOD = ClusterFacts(
     ("change", "word", "reason"),
     [
         ({}, "particle", "28 nm wide; the half-maps agree to 28 Å (correlation 0.80)"),
-        ({"in_one": 0.95}, "particle", "28 nm wide; the half-maps agree to 28 Å (correlation 0.80); 95% of its "
-         "particles are in one tomogram"),
         ({"kept": 9}, "too few", "9 particles in the average, fewer than 10"),
         ({"pick_score": 6.0}, "gold", "round, with 6.0 times the contrast of a typical particle"),
         ({"near_faces": 0.7}, "face", "70% of its particles, and 5% of all, are at the top or bottom of the tomogram"),

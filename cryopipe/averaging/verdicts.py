@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import pandas as pd
@@ -38,7 +38,6 @@ LEAST_KEPT, LEAST_POSTERIOR = 0.8, 0.7
 UNEVEN = 0.001
 """Probability of the orientations' unevenness."""
 STRONGLY_UNEVEN = 0.1
-ONE_TOMOGRAM = 0.9
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def judge(facts: ClusterFacts, finest_decoy: float | None = None) -> Verdict:
     halves = f"the half-maps agree to {facts.resolution:.0f} Å (correlation {facts.half_correlation:.2f})"
     if doubts:
         return Verdict(MIXTURE, "; ".join([*doubts, size, halves]))
-    return Verdict(PARTICLE, "; ".join([size, halves, *_remarks(facts)]))
+    return Verdict(PARTICLE, f"{size}; {halves}")
 
 
 def _not_a_particle(facts: ClusterFacts, null: float) -> Verdict | None:
@@ -130,15 +129,10 @@ def _doubts(facts: ClusterFacts) -> list[str]:
     return found
 
 
-def _remarks(facts: ClusterFacts) -> list[str]:
-    found = []
-    if facts.tomograms > 1 and facts.in_one >= ONE_TOMOGRAM:
-        found.append(f"{facts.in_one:.0%} of its particles are in one tomogram")
-    return found
-
-
 def describe_clusters(
-    facts: Mapping[int, ClusterFacts], finest_decoys: Mapping[int, float] | None = None
+    facts: Mapping[int, ClusterFacts],
+    finest_decoys: Mapping[int, float] | None = None,
+    remarks: Mapping[int, Sequence[str]] | None = None,
 ) -> pd.DataFrame:
     """Return one row per cluster, in the order of `VERDICTS` and of size: cluster, verdict, reason and the facts.
 
@@ -148,11 +142,14 @@ def describe_clusters(
         By cluster number.
     finest_decoys
         See `judge`; by cluster number.
+    remarks
+        Further sentences for the reasons, by cluster number.
     """
     rows = []
     for number, one in facts.items():
         verdict = judge(one, (finest_decoys or {}).get(number))
-        rows.append({"cluster": number, "verdict": verdict.word, "reason": verdict.reason, **asdict(one)})
+        reason = "; ".join([verdict.reason, *(remarks or {}).get(number, ())])
+        rows.append({"cluster": number, "verdict": verdict.word, "reason": reason, **asdict(one)})
     rows.sort(key=lambda row: (VERDICTS.index(row["verdict"]), -row["particles"], row["cluster"]))
     names = ["cluster", "verdict", "reason", *ClusterFacts.__dataclass_fields__]
     return pd.DataFrame(rows, columns=names).replace(math.inf, math.nan)

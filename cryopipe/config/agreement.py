@@ -151,6 +151,19 @@ def missing_files(config: Config, tomograms: Iterable[str]) -> Iterator[Mistake]
         more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
         remedy = "give the STAR files of the true particles, or null"
         yield Mistake(("evaluation", "truth"), f"no file {absent[0]!r}{more}", remedy, DEFAULT)
+    yield from _missing_membranes(config["relations"]["membranes"] or "", tomograms)
+
+
+def _missing_membranes(pattern: str, tomograms: Iterable[str]) -> Iterator[Mistake]:
+    key, remedy = ("relations", "membranes"), "give one MRC file per tomogram, or null"
+    if pattern and "{tomogram}" not in pattern:
+        yield Mistake(key, f"{pattern!r} has no {{tomogram}}", remedy, DEFAULT)
+    elif pattern:
+        files = [pattern.replace("{tomogram}", name) for name in tomograms]
+        absent = [path for path in files if not _exists(path)]
+        if absent:
+            more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+            yield Mistake(key, f"no file {absent[0]!r}{more}", remedy, DEFAULT)
 
 
 def _exists(path: str) -> bool:

@@ -1,1 +1,1 @@
-"""What supports a class, or speaks against it: decoys, their resolution, significance, local false discovery rates."""
+"""What supports a class, or speaks against it: decoys, significance, what else predicts its labels, neighbours, detection limits."""

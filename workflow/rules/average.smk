@@ -120,6 +120,7 @@ rule triage_averages:
         fsc=of_clusters("results/averages/cluster_{cluster}_fsc.star"),
         aligned=of_clusters("results/averages/cluster_{cluster}.star"),
         located="results/located/particles.star",
+        leakage="results/evidence/leakage.tsv",
     output:
         clusters="results/averages/clusters.tsv",
         triage="results/averages/triage.tsv",
