@@ -145,7 +145,8 @@ def render_page(errors: pd.DataFrame) -> str:
         "",
         "## Readers of other programs",
         "",
-        "The same particles as packages of other authors read them from cryopipe's files:",
+        "The same particles as packages of other authors read them from cryopipe's files. No package reads the files for "
+        "EMAN2 and ChimeraX: their JSON\nand XML are read with Python's own, by the rules of these programs.",
         "",
         readers[0] if readers else "".join(READERS),
     ]

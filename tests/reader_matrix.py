@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import re
+import shutil
+import subprocess
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -21,6 +23,7 @@ from cryopipe.format_page import READERS as READERS_TABLE
 ORIGINAL, CONTEXT = asymmetric_set()
 PLACES, VOXELS = ORIGINAL.positions, ORIGINAL.voxel_sizes
 BEGIN, END = READERS_TABLE
+RELION = "RELION 3.1.3"
 Found = tuple[np.ndarray, Rotation | None]
 """(n, 3) positions in voxels, in the particles' order, and rotations."""
 
@@ -148,6 +151,59 @@ def portal(folder: Path) -> Found:
     return places, Rotation.from_matrix(matrices)
 
 
+def csv(folder: Path) -> Found:
+    table = importlib.import_module("pandas").read_csv(folder / "particles.csv")
+    return table[["x", "y", "z"]].to_numpy(), Rotation.from_euler(
+        "ZYZ", table[["rot", "tilt", "psi"]].to_numpy(), degrees=True
+    ).inv()
+
+
+def eman2(folder: Path) -> Found:
+    """By the arithmetic of EMAN2's box viewer: x = box * apix_unbin / voxel size + nx // 2."""
+    places = np.zeros_like(PLACES)
+    for name, record in CONTEXT.tomograms.items():
+        here = np.array(ORIGINAL.tomograms) == name
+        content = importlib.import_module("json").loads((folder / "info" / f"{name}_info.json").read_text())
+        boxes = np.array([box[:3] for box in content["boxes_3d"]])
+        middle = np.array([size // 2 for size in record.shape_zyx[::-1]])
+        places[here] = boxes * content["apix_unbin"] / record.voxel_size + middle
+    return places, None
+
+
+def chimerax(folder: Path) -> Found:
+    """Markers are in angstrom; the volume's first voxel is at 0 with originIndex 0,0,0."""
+    places = np.zeros_like(PLACES)
+    for name, record in CONTEXT.tomograms.items():
+        here = np.array(ORIGINAL.tomograms) == name
+        root = (
+            importlib.import_module("xml.etree.ElementTree")
+            .parse(folder / "particles" / f"{name}.cmm")
+            .getroot()
+        )
+        places[here] = [
+            [float(one.get(axis)) / record.voxel_size for axis in "xyz"] for one in root.iter("marker")
+        ]
+    return places, None
+
+
+def relion_3(folder: Path) -> Found:
+    """What RELION's program prints of the file; the binary is that of Debian's package."""
+    names = [*columns.COORDINATES, *columns.ORIGINS, *columns.ANGLES, columns.TOMOGRAM]
+    command = [
+        "relion_star_printtable",
+        str(folder / "particles.star"),
+        "data_particles",
+        *(f"_{name}" for name in names),
+    ]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    rows = [line.split() for line in printed.splitlines() if len(line.split()) == len(names)]
+    values = np.array([row[:9] for row in rows], dtype=np.float64)
+    sizes = np.array([CONTEXT.tomograms[row[9]].voxel_size for row in rows])
+    return values[:, :3] - values[:, 3:6] / sizes[:, None], Rotation.from_euler(
+        "ZYZ", values[:, 6:9], degrees=True
+    ).inv()
+
+
 READERS: dict[tuple[str, str], Callable[[Path], Found]] = {
     ("relion", "starfile, eulerangles"): relion,
     ("relion4", "starfile, eulerangles"): relion4,
@@ -162,11 +218,17 @@ READERS: dict[tuple[str, str], Callable[[Path], Found]] = {
     ("imod", "imodmodel"): imod,
     ("copick", "copick"): copick,
     ("portal", "copick"): portal,
+    ("csv", "pandas"): csv,
+    ("eman2", "json"): eman2,
+    ("chimerax", "xml.etree.ElementTree"): chimerax,
+    ("relion", RELION): relion_3,
 }
 
 
 def installed(reader: str) -> bool:
     """Whether the packages of a reader can be imported."""
+    if reader == RELION:
+        return shutil.which("relion_star_printtable") is not None
     try:
         for name in reader.split(", "):
             importlib.import_module("cryocat.cryomotl" if name == "cryocat" else name)

@@ -290,6 +290,34 @@ def test_tomograms_of_a_project_are_added_to_a_dataset(
     assert row.tilt_series_pixel_size == pytest.approx(imitation.pixel_size)
 
 
+def test_tomograms_of_several_programs_keep_their_contrast(
+    tmp_path: Path, shared_data: Path, capsys: pytest.CaptureFixture
+) -> None:
+    made = {
+        name: make(tmp_path, shared_data / "metadata", noise(), VOXEL_SIZE)
+        for name, make in IMITATIONS.items()
+    }
+    init(tmp_path / "all", *(one.source for one in made.values()))
+    assert "  contrast of every tomogram: that of its program (column contrast, or --contrast)" in capsys.readouterr().out  # fmt: skip
+    init(tmp_path / "added", made["RELION 5"].source)
+    for program in ("Warp", "IMOD", "AreTomo"):
+        init(tmp_path / "added", made[program].source, "--add")
+    out = capsys.readouterr().out
+    assert "  imaging.voltage is 200 in config.yaml, 300 suits the added tomograms" in out
+    assert "  export.binned_by is fourier in config.yaml, averaging suits the added tomograms" in out
+    for dataset in (tmp_path / "all", tmp_path / "added"):
+        rows = read_tomogram_table(dataset / "config" / "tomograms.tsv").values()
+        assert {row.exported_name or row.name: (row.contrast, row.tilt_range) for row in rows} == {
+            one.name: (one.contrast, one.tilts) for one in made.values()
+        }
+        assert (
+            yaml.safe_load((dataset / "config" / "config.yaml").read_text())["imaging"]["contrast"] == "dark"
+        )
+    init(tmp_path / "stated", *(one.source for one in made.values()), "--contrast", "dark")
+    rows = read_tomogram_table(tmp_path / "stated" / "config" / "tomograms.tsv", contrast="bright").values()
+    assert {row.contrast for row in rows} == {"bright"}  # blank: as in the configuration
+
+
 def test_a_name_that_exports_cannot_use_is_told(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     write_volume(tmp_path / "in" / "grid 1_rec.mrc", noise(), VOXEL_SIZE)
     init(tmp_path / "dataset", tmp_path / "in")

@@ -58,7 +58,8 @@ def _doubts(series: Series, header: MrcHeader, voxel_size: float | None) -> list
     """Return doubts about the volume: a stack of images, or another size than the project states."""
     doubts = []
     angles = series.sources.get("tilt_range")
-    if angles is not None and angles.suffix != ".star" and header.shape_zyx[0] == tilt_angles(angles).size:
+    listed = angles is not None and angles.suffix not in (".star", ".json")
+    if angles is not None and listed and header.shape_zyx[0] == tilt_angles(angles).size:
         doubts.append(f"has as many sections as {angles} has tilts; is it the tilt series itself?")
     pixel, size = series.tilt_series_pixel_size, series.unbinned_size
     if pixel and size and voxel_size:

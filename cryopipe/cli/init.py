@@ -9,7 +9,6 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +16,7 @@ import typer
 
 from cryopipe.cli.reading_report import reading_report
 from cryopipe.cli.rows import Row, add_rows, named, one_per_series, render_table
-from cryopipe.cli.sources import Sources, project_settings, read_sources
+from cryopipe.cli.sources import Sources, differences, project_settings, read_sources, with_contrasts
 from cryopipe.config import read_config
 from cryopipe.config.option_pages import render_config
 from cryopipe.errors import ConfigError, FileError, TableError, one_line
@@ -71,7 +70,8 @@ def init(
         list[Path],
         typer.Argument(
             help="MRC files, directories of them, or projects: RELION's tomograms.star or project directory, Warp's "
-            ".settings or directory of .xml files, directories of IMOD's etomo, output directory of AreTomo."
+            ".settings or directory of .xml files, directories of IMOD's etomo, output directory of AreTomo, a Copick "
+            "project, a dataset of the CryoET Data Portal, OME-Zarr volumes."
         ),
     ],
     contrast: Annotated[
@@ -131,6 +131,7 @@ def init(
         **settings["imaging"],
         **({"contrast": contrast} if contrast else {}),
     }
+    rows = with_contrasts(rows, settings["imaging"]["contrast"], contrast)
     table = dataset / "config" / "tomograms.tsv"
     kept = _write_files(dataset, {table: render_table(rows), **_other_files(dataset, settings)}, force)
     report = reading_report(rows, sources.projects, settings, assumed, contrast is not None)
@@ -175,11 +176,12 @@ def _add(dataset: Path, sources: Sources, contrast: str | None, everything: bool
     series = {read_volume_name(_place(dataset, tomogram)).key: name for name, tomogram in present.items()}
     rows = _one_per_series(sources, series, everything)
     rows = named(rows, present, [one.exported_name or one.name for one in present.values()])
-    if contrast not in (None, usual["contrast"]):
-        rows = [replace(row, contrast=contrast) for row in rows]
+    rows = with_contrasts(rows, usual["contrast"], contrast)
     if rows:
         write_text(path, add_rows(text, rows))
-    typer.echo("\n".join(_summary(rows, sources.left_out, f"added to {path}")))
+    remarks = differences(sources.projects, options) if rows else []
+    lines = _summary(rows, sources.left_out, f"added to {path}")
+    typer.echo("\n".join([*lines, *(f"  {remark}" for remark in remarks)]))
 
 
 def _without_known(

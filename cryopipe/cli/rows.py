@@ -58,6 +58,8 @@ class Row:
         Messages for the user.
     header_voxel_size
         Angstrom, if the header states it.
+    program_contrast
+        "dark" or "bright" as the tomograms of the program are by default; blank if unknown.
     """
 
     path: Path
@@ -69,6 +71,7 @@ class Row:
     unusable: str = ""
     remarks: tuple[str, ...] = ()
     header_voxel_size: float | None = None
+    program_contrast: str = ""
 
     def cells(self) -> dict[str, str]:
         """Return the row's cells by column."""

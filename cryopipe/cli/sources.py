@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ def read_sources(
             continue
         sources.projects.append(project)
         sources.add(
-            (of_series(one, voxel_size) for one in project.series if one.volume is not None), loose=False
+            (_row(one, project, voxel_size) for one in project.series if one.volume is not None), loose=False
         )
         sources.left_out += [reason for one in project.series for reason in one.left_out]
         sources.left_out += [
@@ -123,11 +123,44 @@ def project_settings(projects: Sequence[Project]) -> tuple[dict[str, Any], list[
     contrasts = {project.contrast for project in projects} - {None}
     if len(contrasts) == 1:
         imaging["contrast"] = contrasts.pop()
+    elif contrasts:
+        assumed.append("contrast of every tomogram: that of its program (column contrast, or --contrast)")
     exports = [dict(project.export) for project in projects]
     same = all(export == exports[0] for export in exports)
     if exports and not same:
         assumed.append("section export: the default, because the tomograms are from several projects")
     return {"imaging": imaging, "export": exports[0] if exports and same else {}}, assumed
+
+
+def with_contrasts(rows: Sequence[Row], usual: str, given: str | None) -> list[Row]:
+    """Return rows with the contrast of each where it differs from `usual`, that of the configuration.
+
+    It is `given` for all, or otherwise that of the program that made the tomogram.
+    """
+    contrasts = [given or row.program_contrast for row in rows]
+    return [
+        replace(row, contrast=contrast) if contrast not in ("", usual) else row
+        for row, contrast in zip(rows, contrasts, strict=True)
+    ]
+
+
+def differences(projects: Sequence[Project], options: Mapping[str, Any]) -> list[str]:
+    """Return the options of a configuration that do not suit projects whose tomograms are added, in sentences."""
+    settings, _ = project_settings(projects)
+    return [
+        f"{section}.{name} is {_shown(options[section][name])} in config.yaml, {_shown(value)} suits the added tomograms"
+        for section, values in settings.items()
+        for name, value in values.items()
+        if name not in ("contrast", "formats") and options[section][name] != value
+    ]
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _row(series: Series, project: Project, voxel_size: float | None) -> Row:
+    return replace(of_series(series, voxel_size), program_contrast=project.contrast or "")
 
 
 def _project_of(path: Path, denoised: bool) -> Project | None:
@@ -150,14 +183,19 @@ def _with_volume(series: Series, path: Path) -> Series:
 
 def _give_to_projects(sources: Sources, paths: Sequence[Path], voxel_size: float | None) -> list[Path]:
     """Add the volumes that belong to tilt series without one; return the others."""
-    missing = {one.name: one for project in sources.projects for one in project.series if one.volume is None}
+    missing = {
+        one.name: (one, project)
+        for project in sources.projects
+        for one in project.series
+        if one.volume is None
+    }
     others = []
     for path in paths:
         stem = next((stem for stem in shorter_stems(path) if stem in missing), None)
         if stem is None:
             others.append(path)
         else:
-            series = missing.pop(stem)
-            sources.add([of_series(_with_volume(series, path), voxel_size)], loose=False)
+            series, project = missing.pop(stem)
+            sources.add([_row(_with_volume(series, path), project, voxel_size)], loose=False)
             sources.left_out = [text for text in sources.left_out if not text.startswith(f"{series.name}: ")]
     return others

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from cryopipe.export.dynamo_writer import DynamoFormat
 from cryopipe.export.model_files import ChimeraxFormat, ImodFormat
 from cryopipe.export.motive_lists import BLOCK, EmFormat, StopgapFormat
 from cryopipe.export.particle_set import ParticleSet
-from cryopipe.export.point_files import CONFIG, INFO, CopickFormat, Eman2Format, PortalFormat
+from cryopipe.export.point_files import CONFIG, INFO, PICKS, CopickFormat, Eman2Format, PortalFormat
 from cryopipe.export.relion3 import Relion3Format
 from cryopipe.export.relion5 import CENTRED, PIXEL_SIZE, TiltSeriesFormat
 from cryopipe.export.warp import SUFFIX, WarpFormat
@@ -81,7 +82,11 @@ def detect_format(path: Path) -> str:
 
 def _format_of_folder(folder: Path) -> str:
     suffixes = {known.suffix for known in FORMATS.values() if known.per_tomogram}
-    files = (file for file in folder.rglob("*") if file.suffix in suffixes and file.name != CONFIG)
+    files = [file for file in _files_below(folder) if file.suffix in suffixes]
+    if any(
+        file.suffix == FORMATS["portal"].suffix for file in files
+    ):  # the portal has records beside its points
+        files = [file for file in files if file.suffix != ".json" or _holds_particles(file)]
     found = sorted({detect_format(file) for file in files})
     if len(found) == 1:
         return found[0]
@@ -89,6 +94,19 @@ def _format_of_folder(folder: Path) -> str:
         f"files of {' and '.join(found)}" if found else "no file of a format with one file per tomogram"
     )
     raise FileError(f"holds {described}", file=folder, remedy="name a file of particles in it")
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """Return the files in a folder and the folders in it, sorted, without Copick's configuration and those of volumes."""
+    found: list[Path] = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.endswith(".zarr")]
+        found += [Path(place, name) for name in names if name != CONFIG]
+    return sorted(found)
+
+
+def _holds_particles(file: Path) -> bool:
+    return file.name.endswith(INFO) or file.parent.name == PICKS
 
 
 def _format_of_star(path: Path) -> str:
@@ -132,7 +150,9 @@ def read_particle_list(path: Path, name: str, context: ExportContext) -> Particl
             "is a directory", file=path, remedy="give a file in it, or state the format of its files"
         )
     whole = next((path / part for part in MAIN_FOLDERS if (path / part).is_dir()), path)
-    files = sorted(file for file in whole.rglob(f"*{FORMATS[name].suffix}") if file.name != CONFIG)
+    files = [file for file in _files_below(whole) if file.name.endswith(FORMATS[name].suffix)]
+    if name == "copick":
+        files = [file for file in files if _holds_particles(file)] or files
     if not FORMATS[name].per_tomogram:  # the other lists of an export repeat the particles of these
         files = [file for file in files if file.parent == path and file.stem.startswith("particles")] or files
     if not files:

@@ -8,6 +8,7 @@ voxel at half its size, rounded down.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,12 @@ from cryopipe.palette import cluster_colour
 USER, SESSION = "cryopipe", "0"
 """Copick's user and session; session 0 is that of a program."""
 _CLUSTER = re.compile(r"cluster[-_ ]?(\d+)$")
+_ANNOTATION = re.compile(r"(?:\d+-)?(.+)-\d+\.\d+_(?:oriented)?point", re.IGNORECASE)
+"""The portal's names of files, OBJECT-VERSION_point, until 2024 after a number."""
+_SPACING = re.compile(r"VoxelSpacing(\d+(?:\.\d+)?)")
+_OF_A_SEGMENTATION = "instancePoint"
+PICKS = "Picks"
+"""Copick's folder of lists of picks."""
 CONFIG = "copick_config.json"
 INFO = "_info.json"
 
@@ -45,7 +52,7 @@ class CopickFormat:
             radius = float(np.median(diameters_of(particles.select(rows), context))) / 2
             objects.append(_copick_object(thing, cluster, radius))
             for tomogram, mine in by_tomogram(particles, rows).items():
-                path = folder / "ExperimentRuns" / tomogram / "Picks" / f"{USER}_{SESSION}_{thing}.json"
+                path = folder / "ExperimentRuns" / tomogram / PICKS / f"{USER}_{SESSION}_{thing}.json"
                 write_json(path, _copick_picks(particles.select(mine), thing, context.tomograms[tomogram]))
                 written.append(Written(path, mine))
         config = {
@@ -114,20 +121,29 @@ class PortalFormat:
         return written
 
     def read(self, path: Path, context: ExportContext) -> ParticleSet:
-        """Read the points of a tomogram; see `Writer`."""
-        lines = read_json_lines(path)
+        """Read the points of a tomogram; see `Writer`.
+
+        Below a folder `VoxelSpacing10.000` of the portal, positions are in voxels of this size; files of the portal are of
+        one class, which their names state. Points of segmentations are left out.
+        """
+        lines = [line for line in read_json_lines(path) if _is_particle(line)]
         tomogram = _portal_tomogram(path, context)
         names, rows = find_tomograms(path, [tomogram] * len(lines), context)
         lines = [lines[row] for row in rows]
+        context = _at_spacing(path, names, context)
         oriented = bool(lines) and all("xyz_rotation_matrix" in one for one in lines)
         matrices = np.array([one["xyz_rotation_matrix"] for one in lines] if oriented else [])
         classes = np.array([int(one.get("cluster", 1)) for one in lines], dtype=np.int64)
+        found: dict[str, Any] = {columns.CLASS: classes}
+        annotated = _ANNOTATION.fullmatch(path.stem)
+        if annotated:
+            found[columns.CLASS_NAME] = np.array([annotated[1]] * len(lines), dtype=object)
         return particle_set(
             context,
             names,
             context.in_voxels(_places(path, lines), names, 0),
             _rotation(matrices.reshape(-1, 3, 3)) if oriented else None,
-            {columns.CLASS: classes},
+            found,
         )
 
 
@@ -232,6 +248,29 @@ def _places(path: Path, points: list[Any]) -> FloatArray:
 
 def _rotation(matrices: FloatArray) -> Rotation | None:
     return Rotation.from_matrix(matrices) if len(matrices) else None
+
+
+def _is_particle(line: Any) -> bool:
+    return not isinstance(line, dict) or line.get("type") != _OF_A_SEGMENTATION
+
+
+def _at_spacing(path: Path, names: list[str], context: ExportContext) -> ExportContext:
+    """Return the context with the voxel size of the portal's folder as pixel size, if the tomogram has another one.
+
+    The portal's smaller resolutions are means of blocks of voxels.
+    """
+    folder = next((part for part in reversed(path.parts) if _SPACING.fullmatch(part)), None)
+    if folder is None or not names or context.conventions.pixel_size is not None:
+        return context
+    size, own = float(folder.removeprefix("VoxelSpacing")), context.tomograms[names[0]]
+    if abs(size - own.voxel_size) < 1e-3 * size:
+        return context
+    method = "averaging" if Path(own.path).parent.suffix == ".zarr" else context.options.binned_by
+    return replace(
+        context,
+        conventions=replace(context.conventions, pixel_size=size),
+        options=replace(context.options, binned_by=method),
+    )
 
 
 def _portal_tomogram(path: Path, context: ExportContext) -> str:

@@ -8,13 +8,14 @@ from cryopipe.errors import FileError, reading_fault
 from cryopipe.files.projects.aretomo_project import read_aretomo
 from cryopipe.files.projects.copick_project import read_zarr
 from cryopipe.files.projects.imod_project import read_imod
+from cryopipe.files.projects.portal_project import read_portal
 from cryopipe.files.projects.relion_project import read_relion
 from cryopipe.files.projects.series import Project, Series
 from cryopipe.files.projects.warp_project import read_warp
 
 __all__ = ["Project", "Series", "read_project"]
 
-READERS = (read_relion, read_warp, read_imod, read_aretomo, read_zarr)
+READERS = (read_relion, read_warp, read_imod, read_aretomo, read_portal, read_zarr)
 """Readers in the order in which they are tried; each returns None for what is not of its program."""
 
 
@@ -24,7 +25,8 @@ def read_project(source: Path, denoised: bool = False) -> Project | None:
     Parameters
     ----------
     source
-        A file or folder of a project of RELION 4 or 5, Warp, IMOD (etomo), AreTomo or Copick, or OME-Zarr volumes.
+        A file or folder of a project of RELION 4 or 5, Warp, IMOD (etomo), AreTomo, Copick or the CryoET Data Portal, or
+        OME-Zarr volumes.
     denoised
         Whether denoised tomograms are preferred to others.
 
@@ -39,7 +41,7 @@ def read_project(source: Path, denoised: bool = False) -> Project | None:
     except OSError as error:
         problem, remedy = reading_fault(error)
         raise FileError(problem, file=error.filename or source, remedy=remedy) from error
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise FileError(
             f"contains a file that is damaged or of an unknown version ({type(error).__name__}: {str(error)[:200]})",
             file=source,

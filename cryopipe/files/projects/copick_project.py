@@ -16,6 +16,7 @@ from cryopipe.volume_names import DENOISED, USUAL_VOXEL_SIZE
 RUNS = "ExperimentRuns"
 _SPACING = re.compile(r"VoxelSpacing(\d+(?:\.\d+)?)")
 _LOCAL = ("", "file", "local")
+_REMEDY = "download the tomograms, and give their folder"
 
 
 def read_zarr(source: Path, denoised: bool) -> Project | None:
@@ -40,8 +41,10 @@ def read_zarr(source: Path, denoised: bool) -> Project | None:
         for root in roots:
             for volume in sorted((root / RUNS).glob("*/VoxelSpacing*/*.zarr")):
                 runs.setdefault(volume.parts[-3], []).append(volume)
+        if not runs:
+            raise FileError(f"has no tomograms on this machine in {RUNS}", file=source, remedy=_REMEDY)
         series = [_of_run(name, volumes, denoised) for name, volumes in sorted(runs.items())]
-        return Project("Copick", source, tuple(series), "dark", {"formats": ["copick"]}) if series else None
+        return Project("Copick", source, tuple(series), "dark", {"formats": ["copick"]})
     volumes = [source] if is_zarr(source) else sorted(path for path in source.glob("*.zarr") if is_zarr(path))
     if not volumes:
         return None
@@ -91,10 +94,14 @@ def _roots(source: Path) -> list[Path]:
     places = [urlparse(text) for text in named if isinstance(text, str)]
     roots = [Path(place.netloc + place.path) for place in places if place.scheme in _LOCAL]
     found = [root for root in roots if (root / RUNS).is_dir()]
-    if places and not found:
+    datasets = config.get("dataset_ids", []) if isinstance(config, dict) else []
+    if (places or datasets) and not found:
+        listed = [text for text in named if text] + [
+            f"dataset {one} of the CryoET Data Portal" for one in datasets
+        ]
         raise FileError(
-            f"names no folder on this machine with {RUNS}, but {', '.join(filter(None, map(str, named)))}",
+            f"names no folder on this machine with {RUNS}, but {', '.join(map(str, listed))}",
             file=source,
-            remedy="download the tomograms, and give their folder",
+            remedy=_REMEDY,
         )
     return found
