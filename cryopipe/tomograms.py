@@ -204,7 +204,7 @@ def blank_cells(path: str | Path) -> dict[str, int]:
 def _read_rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
     try:
         check_size(path, 10)
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError:
         raise TableError(
             "no such file", file=path, remedy="run `cryopipe init` or set `tomograms` in config.yaml"

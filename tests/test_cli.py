@@ -145,7 +145,7 @@ def test_add_appends_rows_and_keeps_every_edit(
     (dataset / "config").mkdir(parents=True)
     table, config = dataset / "config" / "tomograms.tsv", dataset / "config" / "config.yaml"
     text = (
-        "# mine\r\npath\ttomogram\tmask\r\n../data/TS_02_rec.mrc\tsecond\tm.mrc\r\n# bad one\r\n"
+        "# mine,\u2028alone\r\npath\ttomogram\tmask\r\n../data/TS_02_rec.mrc\tsecond\tm.mrc\r\n# bad one\r\n"
         f"# first\t{data}/TS_01.mrc\t\r\n../x.mrc\tTS_07"
     )
     table.write_bytes(text.encode())

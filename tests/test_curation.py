@@ -27,6 +27,7 @@ from cryopipe.curation import (
 )
 from cryopipe.curation.curation_files import read_curation, write_curation
 from cryopipe.errors import FileError
+from cryopipe.files.decision_lists import append_decision_list, read_decision_list, write_decision_list
 from cryopipe.files.features import write_features
 from cryopipe.files.labels import read_labels
 from cryopipe.files.mrc import write_volume
@@ -351,3 +352,14 @@ def test_check_reads_the_decisions_before_a_run(
     with pytest.raises(SystemExit):
         main(["check"])
     assert "config/curation.yaml: line 3: reject: 'x' is not a cluster" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("sign", ["\u2028", "\u2029", "\x85", "\n", "\r", " \n "])
+def test_texts_with_any_line_break_are_kept_in_a_file_of_decisions(tmp_path: Path, sign: str) -> None:
+    path = tmp_path / "curation.yaml"
+    decisions = [{"note": 1, "text": f"one{sign}two"}, {"note": 2, "text": "x" * 150 + sign + "y y" * 20}]
+    write_decision_list(path, "0" * 8, decisions)
+    append_decision_list(path, decisions)
+    run, found = read_decision_list(path)
+    assert run == "0" * 8
+    assert [content for _, content in found] == 2 * decisions

@@ -21,7 +21,7 @@ def table(folder: Path, *lines: str, header: str = HEADER) -> Path:
 def test_cells_and_defaults(tmp_path: Path) -> None:
     path = table(
         tmp_path,
-        "# a comment",
+        "# a comment\u2028of two \x0b paragraphs \x85",
         "TS_01\t/data/a b'$(x)é\".mrc\t13.48\t-52.5\t60\tbright\tmasks/a.mrc",
         "",
         "007\tb.mrc",

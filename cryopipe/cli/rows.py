@@ -251,7 +251,7 @@ def add_rows(table: str, rows: Sequence[Row]) -> str:
     blank cells at the end of a line may be missing.
     """
     newline = "\r\n" if "\r\n" in table else "\n"
-    lines = table.splitlines(keepends=True)
+    lines = re.findall(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+", table)
     plain = [line.removeprefix("\ufeff").rstrip("\r\n") for line in lines]
     heading = next(n for n, line in enumerate(plain) if line.strip() and not line.startswith("#"))
     known = [cell.strip() for cell in plain[heading].split("\t")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,19 @@ LARGEST = 100_000_000
 """Bytes."""
 MOST_VALUES = 3_000_000
 """A selection names its particles."""
-_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_BREAKS = re.compile("[\n\r\x85\u2028\u2029]")
+"""Line breaks of YAML, which lose their kind unless they are escaped."""
+
+
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    """Writes texts with line breaks in double quotes, with the breaks escaped."""
+
+
+def _represent_text(dumper: Any, text: str) -> Any:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if _BREAKS.search(text) else None)
+
+
+_Dumper.add_representer(str, _represent_text)
 _KEYS = ("run", "decisions")
 _REMEDY = "save the decisions again in the report, or write them with `cryopipe curate`"
 
@@ -87,7 +100,7 @@ def append_decision_list(path: str | os.PathLike[str], decisions: Sequence[Mappi
     run, earlier = read_decision_list(path)
     text = Path(path).read_text(encoding="utf-8-sig").rstrip()
     added = render_decision_list(run, decisions).partition("decisions:\n")[2]
-    if earlier and text.splitlines()[-1].startswith("  - {") and text.endswith("}"):
+    if earlier and text.rpartition("\n")[2].startswith("  - {") and text.endswith("}"):
         write_text(path, f"{text}\n{added}")
     else:
         write_decision_list(path, run, [*(content for _, content in earlier), *decisions])
@@ -102,12 +115,12 @@ def render_decision_list(run: str, decisions: Sequence[Mapping[str, Any]]) -> st
     for decision in decisions:
         text = yaml.dump(
             dict(decision),
-            Dumper=_DUMPER,
+            Dumper=_Dumper,
             default_flow_style=True,
             sort_keys=False,
             allow_unicode=True,
             width=100,
         )
-        first, *more = text.strip().splitlines()
+        first, *more = text.strip("\n").split("\n")
         lines += [f"  - {first}", *(f"    {line}" for line in more)]
     return "\n".join([*lines, ""])
