@@ -22,6 +22,10 @@ SECONDS_PER_AVERAGED_BOX = 46.4e-3
 SECONDS_PER_TRAINED_BOX = {"encoder": 13e-3, "yopo": 89e-3}
 """Processor seconds for one box in one pass over the data; docs/throughput.md, boxes of 24 to 32 voxels."""
 MEASURED_BOX = 32
+START_SECONDS = 3.0
+"""Of any job, until its script begins."""
+CLUSTER_SECONDS = 35.0
+"""Of the alignment of a cluster, however small."""
 PARTICLES = 0.31
 """Picks per cube whose edge is the particle's diameter."""
 BYTES_PER_VOXEL = 6
@@ -73,6 +77,92 @@ def estimate_run(config: Mapping[str, Any], tomograms: Sequence[Tomogram]) -> Es
     tomograms
         The tomograms of the table. A file that does not exist yet counts as a simulated tomogram.
     """
+    work = _work_of(config, tomograms)
+    seconds = (
+        work.trained_seconds
+        + work.voxels * sum(SECONDS_PER_VOXEL.values())
+        + work.particles
+        * (sum(SECONDS_PER_BOX.values()) * work.per_box + SECONDS_PER_AVERAGED_BOX * work.per_averaged_box)
+    )
+    box_voxels = work.edge**3 + (work.averaged_edge**3 if config["averaging"]["voxel_size"] else 0)
+    bytes_on_disk = BYTES_PER_VOXEL * work.voxels + work.particles * (
+        BYTES_PER_PARTICLE + BYTES_PER_BOX_VOXEL * box_voxels
+    )
+    return Estimate(len(tomograms), round(work.particles), seconds / 3600, bytes_on_disk / 1e9)
+
+
+def job_seconds(config: Mapping[str, Any], tomograms: Sequence[Tomogram], clusters: int) -> dict[str, float]:
+    """Estimate the time of one job of each rule, in seconds, before any was measured.
+
+    Parameters
+    ----------
+    config
+        The complete configuration.
+    tomograms
+        The tomograms of the table.
+    clusters
+        Their expected number.
+
+    Returns
+    -------
+    Seconds by rule; every other rule takes about `START_SECONDS`.
+    """
+    work, count = _work_of(config, tomograms), max(1, len(tomograms))
+    voxels, particles = work.voxels / count, work.particles / count
+    boxes = {stage: seconds * work.per_box for stage, seconds in SECONDS_PER_BOX.items()}
+    of_cluster = SECONDS_PER_AVERAGED_BOX * work.particles / max(1, clusters)
+    found = {
+        "simulate_tomogram": 12.0,
+        "check_tomogram": voxels * SECONDS_PER_VOXEL["check"],
+        "pick_particles": voxels * SECONDS_PER_VOXEL["pick"],
+        "extract_subtomograms": particles * boxes["cut"],
+        "learn_features": work.trained_seconds + work.particles * boxes["embed"],
+        "cluster_features": 5.0 + work.particles * boxes["cluster"],
+        "classify_particles": work.particles * boxes["tables"],
+        "locate_particles": CLUSTER_SECONDS + of_cluster * work.per_box,
+        "extract_for_averaging": particles * boxes["cut"] * work.per_averaged_box / work.per_box,
+        "average_cluster": CLUSTER_SECONDS + of_cluster * work.per_averaged_box,
+        "triage_averages": 12.0 * clusters,
+        "reembed_averages": 5.0 + voxels * SECONDS_PER_VOXEL["re-embed"],
+        "evaluate": 12.0 * clusters,
+        "export": 5.0 + work.particles * boxes["tables"],
+        "report": 10.0 + work.particles * boxes["tables"],
+    }
+    return {rule: START_SECONDS + seconds for rule, seconds in found.items()}
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Sizes of all tomograms together, and of boxes.
+
+    Attributes
+    ----------
+    voxels, particles
+        Of all tomograms.
+    trained_seconds
+        Processor seconds of training.
+    edge, averaged_edge
+        Of the boxes for learning and for averaging, voxels.
+    """
+
+    voxels: float
+    particles: float
+    trained_seconds: float
+    edge: int
+    averaged_edge: float
+
+    @property
+    def per_box(self) -> float:
+        """Voxels of a box for learning, as a multiple of the measured ones."""
+        return (self.edge / MEASURED_BOX) ** 3
+
+    @property
+    def per_averaged_box(self) -> float:
+        """Voxels of a box for averaging, as a multiple of the measured ones."""
+        return (self.averaged_edge / MEASURED_BOX) ** 3
+
+
+def _work_of(config: Mapping[str, Any], tomograms: Sequence[Tomogram]) -> _Work:
     sampled = tomograms[:: max(1, -(-len(tomograms) // SAMPLED))]
     sizes = [_size(tomogram, config["simulation"]) for tomogram in sampled]
     each = len(tomograms) / max(1, len(sampled))
@@ -94,18 +184,7 @@ def estimate_run(config: Mapping[str, Any], tomograms: Sequence[Tomogram]) -> Es
         in_iteration = max(disca["copies"] * particles, floor)
         trained = disca["iterations"] * in_iteration * SECONDS_PER_TRAINED_BOX[disca["network"]]
         trained *= (min(edge, disca["reduced_size"] or edge) / MEASURED_BOX) ** 3
-    per_box = sum(SECONDS_PER_BOX.values())
-    seconds = (
-        trained
-        + voxels * sum(SECONDS_PER_VOXEL.values())
-        + particles
-        * (per_box * (edge / MEASURED_BOX) ** 3 + SECONDS_PER_AVERAGED_BOX * (averaged / MEASURED_BOX) ** 3)
-    )
-    box_voxels = edge**3 + (averaged**3 if config["averaging"]["voxel_size"] else 0)
-    bytes_on_disk = BYTES_PER_VOXEL * voxels + particles * (
-        BYTES_PER_PARTICLE + BYTES_PER_BOX_VOXEL * box_voxels
-    )
-    return Estimate(len(tomograms), round(particles), seconds / 3600, bytes_on_disk / 1e9)
+    return _Work(voxels, particles, trained, edge, averaged)
 
 
 def describe_assumptions(config: Mapping[str, Any]) -> str:

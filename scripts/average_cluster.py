@@ -9,6 +9,8 @@ from cryopipe.files.box_stacks import BoxStack
 from cryopipe.files.mrc import write_volume
 from cryopipe.files.star import read_particles, write_particles, write_star
 from cryopipe.job import run
+from cryopipe.live.progress_page import PICTURES
+from cryopipe.report.first_pictures import write_average_picture
 from cryopipe.volume.device import choose_device
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ def main(job: Any) -> None:
         write_volume(path, half_map, boxes.voxel_size)
     write_star(job.output.fsc, fsc_blocks(result, options.symmetry, ctf_limit(aligned)))
     write_particles(job.output.particles, aligned)
+    write_average_picture(PICTURES / f"cluster_{job.wildcards.cluster}.jpg", result.average)
 
 
 run(main, snakemake)

@@ -191,7 +191,10 @@ def _without_known(
     """Return the files that are not in the table, and those that are, or are commented out, with the reason."""
     listed = {_place(dataset, tomogram).resolve(): name for name, tomogram in present.items()}
     commented = {
-        cell.strip() for line in re.split(r"\r\n?|\n", table) if line.startswith("#") for cell in line.split("\t")
+        cell.strip()
+        for line in re.split(r"\r\n?|\n", table)
+        if line.startswith("#")
+        for cell in line.split("\t")
     }
     new, left_out = [], []
     for path in paths:

@@ -18,7 +18,7 @@ from cryopipe.export.particle_set import FloatArray, ParticleSet
 from cryopipe.export.writer import ExportContext, Written, by_tomogram, lists_of
 from cryopipe.files.chimerax import Marker, read_markers, write_markers
 from cryopipe.files.imod_model import ModelObject, read_imod_model, write_imod_model
-from cryopipe.palette import cluster_colour
+from cryopipe.palette import cluster_rgb
 
 IMOD_CENTRE = np.array([0.5, 0.5, 0.0])
 """IMOD's coordinates of the first voxel's centre."""
@@ -39,7 +39,7 @@ class ImodFormat:
                     part = particles.select(chosen)
                     radius = float(np.median(diameters_of(part, context))) / 2 / record.voxel_size
                     points = part.positions + IMOD_CENTRE
-                    objects.append(ModelObject(f"cluster {cluster}", points, radius, _colour(cluster)))
+                    objects.append(ModelObject(f"cluster {cluster}", points, radius, _imod_colour(cluster)))
                     order.append(chosen)
                 path = folder / name / f"{tomogram}.mod"
                 write_imod_model(path, objects, record.shape_zyx, record.voxel_size)
@@ -114,7 +114,6 @@ def _number(name: str, position: int) -> int:
     return int(match[1]) if match else position
 
 
-def _colour(cluster: int) -> tuple[float, float, float]:
-    text = cluster_colour(cluster)
-    red, green, blue = (int(text[i : i + 2], 16) / 255 for i in (1, 3, 5))
-    return red, green, blue
+def _imod_colour(cluster: int) -> tuple[float, float, float]:
+    red, green, blue = cluster_rgb(cluster)
+    return red / 255, green / 255, blue / 255

@@ -23,7 +23,7 @@ from cryopipe.export.particle_set import FloatArray, ParticleSet
 from cryopipe.export.writer import ExportContext, Written, by_tomogram, lists_of
 from cryopipe.files.json_file import read_json, read_json_lines, write_json, write_json_lines
 from cryopipe.files.names import absolute_name
-from cryopipe.palette import cluster_colour
+from cryopipe.palette import cluster_rgb
 
 USER, SESSION = "cryopipe", "0"
 """Copick's user and session; session 0 is that of a program."""
@@ -200,12 +200,11 @@ def _middle(record: TomogramRecord) -> FloatArray:
 
 
 def _copick_object(name: str, cluster: int, radius: float) -> dict[str, Any]:
-    colour = cluster_colour(cluster)
     return {
         "name": name,
         "is_particle": True,
         "label": cluster,
-        "color": [*(int(colour[i : i + 2], 16) for i in (1, 3, 5)), 255],
+        "color": [*cluster_rgb(cluster), 255],
         "radius": radius,
     }
 

@@ -14,7 +14,7 @@ from cryopipe.errors import DataError, FileError, reading_fault
 from cryopipe.files.atomic import write_text
 from cryopipe.files.names import relative_name
 from cryopipe.files.zarr_volumes import is_zarr
-from cryopipe.palette import cluster_colour
+from cryopipe.palette import cluster_colour, cluster_rgb
 
 TOMOGRAM_MODEL, DENSITY_MODEL, LABELS_MODEL, FIRST_CLUSTER_MODEL = 1, 2, 3, 10
 
@@ -141,8 +141,7 @@ def write_markers(path: str | os.PathLike[str], name: str, markers: Sequence[Mar
     lines = [f"<marker_set name={quoteattr(name)}>"]
     for number, marker in enumerate(markers, 1):
         x, y, z = (f"{value:.4f}" for value in marker.place)
-        colour = cluster_colour(marker.cluster)
-        red, green, blue = (f"{int(colour[i : i + 2], 16) / 255:.4f}" for i in (1, 3, 5))
+        red, green, blue = (f"{value / 255:.4f}" for value in cluster_rgb(marker.cluster))
         lines.append(
             f'<marker id="{number}" x="{x}" y="{y}" z="{z}" r="{red}" g="{green}" b="{blue}" '
             f'radius="{marker.radius:.4f}" note="cluster {marker.cluster}"/>'

@@ -26,14 +26,25 @@ def render_page(content: Mapping[str, Any]) -> str:
     content
         As `page_content` returns it.
     """
+    return _render("report.html.jinja", page_script(), content)
+
+
+def render_progress_page(content: Mapping[str, Any]) -> str:
+    """Return the page about a run that goes on as HTML, with content as `cryopipe.live.progress_page` returns it."""
+    return _render("progress.html.jinja", _template("progress.js"), content)
+
+
+def _render(template: str, script: str, content: Mapping[str, Any]) -> str:
     environment = Environment(
         loader=FunctionLoader(_template), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    style, script = Markup(_template("report.css")), page_script()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-    return environment.get_template("report.html.jinja").render(
-        style=style, script=Markup(script), script_hash=f"sha256-{digest}", **content
+    return environment.get_template(template).render(
+        style=Markup(_template("report.css")),
+        script=Markup(script),
+        script_hash=f"sha256-{digest}",
+        **content,
     )
 
 

@@ -246,6 +246,27 @@ def final_results(wildcards):
     ]
 
 
+def observe_run():
+    """Follow the run's messages in the main process and write results/report/progress.html."""
+    from cryopipe.live.monitor import Monitor
+
+    if any(isinstance(handler, Monitor) for handler in logger.handlers):
+        return
+    rules_of_clusters = {"locate_particles", "average_cluster"} | (
+        {"decode_cluster"}
+        if config["features"]["learner"] in cryopipe.config.DECODING_LEARNERS
+        else set()
+    )
+    logger.addHandler(
+        Monitor(
+            config,
+            TOMOGRAMS,
+            sorted(rules_of_clusters),
+            lambda: not (workflow.dryrun or workflow.touch),
+        )
+    )
+
+
 def record_start():
     """Record how the run was started, for the report."""
     write_run_record(RUN_RECORD, sys.argv, cryopipe.installation.ROOT)
@@ -274,3 +295,7 @@ def averaging_box_options(wildcards):
     voxel_size = options["averaging"]["voxel_size"] or learned["voxel_size"]
     edge = learned["box_size"] * learned["voxel_size"] / voxel_size
     return {"box_size": 2 * round(edge / 2), "voxel_size": voxel_size, "border": "fill"}
+
+
+if workflow.is_main_process and runs_jobs():
+    observe_run()
