@@ -11,10 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cryopipe import columns
-from cryopipe.clustering.cluster_table import cluster_summary
 from cryopipe.curation.apply import APPLIED, Curated, Divide, apply_decisions
 from cryopipe.curation.curation_files import read_curation
-from cryopipe.curation.division import divide, rows_of_features
 from cryopipe.files.features import read_features
 
 logger = logging.getLogger(__name__)
@@ -44,6 +42,10 @@ def curate(
     FileError
         If the file of decisions cannot be read.
     """
+    from cryopipe.clustering.cluster_table import (
+        cluster_summary,
+    )  # loads torch, which most readers of decisions spare
+
     if decisions is None:
         outcomes = pd.DataFrame(columns=["decision", "outcome", "detail"])
         return Curated(particles, cluster_summary(particles), outcomes, np.full(len(particles), ""))
@@ -61,6 +63,8 @@ def feature_divider(particles: pd.DataFrame, features: str | os.PathLike[str] | 
     """Return the function that divides a cluster of `particles` by the features of a file, read when first needed."""
     if not features:
         return None
+    from cryopipe.curation.division import divide, rows_of_features  # loads torch, see `curate`
+
     loaded: list[NDArray[np.float32]] = []
 
     def by_features(rows: NDArray[np.int64], into: int) -> NDArray[np.int64]:
