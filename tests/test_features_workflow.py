@@ -18,6 +18,7 @@ from cryopipe.files.features import read_features
 from cryopipe.files.tables import read_table
 
 FEATURES = "results/features/features.npz"
+REPORT = "results/report/report.html"
 TRAINED: dict[str, Any] = {
     "learner": "disca", "clusters": [2, 3], "mixture_starts": 2, "centre": False,
     "disca": {"network": "yopo", "widths": [8, 8], "feature_width": 16, "iterations": 1, "learning_rate": 1e-3,
@@ -80,18 +81,18 @@ def test_missing_weights_are_named_before_anything_runs(tmp_path: Path) -> None:
 def test_clusters_are_decoded_and_decoded_maps_of_an_earlier_learner_are_removed(tmp_path: Path) -> None:
     tiny = {"widths": [4, 4], "feature_width": 8, "epochs": 3, "batch_size": 8}
     make_tiny(tmp_path, {**TINY, "features": {"learner": "autoencoder", "autoencoder": tiny}})
-    run(tmp_path)
+    run(tmp_path, REPORT)
     clusters = read_table(tmp_path / "results/clusters/clusters.tsv", ())["cluster"]
     decoded = tmp_path / "results/features/decoded"
     maps = [read_map(path) for path in average_files(decoded)]
     assert len(maps) == int((clusters > 0).sum()) == 2
     assert {(volume.shape, scale) for volume, scale in maps} == {((16, 16, 16), 20.0)}
     assert all(volume.std() > 0 for volume, _ in maps)
-    report = tmp_path / "results/report/report.html"
+    report = tmp_path / REPORT
     assert report.read_text().count("What the network remembers of this cluster") == 2
     own = decoded / "mine.mrc"
     own.touch()
     make_tiny(tmp_path, {**TINY, "features": {"learner": "transfer"}})
-    run(tmp_path)
+    run(tmp_path, REPORT)
     assert list(decoded.iterdir()) == [own]
     assert "What the network remembers" not in report.read_text()

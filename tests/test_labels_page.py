@@ -28,14 +28,19 @@ COMMANDS = [
 ]
 
 
+LIGHT = {"initial_models": 1, "initial_iterations": 2, "refinement_iterations": 1}
+"""Averaging that takes seconds: it follows the classification, which is tried here."""
+
+
 def prepared(folder: Path) -> None:
-    """Write the file and the options of the page."""
+    """Write the file and the options of the page, and lighter averaging."""
     star = next(text for _, text in BLOCKS if text.startswith("data_particles"))
     (folder / "labels.star").write_text(star)
     options = yaml.safe_load((folder / "config" / "config.yaml").read_text())
     changes = yaml.safe_load(next(text for kind, text in BLOCKS if kind == "yaml"))
     assert set(changes["features"]) < set(options["features"])
     options["features"] |= changes["features"]
+    options["averaging"] |= LIGHT
     (folder / "config" / "config.yaml").write_text(yaml.safe_dump(options))
 
 
