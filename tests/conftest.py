@@ -24,6 +24,33 @@ SHARED_DATA = SHARED / "data"
 START_SLURM = SHARED / "slurm" / "start_slurm.sh"
 
 
+LONGEST_FIRST = (
+    *(
+        "test_slurm",
+        "test_real_dataset",
+        "test_drill",
+        "test_replay",
+        "test_environments",
+        "test_labels_page",
+    ),
+    *(
+        "test_features_workflow",
+        "test_faults",
+        "test_container",
+        "test_redo",
+        "test_file_names",
+        "test_bounds",
+    ),
+    *("test_installation", "test_gpu_session", "test_disca", "test_picking", "test_benchmark_targets"),
+)
+"""Files with tests of minutes, in the order in which workers take them: all of them then end together."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {name: number for number, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Directory of real tomograms, boxes, maps and metadata; the test is skipped where it is absent."""
