@@ -35,7 +35,7 @@ _OF_FORMAT: dict[str, tuple[str, ...]] = {
 """What formats depend on, besides the particles."""
 _NOT_IN_ALIGNMENT = (
     *("-averaging.voxel_size", "-averaging.known_maps", "-averaging.merge", "-averaging.ctf"),
-    *("-averaging.recognised_resolution", "-averaging.merge_correlation", "-averaging.double_distance"),
+    *("-averaging.merge_correlation", "-averaging.double_distance"),
 )
 OPTIONS: dict[str, tuple[str, ...]] = {
     "simulate_tomogram": ("seed", "simulation"),
@@ -59,7 +59,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "average_cluster": (*("seed", "averaging"), *_NOT_IN_ALIGNMENT),
     "measure_leakage": ("seed", "relations"),
     "triage_averages": (
-        *("averaging.max_shift", "averaging.initial_resolution", "averaging.recognised_resolution"),
+        *("averaging.max_shift", "averaging.initial_resolution"),
         *("averaging.merge_correlation", "averaging.known_maps"),
     ),
     "merge_clusters": ("averaging.merge",),

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cryopipe.averaging.triage import recognised_clusters
+from cryopipe.averaging.verdicts import recognised_clusters
 from cryopipe.check import usable_tomograms
 from cryopipe.export import export_context, export_particles, gather_particles
 from cryopipe.files.cluster_averages import read_averages
@@ -23,7 +23,7 @@ def main(job: Any) -> None:
     context = export_context(tomograms, averages, job.params.options, [job.wildcards.format])
     aligned = [read_particles(path) for path in job.input.clusters]
     particles = gather_particles(read_particles(job.input.particles), aligned)
-    recognised = recognised_clusters(read_table(job.input.triage))
+    recognised = recognised_clusters(read_table(job.input.verdicts))
     results = Path(job.output[0]).parent.parent
     write_table(job.output[0], export_particles(particles, context, results, recognised))
 

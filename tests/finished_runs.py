@@ -81,7 +81,7 @@ OTHER_VALUES: dict[str, Any] = {
     **{
         "simulation.maps": "maps",
         "export.formats": list(FORMATS)[1:],
-        "export.clusters": "recognised",
+        "export.clusters": "all",
         "pick.particles": "other.star",
     },
 }

@@ -708,7 +708,8 @@ def test_the_script_exports_what_the_workflow_hands_it(
     checks.append("results/check/gone.tsv")
     write_table(checks[-1], pd.DataFrame({"status": ["bad"]}))
     write_particles("results/clusters/particles.star", scene.particles)
-    write_table("results/averages/triage.tsv", pd.DataFrame({"cluster": [1, 2], "recognised": [1, 0]}))
+    verdicts = pd.DataFrame({"cluster": [1, 2], "verdict": ["particle", "membrane or filament"]})
+    write_table("results/averages/clusters.tsv", verdicts)
     clusters = ["results/averages/cluster_02.star", "results/averages/cluster_01.star"]
     for path, table in zip(clusters, scene.clusters, strict=True):
         write_particles(path, table)
@@ -718,7 +719,7 @@ def test_the_script_exports_what_the_workflow_hands_it(
             clusters=clusters,
             averages=[],
             checks=checks,
-            triage="results/averages/triage.tsv",
+            verdicts="results/averages/clusters.tsv",
         ),
         output=[f"results/export/{name}.tsv"],
         wildcards=SimpleNamespace(format=name),

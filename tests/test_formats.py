@@ -655,7 +655,29 @@ def test_a_cluster_that_is_none_and_no_recognised_cluster(
     )
     context = replace(CONTEXT, options=ExportOptions(formats=["csv"], clusters="recognised"))
     summary = export_particles(ORIGINAL, context, tmp_path, [])
-    assert summary["particles"].tolist() == [0]
-    assert caplog.messages[-1].startswith(
-        "no cluster is recognised: the exported lists are empty; set export: clusters"
-    )
+    assert summary["particles"].iloc[0] == len(ORIGINAL)
+    assert caplog.messages == [
+        "no cluster is recognised, so all are exported: see the verdicts in the report"
+    ]
+
+
+def test_recognised_clusters_and_those_that_the_user_accepted_or_named_are_exported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    classes = np.arange(len(ORIGINAL)) % 5  # 0 is unassigned
+    table = ORIGINAL.table.assign(**{columns.CLASS: classes})
+    context = replace(CONTEXT, options=ExportOptions(formats=["relion"]))
+
+    def exported(**values: np.ndarray) -> set[int]:
+        caplog.clear()
+        export_particles(replace(ORIGINAL, table=table.assign(**values)), context, tmp_path, [1])
+        assert len(read_particles(tmp_path / "relion" / "unassigned.star")) == (classes == 0).sum()
+        return set(read_particles(tmp_path / "relion" / "particles.star")[columns.CLASS])
+
+    assert exported() == {1}
+    assert caplog.messages == [
+        "not exported, by their verdicts in the report: clusters 2, 3, 4 (export: clusters)"
+    ]
+    names = np.where(classes == 3, "ribosome", columns.NO_CLASS)
+    assert exported(**{columns.CLASS_NAME: names}) == {1, 3}
+    assert exported(**{columns.DECISION: np.where(classes == 4, "accepted", "open")}) == {1, 4}

@@ -66,7 +66,7 @@ def test_one_value_has_one_spelling() -> None:
 
 def test_rules_get_what_they_use_alone() -> None:
     config = {"seed": 1, "averaging": {"merge": True, "symmetry": "C2", "voxel_size": 5.0}}
-    config["averaging"] |= {"known_maps": "", "recognised_resolution": 40, "merge_correlation": 0.9}
+    config["averaging"] |= {"known_maps": "", "merge_correlation": 0.9}
     config["averaging"] |= {"double_distance": 0.5, "ctf": "limit"}
     assert options_of("average_cluster", config) == {"averaging": {"symmetry": "C2"}, "seed": 1}
     assert options_of("merge_clusters", config) == {"averaging": {"merge": True}}

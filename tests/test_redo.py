@@ -90,7 +90,7 @@ def test_order_spelling_and_stated_defaults_change_nothing(dataset: Path) -> Non
         ("pick.threshold", 4, {"pick_particles"}),
         ("clustering.starts", 11, {"cluster_features"}),
         ("averaging.merge", True, {"merge_clusters"}),
-        ("averaging.recognised_resolution", 30, {"triage_averages"}),
+        ("averaging.merge_correlation", 0.5, {"triage_averages"}),
         ("export.tilt_hand", 1, {"export"}),
     ],
 )

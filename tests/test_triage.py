@@ -105,13 +105,12 @@ def test_no_cluster_gives_empty_tables() -> None:
     assert triage({}, {}, OPTIONS).empty
 
 
-def test_triage_tells_recognised_clusters_hand_and_known_maps(clusters: dict[int, ClusterAverage]) -> None:
+def test_triage_tells_hand_and_known_maps(clusters: dict[int, ClusterAverage]) -> None:
     known = {
         "chain": (chain_map(24, TURN).astype(np.float32), VOXEL),
         "shell": (other_map(24).astype(np.float32), VOXEL),
     }
     table = triage(clusters, known, OPTIONS).set_index("cluster")
-    assert table["recognised"].to_dict() == {1: 1, 2: 0, 3: 1}
     assert math.isnan(table.loc[2, "resolution"])
     assert table["kept"].to_dict() == {1: 29, 2: 24, 3: 19}
     assert table["best_match"].to_dict() == {1: "chain", 2: "shell", 3: "chain"}

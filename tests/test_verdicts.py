@@ -20,7 +20,7 @@ from cryopipe.averaging.cluster_facts import (
     orientation_excess,
 )
 from cryopipe.averaging.particle_shape import particle_shape
-from cryopipe.averaging.verdicts import VERDICTS, describe_clusters, judge
+from cryopipe.averaging.verdicts import VERDICTS, describe_clusters, judge, recognised_clusters
 from cryopipe.files.cluster_averages import RESOLUTION, ClusterAverage
 from cryopipe.particles import pose_columns
 
@@ -154,6 +154,12 @@ def test_a_hollow_sphere_is_no_ball_of_noise() -> None:
 def test_decoys_decide_on_the_resolution_where_there_are_some() -> None:
     assert judge(GOOD, finest_decoy=27.0).word == "noise"
     assert judge(dataclasses.replace(GOOD, resolution=72.0), finest_decoy=80.0).word == "particle"
+
+
+def test_clusters_of_gold_noise_faces_and_too_few_particles_are_not_recognised() -> None:
+    table = pd.DataFrame({"cluster": range(1, len(VERDICTS) + 1), "verdict": VERDICTS})
+    assert recognised_clusters(table) == [1, 2, 3]
+    assert VERDICTS[:3] == ("particle", "mixture suspected", "membrane or filament")
 
 
 def test_the_table_begins_with_particles_and_never_with_noise() -> None:

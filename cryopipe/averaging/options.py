@@ -114,13 +114,6 @@ class AveragingOptions(Options):
         minimum=0,
         maximum=2,
     )
-    recognised_resolution: float = option(
-        40.0,
-        "A cluster counts as recognised if its resolution is finer than this.",
-        unit="angstrom",
-        above=0,
-        maximum=10_000,
-    )
     merge_correlation: float = option(
         0.9,
         "Merging of two clusters is proposed if the correlation of their superposed averages is at least this.",

@@ -62,7 +62,7 @@ def triage(
     Returns
     -------
     One row per cluster: particles, doubles (not among the particles), kept, resolution (angstrom, NaN if not reported),
-    recognised (1 if finer than `recognised_resolution`), half_correlation (of the half-maps inside the mask), mirror_correlation (the same
+    half_correlation (of the half-maps inside the mask), mirror_correlation (the same
     with one half-map mirrored and superposed again; if it is close to half_correlation, the handedness is
     undetermined), diameter (angstrom, of the structure at the centre; see `particle_shape`), shell_radius (angstrom,
     where the radial mean is largest), centre_density (at the centre, as a fraction of the maximum), symmetry (the point
@@ -77,18 +77,12 @@ def triage(
             "doubles": (doubles or {}).get(number, 0),
             "kept": int(cluster.particles[columns.ALIGNMENT_KEPT].sum()),
             "resolution": cluster.resolution if math.isfinite(cluster.resolution) else math.nan,
-            "recognised": int(cluster.resolution < options.recognised_resolution),
         }
         rows.append(row | _consistency(cluster, options) | shape(cluster.volume, cluster.voxel_size) | _symmetry(cluster) | _best_match(cluster, known, options))  # fmt: skip
-    names = ["cluster", "particles", "doubles", "kept", "resolution", "recognised", "half_correlation", "mirror_correlation",
+    names = ["cluster", "particles", "doubles", "kept", "resolution", "half_correlation", "mirror_correlation",
              "diameter", "shell_radius", "centre_density", "symmetry", "symmetry_score", "symmetry_null", "best_match",
              "match_correlation"]  # fmt: skip
     return pd.DataFrame(rows, columns=names)
-
-
-def recognised_clusters(table: pd.DataFrame) -> list[int]:
-    """Return the numbers of the recognised clusters in a table of `triage`."""
-    return [int(number) for number in table.loc[table["recognised"] == 1, "cluster"]]
 
 
 def shape(average: NDArray[np.float32], voxel_size: float) -> dict[str, object]:

@@ -14,6 +14,8 @@ PARTICLE, MIXTURE, MEMBRANE, GOLD = "particle", "mixture suspected", "membrane o
 FACE, TOO_FEW, NOISE = "face", "too few", "noise"
 VERDICTS = (PARTICLE, MIXTURE, MEMBRANE, GOLD, FACE, TOO_FEW, NOISE)
 """In the order in which tables list clusters."""
+RECOGNISED = (PARTICLE, MIXTURE, MEMBRANE)
+"""Verdicts on clusters that show a structure of the specimen."""
 
 FEWEST = 10
 """Particles in an average."""
@@ -127,6 +129,11 @@ def _doubts(facts: ClusterFacts) -> list[str]:
             f"its particles have similar orientations (unevenness {facts.orientation:.2f}), as a view of a larger class does"
         )
     return found
+
+
+def recognised_clusters(table: pd.DataFrame) -> list[int]:
+    """Return the numbers of the clusters that show a structure of the specimen, from a table of `describe_clusters`."""
+    return [int(number) for number in table.loc[table["verdict"].isin(RECOGNISED), "cluster"]]
 
 
 def describe_clusters(

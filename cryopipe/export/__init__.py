@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from cryopipe import columns
+from cryopipe.curation.apply import ACCEPTED
 from cryopipe.errors import DataError
 from cryopipe.export.format_register import WRITERS
 from cryopipe.export.options import ExportOptions, TomogramRecord
@@ -55,7 +56,7 @@ def export_particles(
     particles: ParticleSet,
     context: ExportContext,
     folder: Path,
-    recognised: Collection[int] = (),
+    recognised: Collection[int] | None = None,
 ) -> pd.DataFrame:
     """Write the particles in every format of the options, and verify each file.
 
@@ -71,7 +72,7 @@ def export_particles(
     folder
         Folder for the formats, each in a subfolder of its name.
     recognised
-        The clusters that the option `clusters: recognised` exports.
+        The clusters that the option `clusters: recognised` exports; None, if there are no verdicts, for all.
 
     Returns
     -------
@@ -101,30 +102,50 @@ def export_particles(
 
 
 def choose_clusters(
-    particles: ParticleSet, clusters: str | Sequence[int], recognised: Collection[int]
+    particles: ParticleSet, clusters: str | Sequence[int], recognised: Collection[int] | None
 ) -> ParticleSet:
     """Return the particles of the clusters to export, by the option `clusters`.
+
+    With `recognised`, clusters that the user accepted or named are exported, too, and all clusters if there are none;
+    unassigned particles are kept, for formats that have a file for them.
 
     Raises
     ------
     DataError
         If a number is not that of a cluster with particles.
     """
-    if clusters == "all":
+    if clusters == "all" or (isinstance(clusters, str) and recognised is None):
         return particles
     present = set(particles.clusters.tolist()) - {columns.UNASSIGNED}
-    wanted = set(recognised) & present if isinstance(clusters, str) else set(clusters)
+    if isinstance(clusters, str):
+        wanted = (set(recognised or ()) | _decided_clusters(particles)) & present
+        if not wanted:
+            logger.warning("no cluster is recognised, so all are exported: see the verdicts in the report")
+            return particles
+        if present - wanted:
+            logger.warning(
+                "not exported, by their verdicts in the report: clusters %s (export: clusters)",
+                ", ".join(map(str, sorted(present - wanted))),
+            )
+        return particles.select(np.flatnonzero(np.isin(particles.clusters, [*wanted, columns.UNASSIGNED])))
+    wanted = set(clusters)
     if wanted - present:
         raise DataError(
             f"cluster {min(wanted - present)} has no particles; the clusters are {sorted(present)}",
             remedy="correct the option clusters of the section export",
         )
     logger.info("exporting %d of %d clusters: %s", len(wanted), len(present), sorted(wanted))
-    if not wanted:
-        logger.warning(
-            "no cluster is recognised: the exported lists are empty; set export: clusters to export others"
-        )
     return particles.select(np.flatnonzero(np.isin(particles.clusters, sorted(wanted))))
+
+
+def _decided_clusters(particles: ParticleSet) -> set[int]:
+    """Return the clusters that the user accepted or named."""
+    table, decided = particles.table, np.zeros(len(particles), dtype=bool)
+    if columns.DECISION in table:
+        decided |= (table[columns.DECISION] == ACCEPTED).to_numpy()
+    if columns.CLASS_NAME in table:
+        decided |= ~table[columns.CLASS_NAME].isin([columns.NO_CLASS, ""]).to_numpy()
+    return set(particles.clusters[decided].tolist())
 
 
 def without_outside(particles: ParticleSet, context: ExportContext) -> tuple[ParticleSet, int]:

@@ -25,11 +25,12 @@ class ExportOptions(Options):
         unique=True,
     )
     clusters: str | Sequence[int] = option(
-        "all",
-        "Clusters to export: all, recognised (those with a resolution finer than the option recognised_resolution of "
-        "averaging), or a list of their numbers such as [1, 3]. Unassigned particles are exported only with all.",
-        pattern="^(all|recognised)$",
-        form="all, recognised, or a list",
+        "recognised",
+        "Clusters to export: recognised (those that are not likely to be gold, a face of the tomogram, noise or too few "
+        "particles, and those that you accepted or named; all, with a warning, if there are none), all, or a list of their "
+        "numbers such as [1, 3]. Unassigned particles are in a file of their own for relion, except with a list.",
+        pattern="^(recognised|all)$",
+        form="recognised, all, or a list",
         minimum=1,
         maximum=100_000,
         unique=True,

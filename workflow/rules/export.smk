@@ -6,7 +6,7 @@ rule export:
         clusters=["results/averages/particles.star"],
         averages=of_clusters("results/averages/cluster_{cluster}.mrc"),
         checks=of_tomograms("results/check/{tomogram}.tsv"),
-        triage="results/averages/triage.tsv",
+        verdicts="results/averages/clusters.tsv",
     output:
         "results/export/{format}.tsv",
     log:
