@@ -100,20 +100,9 @@ def pick_particles(
         shape, or if the tomogram contains NaN, infinite values or values above 1e12.
     """
     _check_diameters(options.diameters, voxel_size, volume.shape, name)
-    _check_mask(mask, volume.shape, name)
-    region = _region_of(volume, mask, name)
-    voxels = sample_voxels(volume, region, name)
-    median, sigma = robust_statistics(voxels)
-    if sigma == 0:
-        logger.warning(
-            "%s: no picks, because the tomogram is constant%s",
-            name,
-            "" if mask is None else " or masked out",
-        )
+    source = make_source(volume, options.clip, contrast, mask, device, name)
+    if source is None:
         return Picks.none()
-    limit = math.inf if options.clip is None else options.clip * upper_deviation(voxels, median)
-    sign = 1 if contrast == "bright" else -1
-    source = Source(volume, median, limit, sign, torch.device(device), region, name)
     search = Search(options.diameters, voxel_size, options.minimum_distance, options.border, chunk_voxels)
     if options.false_picks is None:
         lowest = options.threshold
@@ -124,6 +113,44 @@ def pick_particles(
     positions, scores, diameters = search.choose(found, lowest)
     best = slice(options.max_particles)
     return Picks(positions[best, ::-1].copy(), scores[best], diameters[best])
+
+
+def make_source(
+    volume: NDArray[Any],
+    clip: float | None,
+    contrast: str,
+    mask: NDArray[Any] | None,
+    device: torch.device | str,
+    name: str,
+) -> Source | None:
+    """Return a tomogram as filters read it; None, with a warning, if it is constant or masked out.
+
+    Parameters
+    ----------
+    volume, contrast, mask, device, name
+        See `pick_particles`.
+    clip
+        See `PickOptions`.
+
+    Raises
+    ------
+    DataError
+        If the mask has another shape, or the tomogram contains NaN, infinite values or values above 1e12.
+    """
+    _check_mask(mask, volume.shape, name)
+    region = _region_of(volume, mask, name)
+    voxels = sample_voxels(volume, region, name)
+    median, sigma = robust_statistics(voxels)
+    if sigma == 0:
+        logger.warning(
+            "%s: no picks, because the tomogram is constant%s",
+            name,
+            "" if mask is None else " or masked out",
+        )
+        return None
+    limit = math.inf if clip is None else clip * upper_deviation(voxels, median)
+    sign = 1 if contrast == "bright" else -1
+    return Source(volume, median, limit, sign, torch.device(device), region, name)
 
 
 def _region_of(volume: NDArray[Any], mask: NDArray[Any] | None, name: str) -> Region:

@@ -1,0 +1,1 @@
+"""Search of tomograms with the averages of their own classes."""
