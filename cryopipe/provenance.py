@@ -57,7 +57,8 @@ OPTIONS: dict[str, tuple[str, ...]] = {
         *("averaging.ctf", *_MICROSCOPE),
     ),
     "average_cluster": (*("seed", "averaging"), *_NOT_IN_ALIGNMENT),
-    "measure_leakage": ("seed", "relations"),
+    "measure_leakage": ("seed", "relations.membranes"),
+    "measure_neighbourhood": ("seed", "relations"),
     "triage_averages": (
         *("averaging.max_shift", "averaging.initial_resolution"),
         *("averaging.merge_correlation", "averaging.known_maps"),

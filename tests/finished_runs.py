@@ -40,7 +40,7 @@ OF_A_RUN = (
         "averages/triage.tsv",
         "averages/clusters.tsv",
         "averages/mergers.tsv",
-        "evidence/leakage.tsv",
+        *("evidence/leakage.tsv", "evidence/neighbourhood.tsv", "evidence/distances.tsv"),
     ),
     *(
         "located/particles.star",

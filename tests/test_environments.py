@@ -31,7 +31,7 @@ RULES_OF_A_RUN = {
         "locate_particles",
         "mark_doubles",
     ),
-    *("measure_leakage", "triage_averages"),
+    *("measure_leakage", "measure_neighbourhood", "triage_averages"),
     *("reembed_averages", "merge_clusters", "export", "gather_exports", "evaluate", "report"),
 }
 IMPORT_NAMES = {

@@ -31,6 +31,7 @@ ONCE = {
     **{
         "mark_doubles": 1,
         "measure_leakage": 1,
+        "measure_neighbourhood": 1,
         "triage_averages": 1,
         "merge_clusters": 1,
         "export": 2,

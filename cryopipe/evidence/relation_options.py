@@ -19,3 +19,10 @@ class RelationOptions(Options):
         "MRC files in which voxels of membranes are above 0, of the shape of the tomograms: a path with {tomogram} in "
         "place of the tomogram's name; null if there are none. Distances to membranes are then measured.",
     )
+    reach: float | None = option(
+        None,
+        "Largest distance at which particles are counted as neighbours; null: four picking diameters.",
+        unit="angstrom",
+        above=0,
+        maximum=100_000,
+    )

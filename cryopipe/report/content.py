@@ -20,6 +20,7 @@ from cryopipe.report.embedding_chart import particle_plane
 from cryopipe.report.options import ReportOptions
 from cryopipe.report.overview import contents, overview
 from cryopipe.report.payload import particle_payload, pictured_particles, tomogram_payload
+from cryopipe.report.relations import relations
 from cryopipe.report.results import RunResults, TomogramResult
 from cryopipe.report.summary import headline, number_text, resolution, resolution_text
 
@@ -91,6 +92,7 @@ def page_content(
         "history": history_charts(results.history),
         "selection": selection_charts(results.selection),
         "mergers": mergers(results.mergers),
+        "relations": relations(results.relations),
         "evaluation": {name: _table_texts(table) for name, table in results.evaluation.items()},
         "costs": cost_rows(results.costs),
         "settings": settings,

@@ -15,6 +15,7 @@ import pandas as pd
 
 from cryopipe import columns
 from cryopipe.errors import CryopipeError
+from cryopipe.evidence.leakage import LEAKAGE_TEXTS
 from cryopipe.files.cluster_averages import (
     ClusterAverage,
     average_files,
@@ -96,6 +97,8 @@ class RunResults:
         By cluster number, the map (z, y, x) that a generative learner decodes from the mean features.
     costs
         Time and memory of the jobs by rule, as `cryopipe.files.costs.read_costs` returns them.
+    relations
+        Tables `leakage`, `neighbourhood` and `distances` of the classes.
     past
         Decisions that these results follow; None without decisions.
     """
@@ -113,6 +116,7 @@ class RunResults:
     evaluation: dict[str, pd.DataFrame] = field(default_factory=dict)
     decoded: dict[int, np.ndarray] = field(default_factory=dict)
     costs: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(COST_COLUMNS)))
+    relations: dict[str, pd.DataFrame] = field(default_factory=dict)
     past: PastDecisions | None = None
 
     @property
@@ -244,6 +248,7 @@ def read_results(
         evaluation=_evaluation(results / "evaluation") if evaluated else {},
         decoded=_decoded(results / "features" / "decoded") if decoded else {},
         costs=read_costs(folder),
+        relations=_relations(results / "evidence"),
         past=None if curation is None else read_past_decisions(results, curation),
     )
 
@@ -259,6 +264,11 @@ def _evaluation(directory: Path) -> dict[str, pd.DataFrame]:
         if (directory / f"{name}.tsv").is_file()
     ]
     return {name: read_table(directory / f"{name}.tsv", ("class", "scope", "tomogram")) for name in names}
+
+
+def _relations(directory: Path) -> dict[str, pd.DataFrame]:
+    texts = {"leakage": LEAKAGE_TEXTS, "neighbourhood": ("neighbour",), "distances": ("neighbour",)}
+    return {name: _table(directory / f"{name}.tsv", columns) for name, columns in texts.items()}
 
 
 def _table(path: Path, text_columns: Sequence[str] = TEXT_COLUMNS) -> pd.DataFrame:

@@ -37,3 +37,31 @@ rule measure_leakage:
         "Measuring how well where particles are predicts their classes."
     script:
         "../../scripts/measure_leakage.py"
+
+
+# Which classes are neighbours of each other or of membranes.
+rule measure_neighbourhood:
+    input:
+        aligned=of_clusters("results/averages/cluster_{cluster}.star"),
+        membranes=MEMBRANES,
+    output:
+        neighbourhood="results/evidence/neighbourhood.tsv",
+        distances="results/evidence/distances.tsv",
+    log:
+        "logs/measure_neighbourhood.log",
+    benchmark:
+        "costs/measure_neighbourhood.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    resources:
+        # a table takes some 15 times its file while it is read
+        mem_mb=lambda wildcards, input, attempt: attempt
+        * (3000 + 15 * input_size_mb(wildcards, input)),
+    params:
+        **options_of("measure_neighbourhood", config),
+        tomograms=[canonical(vars(tomogram)) for tomogram in TOMOGRAMS.values()],
+        files=[file_state(path) for path in MEMBRANES],
+    message:
+        "Comparing the neighbours of the classes with shuffled positions."
+    script:
+        "../../scripts/measure_neighbourhood.py"

@@ -14,6 +14,7 @@ rule report:
         clusters="results/averages/clusters.tsv",
         triage="results/averages/triage.tsv",
         mergers="results/averages/mergers.tsv",
+        neighbourhood="results/evidence/neighbourhood.tsv",
         decoded=decoded_maps,
         evaluation=EVALUATION,
     output:
