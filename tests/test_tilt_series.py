@@ -252,3 +252,46 @@ def test_relion_4_has_matrices_for_positions_from_1(
     assert (
         f"TS.mrc: {count - 1} images are used, not all {count} of the stack; export to relion5" in caplog.text
     )
+
+
+def test_relion_4_takes_the_stack_of_warp_in_its_own_order(
+    shared_data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "TS.xml").write_bytes((shared_data / "metadata" / "warp" / "gs04_ts_003.xml").read_bytes())
+    record = TomogramRecord(
+        *("TS", "TS_rec.mrc", SHAPE_ZYX, 10.0, (-60, 60), "dark"),
+        tilt_series=str(tmp_path / "TS.xml"),
+        tilt_series_pixel_size=2.5,
+    )
+    context = ExportContext({"TS": record}, ImagingOptions(), ExportOptions(formats=["relion4"]), 200, 1)
+    table = pd.DataFrame(
+        {
+            **{columns.TOMOGRAM: ["TS"], columns.PARTICLE: ["TS/1"], columns.VOXEL_SIZE: [10.0]},
+            **{columns.CLASS: [1], **dict(zip(columns.COORDINATES, [[30.25], [41.5], [12.75]], strict=True))},
+        }
+    )
+
+    def exported() -> dict[str, pd.DataFrame]:
+        export_particles(gather_particles(table, []), context, tmp_path)
+        return starfile.read(tmp_path / "relion4" / "tomograms.star", always_dict=True)
+
+    assert list(exported()) == ["global"]
+    assert "is a single image, and RELION 4 needs a stack; make one with WarpTools ts_stack" in caplog.text
+    series = read_tilt_series(tmp_path / "TS.xml", 2.5)
+    root = ElementTree.fromstring((tmp_path / "TS.xml").read_bytes())
+    angles = np.array([float(word) for word in (root.findtext("Angles") or "").split()])
+    used = angles[[word == "True" for word in (root.findtext("UseTilt") or "").split()]]
+    folder = tmp_path / "tiltstack" / "TS"
+    write_volume(folder / "TS.st", np.zeros((len(used), 120, 100), np.int8), 2.5)
+    order = np.random.default_rng(1).permutation(len(used))
+    (folder / "TS.rawtlt").write_text("".join(f"{angle + 1.25:.2f}\n" for angle in used[order]))
+    blocks = exported()
+    assert blocks["global"]["rlnTomoTiltSeriesName"].tolist() == [str(folder / "TS.st")]
+    assert series.exposures is not None
+    np.testing.assert_allclose(blocks["TS"]["rlnMicrographPreExposure"], series.exposures[order], atol=1e-4)
+    third = [float(text.strip("[]").split(",")[2]) for text in blocks["TS"]["rlnTomoProjZ"]]
+    np.testing.assert_allclose(np.degrees(np.arccos(third)), np.abs(used[order]), atol=0.02)
+    assert read_project(tmp_path / "relion4" / "tomograms.star") is not None
+    write_volume(folder / "TS.st", np.zeros((len(used), 12, 10), np.int8), 10.0)
+    assert list(exported()) == ["global"]
+    assert "TS.st: has pixels of 10 A, not 2.5 A as the tilt series" in caplog.text

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +24,8 @@ from cryopipe.files.star import write_star
 logger = logging.getLogger(__name__)
 
 FOLDER = "tilt_series"
+_SAME_PIXEL = 0.02
+"""Relative difference; headers state rounded pixel sizes."""
 _OPTICS = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle", "rlnCtfScalefactor", "rlnMicrographPreExposure")
 
 
@@ -72,13 +76,13 @@ def add_matrices(
     context
         Tomograms and options.
     """
-    found = _known_series(frames, context)
+    found = [_in_order_of_the_stack(series) for series in _known_series(frames, context)]
     stacks, tables = [], {}
     for number, (series, (name, pixel_size, offset)) in enumerate(
         zip(found, _places(frames, context, found), strict=True)
     ):
         try:
-            stack, size = _whole_stack(series)
+            stack, size = _whole_stack(series, pixel_size)
         except CryopipeError as error:
             logger.warning("tomograms.star contains no tilt series: %s", error)
             return tomograms, {}
@@ -203,16 +207,39 @@ def _hands(found: list[TiltSeries], context: ExportContext) -> FloatArray:
     return np.array([series.hand or context.options.tilt_hand for series in found], dtype=np.float64)
 
 
-def _whole_stack(series: TiltSeries) -> tuple[str, tuple[int, int]]:
+def _in_order_of_the_stack(series: TiltSeries) -> TiltSeries:
+    """Return a tilt series with the images of its program's stack, if it has one besides single images."""
+    if series.stacked is None:
+        return series
+    rows = np.argsort(series.stacked)
+    arrays: dict[str, Any] = {
+        name: value[rows] for name, value in vars(series).items() if isinstance(value, np.ndarray)
+    }
+    return replace(series, images=[series.stacked[row] for row in rows], stacked=None, **arrays)
+
+
+def _whole_stack(series: TiltSeries, pixel_size: float) -> tuple[str, tuple[int, int]]:
     """Return the stack of a tilt series and the size x, y of its images.
 
     Raises
     ------
     FileError, DataError
-        If the images are not those of one stack, all and in order, or the stack cannot be read.
+        If the images are not those of one stack, all, in order and of this pixel size, or the stack cannot be read.
     """
     numbers, stacks = zip(*(name.rpartition("@")[::2] for name in series.images), strict=True)
+    if not all(numbers):
+        raise DataError(
+            "is a single image, and RELION 4 needs a stack",
+            file=stacks[0],
+            remedy="make one with WarpTools ts_stack at the full pixel size, or export to relion5",
+        )
     header = read_header(stacks[0])
+    if header.voxel_size is not None and abs(header.voxel_size / pixel_size - 1) > _SAME_PIXEL:
+        raise DataError(
+            f"has pixels of {header.voxel_size:g} A, not {pixel_size:g} A as the tilt series",
+            file=stacks[0],
+            remedy="make the stack at the full pixel size, or export to relion5",
+        )
     if len(set(stacks)) > 1 or [int(number or 0) for number in numbers] != list(
         range(1, header.shape_zyx[0] + 1)
     ):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from cryopipe.errors import DataError, FileError, check_size, reading_fault
 from cryopipe.files.metadata import tilt_angles
 from cryopipe.files.projects.imod_project import kept_views
+from cryopipe.files.projects.warp_project import images_of_stack
 from cryopipe.files.star import read_star
 
 FloatArray = NDArray[np.float64]
@@ -48,6 +49,8 @@ class TiltSeries:
         size / 2.
     hand
         RELION's rlnTomoHand, if the program determined it.
+    stacked
+        (n,) names of the images in a stack, if `images` are files and the program has a stack, too.
     """
 
     images: list[str]
@@ -59,6 +62,7 @@ class TiltSeries:
     defocus: FloatArray | None = None
     half_pixel: float = 0.0
     hand: int | None = None
+    stacked: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -125,6 +129,7 @@ def _from_xml(path: Path, pixel_size: float) -> TiltSeries:
         columns["Dose"],
         defocus,
         hand=1 if root.get("AreAnglesInverted") == "True" else -1,
+        stacked=images_of_stack(path, _column(root, "Angles", count)[used]),
     )
 
 

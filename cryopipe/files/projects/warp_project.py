@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cryopipe.errors import FileError, check_size, reading_fault
 from cryopipe.files.projects.series import Project, Series
 from cryopipe.files.projects.volumes import with_volumes
@@ -13,6 +16,8 @@ from cryopipe.files.star import read_star
 RECONSTRUCTIONS = ("reconstruction", "denoised")
 """Folders of the processing folder with tomograms; `reconstruction` contains even, odd and deconv."""
 _REMEDY = "give the unchanged file of Warp"
+_SAME_TILT = 0.5
+"""Degrees; tilts of one image in two files differ by less."""
 
 
 def read_warp(source: Path, denoised: bool) -> Project | None:
@@ -173,3 +178,28 @@ def _number(parameters: dict[str, str], name: str) -> float | None:
         return float(parameters[name])
     except (KeyError, ValueError):
         return None
+
+
+def images_of_stack(path: Path, angles: NDArray[np.float64]) -> list[str] | None:
+    """Return the names of a tilt series' images in the stack that `WarpTools ts_stack` made; None without one.
+
+    Parameters
+    ----------
+    path
+        The tilt series' .xml file.
+    angles
+        (n,) of the images that are used, degrees; the images are found by the order of their tilts.
+    """
+    stack = path.absolute().parent / "tiltstack" / path.stem / f"{path.stem}.st"
+    listed = stack.with_suffix(".rawtlt")
+    if not (stack.is_file() and listed.is_file()):
+        return None
+    tilts = np.array(listed.read_text(errors="replace").split(), dtype=np.float64)
+    if len(tilts) != len(angles):
+        return None
+    places = np.empty(len(angles), dtype=np.intp)
+    places[np.argsort(angles)] = np.argsort(tilts)
+    shifts = tilts[places] - angles  # the alignment may have added an offset to all tilts
+    if np.abs(shifts - np.median(shifts)).max() > _SAME_TILT:
+        return None
+    return [f"{place + 1:06d}@{stack}" for place in places]
