@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -75,18 +76,54 @@ def write_subtomograms(
                 coordinates = np.clip(coordinates, 0, np.array(opened.volume.shape[::-1]) - 1)
                 shifts = (coordinates - picked) * opened.voxel_size
                 particles = particles.assign(**pose_columns(None, shifts))
-            wide = 0 if flip is None else margin(options.box_size, options.voxel_size, flip)
-            cut = replace(options, box_size=options.box_size + 2 * wide)
-            random = np.random.default_rng(seed)
-            for indices, boxes in extract_subtomograms(
-                opened.volume, coordinates, opened.voxel_size, cut, tomogram.contrast, random, device=device,
-                name=tomogram.name,
-            ):  # fmt: skip
-                if flip is not None:
-                    boxes = _flipped(boxes, options.voxel_size, flip, wide)
-                writer.append(boxes, particles[PARTICLE].iloc[indices].tolist())
-                kept.extend(indices.tolist())
+            kept = append_boxes(
+                writer, opened.volume, coordinates, particles[PARTICLE].tolist(), opened.voxel_size, options,
+                tomogram.contrast, seed, device, flip, tomogram.name,
+            )  # fmt: skip
     return particles.iloc[kept]
+
+
+def append_boxes(
+    writer: BoxWriter,
+    volume: NDArray[Any],
+    coordinates: NDArray[np.float64],
+    names: Sequence[str],
+    voxel_size: float,
+    options: SubtomogramOptions,
+    contrast: str,
+    seed: int,
+    device: torch.device | str = "cpu",
+    flip: Optics | None = None,
+    name: str = "a tomogram",
+) -> list[int]:
+    """Extract boxes of a volume and append them to a file.
+
+    Parameters
+    ----------
+    writer
+        The open file.
+    volume, coordinates, voxel_size, options, contrast, device, name
+        As for `extract_subtomograms`.
+    names
+        (n,) names of the particles.
+    seed, flip
+        As for `write_subtomograms`.
+
+    Returns
+    -------
+    Indices of the particles that have a box, in the order of the boxes.
+    """
+    wide = 0 if flip is None else margin(options.box_size, options.voxel_size, flip)
+    cut = replace(options, box_size=options.box_size + 2 * wide)
+    random, kept = np.random.default_rng(seed), []
+    for indices, boxes in extract_subtomograms(
+        volume, coordinates, voxel_size, cut, contrast, random, device=device, name=name
+    ):
+        if flip is not None:
+            boxes = _flipped(boxes, options.voxel_size, flip, wide)
+        writer.append(boxes, [names[index] for index in indices])
+        kept.extend(indices.tolist())
+    return kept
 
 
 def _flipped(boxes: NDArray[np.float32], voxel_size: float, optics: Optics, wide: int) -> NDArray[np.float32]:
@@ -127,6 +164,21 @@ def extract_for_averaging(
     -------
     As from `write_subtomograms`, with the column `CTF_LIMIT`.
     """
+    flip, limit = ctf_treatment(tomogram, ctf, microscope)
+    cut = write_subtomograms(path, tomogram, particles, options, seed, device, flip)
+    return cut.assign(**{CTF_LIMIT: limit})
+
+
+def ctf_treatment(
+    tomogram: Tomogram, ctf: str, microscope: Mapping[str, float]
+) -> tuple[Optics | None, float]:
+    """Return the optics of which phases are corrected, if they are, and the finest resolution used (angstrom, 0 for any).
+
+    Parameters
+    ----------
+    tomogram, ctf, microscope
+        As for `extract_for_averaging`.
+    """
     optics, limit = optics_of_tomogram(tomogram, microscope), 0.0
     if optics is None:
         logger.info("%s: no defocus in the tomogram table: taken as corrected for the CTF", tomogram.name)
@@ -137,6 +189,4 @@ def extract_for_averaging(
             "corrected if the tomogram is",
             *(tomogram.name, limit),
         )
-    flip = optics if ctf == "flip" else None
-    cut = write_subtomograms(path, tomogram, particles, options, seed, device, flip)
-    return cut.assign(**{CTF_LIMIT: limit})
+    return (optics if ctf == "flip" else None), limit

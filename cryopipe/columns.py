@@ -58,6 +58,11 @@ DOUBLE_OF = "cryopipeDoubleOf"
 """Name of the particle that is kept at this place, for a double; otherwise `NO_DOUBLE`."""
 NO_DOUBLE = "None"
 
+DECOY = "cryopipeDecoy"
+"""How a decoy was made: in inverted contrast or with random phases."""
+FALSE_DISCOVERY = "cryopipeLocalFalseDiscoveryRate"
+"""Probability that a particle is picked noise, by the density of decoys among particles with similar features, 0 to 1."""
+
 GIVEN_CLASS = "cryopipeGivenClass"
 """Name or number of the particle's class in the file of `pick.particles`."""
 GIVEN_ANGLES = ("cryopipeGivenRot", "cryopipeGivenTilt", "cryopipeGivenPsi")
@@ -76,6 +81,7 @@ TEXT_COLUMNS = (
     CLASS_NAME,
     DECISION,
     DOUBLE_OF,
+    DECOY,
     "rlnImageName",
     "rlnCtfImage",
     "rlnOpticsGroupName",

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from cryopipe import columns
 from cryopipe.curation.final_particles import final_particles
 from cryopipe.files.cluster_averages import read_averages
 from cryopipe.files.star import read_particles, write_particles
@@ -17,8 +18,9 @@ def main(job: Any) -> None:
     mergers = read_table(job.input.mergers, text_columns=())
     particles = read_particles(job.input.particles)
     located = read_particles(job.input.located)
-    merge = job.params.averaging["merge"]
-    write_particles(job.output[0], final_particles(clusters, mergers, merge, particles, located))
+    merge, tables = job.params.averaging["merge"], job.input.evidence
+    rates = read_table(tables[0], (columns.PARTICLE,)) if tables else None
+    write_particles(job.output[0], final_particles(clusters, mergers, merge, particles, located, rates))
 
 
 run(main, snakemake)

@@ -7,8 +7,9 @@ from cryopipe.averaging import AveragingOptions
 from cryopipe.averaging.cluster_facts import cluster_facts
 from cryopipe.averaging.doubles import count_doubles
 from cryopipe.averaging.triage import ALSO_IN_VERDICTS, find_mergers, triage
-from cryopipe.averaging.verdicts import describe_clusters
+from cryopipe.averaging.verdicts import describe_clusters, withhold_resolutions
 from cryopipe.config import DECODING_LEARNERS
+from cryopipe.evidence.assessment import supports_of
 from cryopipe.evidence.leakage import LEAKAGE_TEXTS
 from cryopipe.evidence.run_leakage import remarks_of_classes
 from cryopipe.files.cluster_averages import read_averages, read_maps
@@ -32,9 +33,12 @@ def main(job: Any) -> None:
         remove_results(Path(RECORDS, rule), names)
     remove_results(Path(RECORDS, "decode_cluster"), names if decoding else [])
     doubles = count_doubles(read_particles(job.input.located))
-    described = triage(clusters, known, options, doubles)
+    facts, tables = cluster_facts(clusters, options.initial_resolution), job.input.evidence
     remarks = remarks_of_classes(read_table(job.input.leakage, LEAKAGE_TEXTS))
-    verdicts = describe_clusters(cluster_facts(clusters, options.initial_resolution), remarks=remarks)
+    supports = supports_of(facts, read_table(tables[0])) if tables else None
+    verdicts = describe_clusters(facts, supports, remarks)
+    clusters = withhold_resolutions(clusters, verdicts)
+    described = triage(clusters, known, options, doubles)
     write_table(job.output.clusters, verdicts.merge(described[["cluster", *ALSO_IN_VERDICTS]], on="cluster"))
     write_table(job.output.triage, described)
     write_table(job.output.mergers, find_mergers(clusters, options))

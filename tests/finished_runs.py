@@ -23,6 +23,7 @@ OF_A_TOMOGRAM = (
     *("check/{}.tsv", "picks/{}.star", "subtomograms/{}.h5", "subtomograms/{}.star", "reembedded/{}.mrc"),
     *("reembedded/{}_labels.mrc", "reembedded/{}.cxc", "reembedded/{}_artiax.star"),
     *("reembedded/{}_placements.tsv", "averaging_boxes/{}.star", "averaging_boxes/{}.h5"),
+    *("decoys/{}.star", "decoy_boxes/{}.h5", "decoy_averaging_boxes/{}.h5"),
 )
 OF_A_CLUSTER = (
     *("averages/{}.mrc", "averages/{}_half1.mrc", "averages/{}_half2.mrc", "averages/{}_fsc.star"),
@@ -57,10 +58,13 @@ OF_A_RUN = (
         "evaluation/contents.tsv",
     ),
     *("evaluation/averages.tsv", "evaluation/matches.star"),
+    *("decoys/features.npz", "decoys/curves.tsv"),
+    *("evidence/classes.tsv", "evidence/particles.tsv", "evidence/bands.tsv"),
 )
 BASE: dict[str, Any] = {
     **{"evaluation": {"truth": "truth.star"}, "export": {"formats": list(FORMATS)}},
     "features": {"learner": "disca"},
+    "evidence": {"decoys": True},
 }
 """A configuration in which every rule of a run has something to do."""
 FOLLOWED = ("input files updated by another job", "set of input files has changed since last execution")
@@ -68,6 +72,7 @@ REASONS = re.compile(r"^    (?P<reason>\w[^\n]*):\n        (?P<rules>[^\n]*)$", 
 OTHER_VALUES: dict[str, Any] = {
     **{
         "curation": "curation.yaml",
+        "evidence.decoys": False,
         "averaging.symmetry": "C2",
         "averaging.known_maps": "maps",
         "evaluation.maps": "maps",

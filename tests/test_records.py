@@ -69,7 +69,11 @@ def test_rules_get_what_they_use_alone() -> None:
     config["averaging"] |= {"known_maps": "", "merge_correlation": 0.9}
     config["averaging"] |= {"double_distance": 0.5, "ctf": "limit"}
     assert options_of("average_cluster", config) == {"averaging": {"symmetry": "C2"}, "seed": 1}
-    assert options_of("merge_clusters", config) == {"averaging": {"merge": True}}
+    config["evidence"] = {"decoys": False, "decoy_fraction": 0.33}
+    assert options_of("merge_clusters", config) == {
+        "averaging": {"merge": True},
+        "evidence": {"decoys": False},
+    }
 
 
 def test_states_of_files_tell_an_older_one_and_every_map_of_a_directory(tmp_path: Path) -> None:

@@ -73,6 +73,7 @@ def test_order_spelling_and_stated_defaults_change_nothing(dataset: Path) -> Non
         "averaging": {"merge": False, "initial_resolution": 65.0, "max_shift": 40.0, "symmetry": "C1"},
         "pick": {"threshold": 3.0, "diameters": [240.0]},
         "features": BASE["features"],
+        "evidence": {"decoy_fraction": 0.33, **BASE["evidence"]},
         "export": {**BASE["export"], "subtomograms": False},
         "evaluation": {"radius": 80.0, **BASE["evaluation"]},
         "imaging": {"tilt_range": [-60.0, 60.0]},

@@ -20,7 +20,7 @@ from cryopipe.averaging.cluster_facts import (
     orientation_excess,
 )
 from cryopipe.averaging.particle_shape import particle_shape
-from cryopipe.averaging.verdicts import VERDICTS, describe_clusters, judge, recognised_clusters
+from cryopipe.averaging.verdicts import VERDICTS, Support, describe_clusters, judge, recognised_clusters
 from cryopipe.files.cluster_averages import RESOLUTION, ClusterAverage
 from cryopipe.particles import pose_columns
 
@@ -151,9 +151,31 @@ def test_a_hollow_sphere_is_no_ball_of_noise() -> None:
     assert judge(dataclasses.replace(GOOD, structure_correlation=0.1, hollow=0.1)).word == "particle"
 
 
-def test_decoys_decide_on_the_resolution_where_there_are_some() -> None:
-    assert judge(GOOD, finest_decoy=27.0).word == "noise"
-    assert judge(dataclasses.replace(GOOD, resolution=72.0), finest_decoy=80.0).word == "particle"
+SUPPORTED = Support(
+    **{"p": 0.001, "q": 0.002, "finest_decoy": 80.0, "false_fraction": 0.05},
+    **{"heterogeneity": 1.0, "p_mixture": 0.5, "purity": 0.95, "mixture": False},
+)
+
+
+@pytest.mark.parametrize(
+    ("facts", "support", "word", "reason"),
+    [
+        ({}, {"finest_decoy": 30.0}, "noise", "resolution 28 Å, which picked noise also reaches (up to 27 Å)"),
+        ({"resolution": 70.0}, {}, "particle", "28 nm wide; the half-maps agree to 70 Å (correlation 0.80); differs "
+         "from decoys (q = 0.002)"),
+        ({}, {"q": 0.2}, "noise", "does not differ from decoys (q = 0.2)"),
+        ({"at_rim": 0.2}, {"q": math.nan, "p": 0.3}, "noise", "does not differ from decoys (p = 0.3)"),
+        ({}, {"false_fraction": 0.6}, "noise", "60% of its particles are picked noise by the density of decoys"),
+        ({}, {"mixture": True, "heterogeneity": 1.8, "p_mixture": 0.025}, "mixture suspected", "two groups by its "
+         "features differ 1.8 times as much as random halves (p = 0.025); 28 nm wide; the half-maps agree to 28 Å "
+         "(correlation 0.80); differs from decoys (q = 0.002)"),
+    ],
+)  # fmt: skip
+def test_decoys_decide_where_there_are_some(
+    facts: dict[str, float], support: dict[str, float], word: str, reason: str
+) -> None:
+    verdict = judge(dataclasses.replace(GOOD, **facts), dataclasses.replace(SUPPORTED, **support))
+    assert (verdict.word, verdict.reason) == (word, reason)
 
 
 def test_clusters_of_gold_noise_faces_and_too_few_particles_are_not_recognised() -> None:

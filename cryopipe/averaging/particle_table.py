@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cryopipe import columns
 from cryopipe.averaging.alignment import AlignmentResult
-from cryopipe.files.cluster_averages import RESOLUTION, SYMMETRY
+from cryopipe.files.cluster_averages import RESOLUTION, RESOLUTION_05, SYMMETRY
 from cryopipe.particles import pose_columns
 
 NO_RESOLUTION = 999.0
@@ -66,7 +66,7 @@ def fsc_blocks(
         general[columns.CTF_LIMIT] = ctf_limit
     for name, value in (
         (RESOLUTION, result.resolution_0143),
-        ("cryopipeResolution05", result.resolution_05),
+        (RESOLUTION_05, result.resolution_05),
     ):
         if math.isfinite(value):
             general[name] = value

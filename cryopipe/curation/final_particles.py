@@ -20,6 +20,7 @@ def final_particles(
     merge: bool,
     particles: pd.DataFrame,
     located: pd.DataFrame,
+    rates: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Return the aligned particles of all clusters that are not rejected, with their names and states.
 
@@ -37,6 +38,8 @@ def final_particles(
         All particles with the present clusters, states and names.
     located
         Particles of all clusters at their centres, doubles marked.
+    rates
+        Local false discovery rates of particles by name, see `cryopipe.evidence.assessment.Assessment`; None without decoys.
 
     Raises
     ------
@@ -49,6 +52,9 @@ def final_particles(
     merged = merged_particles(kept, mergers[~mergers[["cluster", "into"]].isin(gone).any(axis=1)], merge)
     table = with_ctf_limits(gather_tables([merged, doubles_of(located)]))
     by_name = particles.set_index(columns.PARTICLE)
+    if rates is not None and len(rates):
+        found = rates.set_index(columns.PARTICLE)[columns.FALSE_DISCOVERY]
+        table[columns.FALSE_DISCOVERY] = found.reindex(table[columns.PARTICLE]).to_numpy()
     if columns.DECISION in particles:
         table[columns.DECISION] = by_name[columns.DECISION].reindex(table[columns.PARTICLE]).to_numpy()
     if columns.CLASS_NAME in particles:

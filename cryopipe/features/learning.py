@@ -108,19 +108,26 @@ def learn_features(
     """
     learner.class_names = () if labels is None else labels.names
     history = learner.fit(boxes, None if labels is None else labels.numbers, checkpoint)
-    features = learner.embed(boxes)
-    centring = Centring.none(len(boxes))
-    if options.centre and len(boxes):
-        found = broadcast(lambda: _centre(learner, boxes, features, options), learner.device)
-        centring = Centring(*(values.cpu().numpy() for values in found))
-        boxes = ShiftedBoxes(boxes, centring.shifts_voxels)
-        features = learner.embed(boxes)
-    classes = learner.classify(boxes)
+    features, centring = embed_centred(learner, boxes, options)
+    classes = learner.classify(ShiftedBoxes(boxes, centring.shifts_voxels) if options.centre else boxes)
     if labels is not None:
         classes = (classify_by_prototypes(features, labels) if classes is None else classes).with_labels(
             labels.numbers
         )
     return LearnedFeatures(features, centring, history, classes)
+
+
+def embed_centred(
+    learner: Learner, boxes: Boxes, options: FeatureOptions
+) -> tuple[NDArray[np.float32], Centring]:
+    """Return the features (n, d) of boxes (n, z, y, x), centred first if `options.centre` is set, and their centring."""
+    features = learner.embed(boxes)
+    centring = Centring.none(len(boxes))
+    if options.centre and len(boxes):
+        found = broadcast(lambda: _centre(learner, boxes, features, options), learner.device)
+        centring = Centring(*(values.cpu().numpy() for values in found))
+        features = learner.embed(ShiftedBoxes(boxes, centring.shifts_voxels))
+    return features, centring
 
 
 def _centre(

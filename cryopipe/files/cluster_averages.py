@@ -20,6 +20,8 @@ from cryopipe.files.star import read_particles, read_star
 
 RESOLUTION = "cryopipeResolution0143"
 """Column of the FSC file's block `general`: angstrom at FSC 0.143; absent where not reported."""
+RESOLUTION_05 = "cryopipeResolution05"
+"""The same at FSC 0.5."""
 SYMMETRY = "cryopipeSymmetry"
 """Column of the FSC file's block `general`: the imposed point group."""
 

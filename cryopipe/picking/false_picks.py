@@ -83,7 +83,7 @@ def threshold_for(
     mirrored = search.find(inverted, LOWEST, [replace(one, median=-one.median) for one in found])
     shape = source.volume.shape
     counted = np.argwhere(source.region.grid(*(np.arange(0, n, _STRIDE) for n in shape))) * _STRIDE
-    picked, threshold = _Picked(np.zeros((0, 3)), np.zeros(0)), math.inf
+    picked, threshold = Picked(np.zeros((0, 3)), np.zeros(0)), math.inf
     for _ in range(_ROUNDS):
         free = ~picked.near(counted, _FRINGE)
         outside = [one.select(~picked.near(one.positions, _FRINGE)) for one in mirrored]
@@ -91,13 +91,13 @@ def threshold_for(
         known = len(counted) * _STRIDE**3
         randomised = [
             _Null(search.find(one, LOWEST, found), known / one.volume.size)
-            for one in _randomised(source, picked, np.random.default_rng(seed))
+            for one in randomised_blocks(source, picked, np.random.default_rng(seed))
         ]
         previous, threshold = threshold, _lowest([[_Null(outside, ratio)], randomised], false_picks, search)
         if abs(previous - threshold) < _CLOSE:
             break
         positions, _, diameters = search.choose(found, _CERTAIN * threshold)
-        picked = _Picked(positions, diameters / search.voxel_size)
+        picked = Picked(positions, diameters / search.voxel_size)
     logger.info("%s: threshold %.2f sigma for %g expected false picks", source.name, threshold, false_picks)
     return threshold
 
@@ -128,7 +128,7 @@ def _lowest(groups: list[list[_Null]], false_picks: float, search: Search) -> fl
 
 
 @dataclass(frozen=True)
-class _Picked:
+class Picked:
     """Picks to leave out: positions z, y, x and diameters, voxels."""
 
     positions: NDArray[np.float64]
@@ -143,11 +143,13 @@ class _Picked:
         return result
 
 
-def _randomised(source: Source, picked: _Picked, rng: np.random.Generator) -> Iterator[Source]:
-    """Yield blocks with random phases and the power spectrum of what is not picked."""
+def randomised_blocks(
+    source: Source, picked: Picked, rng: np.random.Generator, count: int = _BLOCKS
+) -> Iterator[Source]:
+    """Yield at most `count` periodic blocks with random phases and the power spectrum of what is not picked."""
     shape = source.volume.shape
     size = [min(n, _BLOCK) for n in shape]
-    for number in range(_BLOCKS):
+    for number in range(count):
         corner = rng.integers(0, np.array(shape) - size + 1)
         phases = fft.rfftn(rng.standard_normal(size, np.float32))
         z, y, x = ((low, low + n) for low, n in zip(corner.tolist(), size, strict=True))

@@ -12,9 +12,9 @@ import torch
 from markupsafe import Markup
 
 from cryopipe import columns
-from cryopipe.files.cluster_averages import ClusterAverage
+from cryopipe.files.cluster_averages import RESOLUTION_05, ClusterAverage
 from cryopipe.palette import cluster_colour, cluster_marker
-from cryopipe.report.charts import Axis, Line, line_chart, number_axis, resolution_axis
+from cryopipe.report.charts import Axis, Band, Line, line_chart, number_axis, resolution_axis
 from cryopipe.report.pictures import central_slices
 from cryopipe.report.results import RunResults
 from cryopipe.report.summary import mean_posterior, number_text, resolution, resolution_text
@@ -80,7 +80,7 @@ def cluster_card(results: RunResults, number: int) -> ClusterCard:
     if average is not None:
         surface, width = surface_field(average.volume, average.voxel_size, cluster_colour(number))
         slices = list(central_slices(average.volume).items())
-        charts = _charts(number, average)
+        charts = _charts(number, average, _band(results, number))
         logger.info("drew cluster %d", number)
     return ClusterCard(
         number,
@@ -108,7 +108,7 @@ def _figures(results: RunResults, number: int, average: ClusterAverage | None) -
     ]
     if average is None:
         return figures
-    coarse = float(average.figures.get("cryopipeResolution05", np.nan))
+    coarse = float(average.figures.get(RESOLUTION_05, np.nan))
     figures.append(("resolution at FSC 0.5", resolution_text(coarse)))
     if columns.CTF_LIMIT in average.figures:
         zero = resolution_text(float(average.figures[columns.CTF_LIMIT]))
@@ -120,6 +120,7 @@ def _figures(results: RunResults, number: int, average: ClusterAverage | None) -
     if score is not None and len(score):
         figures.append(("median alignment score", number_text(float(score.median()), ".2f")))
     figures += _triage_figures(results, number)
+    figures += _decoy_figures(results, number)
     box = average.volume.shape[-1]
     figures.append(("box", f"{box} voxels of {average.voxel_size:.4g} Å"))
     return figures
@@ -149,11 +150,33 @@ def _triage_figures(results: RunResults, number: int) -> list[tuple[str, str]]:
     return figures
 
 
-def _charts(number: int, average: ClusterAverage) -> list[tuple[str, Markup]]:
+def _decoy_figures(results: RunResults, number: int) -> list[tuple[str, str]]:
+    """Return what decoys say about a cluster; empty without decoys."""
+    verdicts = results.verdicts
+    rows = verdicts[verdicts["cluster"] == number] if "q" in verdicts else verdicts.iloc[:0]
+    if not len(rows):
+        return []
+    row = rows.iloc[0]
+    return [
+        ("q-value: false discovery rate at which it is accepted", number_text(float(row["q"]), ".2g")),
+        ("finest resolution of averages of as many decoys", resolution_text(float(row["finest_decoy"]))),
+        ("picked noise among its particles", number_text(100 * float(row["false_fraction"]), ".0f") + " %"),
+        ("purity", number_text(100 * float(row["purity"]), ".0f") + " %"),
+    ]
+
+
+def _band(results: RunResults, number: int) -> pd.DataFrame:
+    """Return the Fourier shell correlations of averages of decoys at the size of a cluster; empty without decoys."""
+    bands = results.bands
+    return bands[bands["cluster"] == number] if "cluster" in bands else bands
+
+
+def _charts(number: int, average: ClusterAverage, band: pd.DataFrame) -> list[tuple[str, Markup]]:
     charts = []
-    curve = fsc_chart(number, average.fsc)
+    curve = fsc_chart(number, average.fsc, band)
     if curve is not None:
-        charts.append(("Fourier shell correlation of the half-maps", curve))
+        decoys = "; grey: averages of as many decoys" if len(band) else ""
+        charts.append((f"Fourier shell correlation of the half-maps{decoys}", curve))
     densities = radial_profile(torch.from_numpy(average.volume)).numpy()
     radii = np.arange(len(densities)) * average.voxel_size
     profile = line_chart(
@@ -166,17 +189,21 @@ def _charts(number: int, average: ClusterAverage) -> list[tuple[str, Markup]]:
     return charts
 
 
-def fsc_chart(number: int, fsc: pd.DataFrame) -> Markup | None:
-    """Draw the FSC curves of a table; None if it has none."""
+def fsc_chart(number: int, fsc: pd.DataFrame, band: pd.DataFrame | None = None) -> Markup | None:
+    """Draw the FSC curves of a table with the band of decoys, if there is one; None without curves."""
     known = [(column, name, style) for column, name, style in FSC_COLUMNS if column in fsc]
     if not known or not len(fsc):
         return None
     frequency = _frequency(fsc)
     lines = [Line(name, frequency, fsc[column].to_numpy(float), style) for column, name, style in known]
+    bands = []
+    if band is not None and len(band):
+        x, low, high = (band[name].to_numpy(float) for name in ("frequency", "lowest", "highest"))
+        bands.append(Band("averages of as many decoys", x, low, high))
     correlation = Axis("correlation", 0.0, 1.0, [(i / 4, f"{i / 4:g}") for i in range(5)])
     levels = [(0.143, "0.143"), (0.5, "0.5")]
     title = f"Fourier shell correlation of cluster {number}"
-    return line_chart(title, lines[::-1], resolution_axis(frequency), correlation, levels)
+    return line_chart(title, lines[::-1], resolution_axis(frequency), correlation, levels, bands)
 
 
 def _frequency(fsc: pd.DataFrame) -> np.ndarray:

@@ -25,6 +25,16 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Band:
+    """A filled band: name, coordinates (n,), and its lower and upper edge (n,)."""
+
+    name: str
+    x: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+@dataclass(frozen=True)
 class Axis:
     """An axis: title, limits, and the positions and texts of its ticks."""
 
@@ -64,7 +74,12 @@ def resolution_axis(frequencies: np.ndarray) -> Axis:
 
 
 def line_chart(
-    title: str, lines: Sequence[Line], x: Axis, y: Axis, levels: Sequence[tuple[float, str]] = ()
+    title: str,
+    lines: Sequence[Line],
+    x: Axis,
+    y: Axis,
+    levels: Sequence[tuple[float, str]] = (),
+    bands: Sequence[Band] = (),
 ) -> Markup:
     """Draw curves as one SVG element.
 
@@ -78,6 +93,8 @@ def line_chart(
         The axes.
     levels
         Heights and texts of dashed horizontal lines.
+    bands
+        Bands behind the curves.
     """
     parts = [
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">',
@@ -100,6 +117,7 @@ def line_chart(
             f'<path class="level" d="M{LEFT} {height:.1f}H{WIDTH - RIGHT}"/>'
             f'<text class="level-text" x="{WIDTH - RIGHT}" y="{height - 3:.1f}">{escape(text)}</text>'
         )
+    parts += [_filled(band, x, y) for band in bands]
     parts += [_curve(line, x, y) for line in lines]
     return Markup("".join([*parts, "</svg>"]))
 
@@ -123,6 +141,13 @@ def _curve(line: Line, x: Axis, y: Axis) -> str:
         place, height = points.split(",")
         return f'<circle class="dot {escape(line.style)}" cx="{place}" cy="{height}" r="3">{name}</circle>'
     return f'<polyline class="line {escape(line.style)}" points="{points}">{name}</polyline>'
+
+
+def _filled(band: Band, x: Axis, y: Axis) -> str:
+    xs = np.concatenate([band.x, band.x[::-1]])
+    ys = np.concatenate([band.high, band.low[::-1]])
+    points = " ".join(f"{_place_x(x, a):.1f},{_place_y(y, b):.1f}" for a, b in zip(xs, ys, strict=True))
+    return f'<polygon class="band" points="{points}"><title>{escape(band.name)}</title></polygon>'
 
 
 def _place_x(axis: Axis, value: float) -> float:

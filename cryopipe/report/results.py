@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from cryopipe import columns
+from cryopipe.averaging.verdicts import withhold_resolutions
 from cryopipe.errors import CryopipeError
 from cryopipe.evidence.leakage import LEAKAGE_TEXTS
 from cryopipe.files.cluster_averages import (
@@ -72,7 +73,7 @@ class RunResults:
     Attributes
     ----------
     check
-        Table of the input check, one row per tomogram and problem.
+        One row per tomogram and problem of the input check.
     tomograms
         In the order of the tomogram table.
     particles
@@ -95,6 +96,8 @@ class RunResults:
         Tables of scores by name; empty if no truth is known.
     decoded
         By cluster number, the map (z, y, x) that a generative learner decodes from the mean features.
+    bands
+        Fourier shell correlations of averages of decoys by cluster: frequency, lowest, highest; empty without decoys.
     costs
         Time and memory of the jobs by rule, as `cryopipe.files.costs.read_costs` returns them.
     relations
@@ -115,6 +118,7 @@ class RunResults:
     mergers: pd.DataFrame = field(default_factory=pd.DataFrame)
     evaluation: dict[str, pd.DataFrame] = field(default_factory=dict)
     decoded: dict[int, np.ndarray] = field(default_factory=dict)
+    bands: pd.DataFrame = field(default_factory=pd.DataFrame)
     costs: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(COST_COLUMNS)))
     relations: dict[str, pd.DataFrame] = field(default_factory=dict)
     past: PastDecisions | None = None
@@ -234,19 +238,22 @@ def read_results(
     """
     results = folder / "results"
     particles = _particles(results / "clusters" / "particles.star")
+    verdicts = _table(results / "averages" / "clusters.tsv", ("verdict", "reason", "symmetry"))
+    averages = read_averages(average_files(results / "averages"))
     return RunResults(
         check=_table(results / "check" / "tomograms.tsv"),
         tomograms=[_tomogram(results, tomogram) for tomogram in tomograms],
         particles=particles,
         features=_features(results / "features" / "features.npz", particles),
         history=_table(results / "features" / "history.tsv"),
-        averages=read_averages(average_files(results / "averages")),
+        averages=withhold_resolutions(averages, verdicts),
         selection=_table(results / "clusters" / "selection.tsv"),
-        verdicts=_table(results / "averages" / "clusters.tsv", ("verdict", "reason", "symmetry")),
+        verdicts=verdicts,
         triage=_table(results / "averages" / "triage.tsv", ("best_match", "symmetry")),
         mergers=_table(results / "averages" / "mergers.tsv", ()),
         evaluation=_evaluation(results / "evaluation") if evaluated else {},
         decoded=_decoded(results / "features" / "decoded") if decoded else {},
+        bands=_table(results / "evidence" / "bands.tsv", ()) if "q" in verdicts else pd.DataFrame(),
         costs=read_costs(folder),
         relations=_relations(results / "evidence"),
         past=None if curation is None else read_past_decisions(results, curation),

@@ -158,6 +158,14 @@ def randomise_phases(volume: Tensor, from_shell: int, generator: torch.Generator
     return torch.fft.ifftn(torch.where(beyond, random, transform)).real
 
 
+def without_mask_effect(masked: FSC, randomised: FSC, start: int) -> FSC:
+    """Return the FSC of masked maps, corrected for the mask from two shells beyond shell `start`; see `corrected_fsc`."""
+    corrected, by_mask = masked.correlation.copy(), randomised.correlation
+    shells = np.arange(len(corrected)) >= start + 2
+    corrected[shells] = (corrected[shells] - by_mask[shells]) / np.maximum(1 - by_mask[shells], 1e-6)
+    return FSC(corrected, masked.frequency, masked.voxel_size)
+
+
 def corrected_fsc(
     half1: Tensor, half2: Tensor, voxel_size: float, mask: Tensor, seed: int, repeats: int = 4
 ) -> CorrectedFSC:
@@ -197,13 +205,11 @@ def corrected_fsc(
         for _ in range(repeats)
     ]
     by_mask = np.mean(draws, axis=0)
-    corrected = masked.correlation.copy()
-    shells = np.arange(len(corrected)) >= start + 2
-    corrected[shells] = (corrected[shells] - by_mask[shells]) / np.maximum(1 - by_mask[shells], 1e-6)
+    randomised = FSC(by_mask, unmasked.frequency, unmasked.voxel_size)
     return CorrectedFSC(
         unmasked,
         masked,
-        FSC(by_mask, unmasked.frequency, unmasked.voxel_size),
-        FSC(corrected, unmasked.frequency, unmasked.voxel_size),
+        randomised,
+        without_mask_effect(masked, randomised, start),
         math.inf if start == 0 else float(1 / unmasked.frequency[start]),
     )

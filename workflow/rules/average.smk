@@ -121,6 +121,7 @@ rule triage_averages:
         aligned=of_clusters("results/averages/cluster_{cluster}.star"),
         located="results/located/particles.star",
         leakage="results/evidence/leakage.tsv",
+        evidence=evidence_table("classes"),
     output:
         clusters="results/averages/clusters.tsv",
         triage="results/averages/triage.tsv",
@@ -153,6 +154,7 @@ rule merge_clusters:
         averages=of_clusters("results/averages/cluster_{cluster}.mrc"),
         aligned=of_clusters("results/averages/cluster_{cluster}.star"),
         located="results/located/particles.star",
+        evidence=evidence_table("particles"),
     output:
         "results/averages/particles.star",
     log:

@@ -220,6 +220,11 @@ def check_of_labels(wildcards):
     return ["results/check/labels.tsv"] if given_labels(wildcards) else []
 
 
+def evidence_table(name):
+    """Return a table of the evidence for classes, if decoys are picked."""
+    return [f"results/evidence/{name}.tsv"] if config["evidence"]["decoys"] else []
+
+
 def files_of_export(format):
     """Return the state of the user's files that the export to one format reads."""
     options = options_of(f"export_{format}", config).get("export", {})

@@ -15,6 +15,7 @@ rule report:
         triage="results/averages/triage.tsv",
         mergers="results/averages/mergers.tsv",
         neighbourhood="results/evidence/neighbourhood.tsv",
+        bands=evidence_table("bands"),
         decoded=decoded_maps,
         evaluation=EVALUATION,
     output:
