@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -126,8 +127,8 @@ def run_case(
     tomogram, truth = _made(case, seed, folder)
     work = _Work(tomogram, PickOptions(diameters=[diameter]), box_size, seed, folder, clock)
     table, features = work.classes()
-    clusters, boxes = work.averages(table)
-    found = work.decoys(table, features, clusters, boxes)
+    clusters = work.averages(table)
+    found = work.decoys(table, features, clusters)
     facts = cluster_facts(clusters, AveragingOptions().initial_resolution)
     verdicts = describe_clusters(facts, supports_of(facts, found.classes))
     species = _species_of(table, truth)
@@ -169,14 +170,16 @@ def _species_of(table: pd.DataFrame, truth: pd.DataFrame) -> NDArray[np.str_]:
 
 
 class _Clock:
+    """Processor time by step."""
+
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
-    def __call__(self, step: str, work: Callable[[], object]) -> object:
+    @contextmanager
+    def __call__(self, step: str) -> Iterator[None]:
         started = time.process_time()
-        result = work()
+        yield
         self.seconds[step] = self.seconds.get(step, 0.0) + time.process_time() - started
-        return result
 
 
 @dataclass
@@ -199,90 +202,66 @@ class _Work:
     def classes(self) -> tuple[pd.DataFrame, NDArray[np.float32]]:
         """Return the particles with classes, and their features."""
         opened, path = open_tomogram(self.tomogram), self.folder / "boxes.h5"
-        picks: pd.DataFrame = self.clock(
-            "picking", lambda: pick_tomogram(self.tomogram, opened, self.picking)
-        )  # type: ignore[assignment]
-        cut: pd.DataFrame = self.clock(  # type: ignore[assignment]
-            "boxes", lambda: write_subtomograms(path, self.tomogram, picks, self.boxes_options, self.seed)
-        )
+        with self.clock("picking"):
+            picks = pick_tomogram(self.tomogram, opened, self.picking)
+        with self.clock("boxes"):
+            cut = write_subtomograms(path, self.tomogram, picks, self.boxes_options, self.seed)
         boxes = BoxStack([path])
         self.learner = create_learner("transfer", self.features_options, self.device, self.seed)
-        learned = self.clock("features", lambda: learn_features(self.learner, boxes, self.features_options))
-        features, centring = learned.features, learned.centring  # type: ignore[attr-defined]
-        found = self.clock(
-            "clusters",
-            lambda: cluster_particles(
-                cut, boxes.names, features, centring.shifts_voxels * VOXEL, centring.scores, ClusteringOptions(), self.seed
-            ),
-        )  # fmt: skip
-        return found[0], features  # type: ignore[index]
-
-    def averages(self, table: pd.DataFrame) -> tuple[dict[int, ClusterAverage], BoxStack]:
-        """Return the averages of all classes and the boxes that they were made from."""
-        numbers = sorted(set(table[columns.CLASS]) - {columns.UNASSIGNED})
-        boxes = BoxStack([self.folder / "boxes.h5"])
-        located = [
-            self.clock(
-                "averages",
-                lambda n=n: locate_particles(
-                    boxes, table[table[columns.CLASS] == n], self.averaging, self.seed
-                ),
+        with self.clock("features"):
+            learned = learn_features(self.learner, boxes, self.features_options)
+        centring = learned.centring
+        shifts = (centring.shifts_voxels * VOXEL).astype(np.float64)
+        with self.clock("clusters"):
+            table, _ = cluster_particles(
+                cut, boxes.names, learned.features, shifts, centring.scores, ClusteringOptions(), self.seed
             )
-            for n in numbers
-        ]
-        joined = mark_doubles(gather_tables(located), self.averaging.double_distance)  # type: ignore[arg-type]
-        path = self.folder / "averaging.h5"
-        cut = extract_for_averaging(
-            path, self.tomogram, without_doubles(joined), self.boxes_options, "limit", {}, self.seed
-        )
-        stack, clusters = BoxStack([path]), {}
-        for number in numbers:
-            mine = cut[cut[columns.CLASS] == number]
-            clusters[int(number)] = self.clock("averages", lambda m=mine: self._average(stack, m))
-        return clusters, stack  # type: ignore[return-value]
+        return table, learned.features
+
+    def averages(self, table: pd.DataFrame) -> dict[int, ClusterAverage]:
+        """Return the averages of all classes."""
+        numbers = sorted({int(number) for number in table[columns.CLASS]} - {columns.UNASSIGNED})
+        boxes, path = BoxStack([self.folder / "boxes.h5"]), self.folder / "averaging.h5"
+        with self.clock("averages"):
+            located = [
+                locate_particles(boxes, table[table[columns.CLASS] == number], self.averaging, self.seed)
+                for number in numbers
+            ]
+        joined = mark_doubles(gather_tables(located), self.averaging.double_distance)
+        kept = without_doubles(joined)
+        with self.clock("boxes"):
+            cut = extract_for_averaging(path, self.tomogram, kept, self.boxes_options, "limit", {}, self.seed)
+        stack = BoxStack([path])
+        with self.clock("averages"):
+            return {n: self._average(stack, cut[cut[columns.CLASS] == n]) for n in numbers}
 
     def _average(self, boxes: BoxStack, mine: pd.DataFrame) -> ClusterAverage:
         result, aligned = align_particles(boxes, mine, self.averaging, self.seed, centred=True)
-        blocks: Mapping[str, object] = fsc_blocks(result, "C1")
-        figures: dict[str, object] = blocks["general"]  # type: ignore[assignment]
-        fsc: pd.DataFrame = blocks.get("fsc", pd.DataFrame())  # type: ignore[assignment]
+        blocks = fsc_blocks(result, "C1")
+        figures, fsc = blocks["general"], blocks.get("fsc", pd.DataFrame())
+        assert isinstance(figures, dict)
+        assert isinstance(fsc, pd.DataFrame)
         return ClusterAverage(result.average, result.voxel_size, figures, fsc, aligned, result.half_maps)
 
     def decoys(
-        self,
-        table: pd.DataFrame,
-        features: NDArray[np.float32],
-        clusters: Mapping[int, ClusterAverage],
-        boxes: BoxStack,
+        self, table: pd.DataFrame, features: NDArray[np.float32], clusters: Mapping[int, ClusterAverage]
     ) -> Assessment:
         """Return what decoys say about the classes."""
         opened, options = open_tomogram(self.tomogram), EvidenceOptions(decoys=True)
         paths = self.folder / "decoys.h5", self.folder / "decoys_averaging.h5"
-        sets = self.clock(
-            "decoys: picking",
-            lambda: decoys_of_tomogram(self.tomogram, opened, table, self.picking, options, self.seed),
-        )
         sizes = (self.boxes_options, self.boxes_options)
-        found = self.clock(
-            "decoys: boxes",
-            lambda: write_decoys(paths, self.tomogram, VOXEL, sets, sizes, "limit", {}, self.seed),  # type: ignore[arg-type]
-        )
+        with self.clock("decoys: picking"):
+            sets = decoys_of_tomogram(self.tomogram, opened, table, self.picking, options, self.seed)
+        with self.clock("decoys: boxes"):
+            found = write_decoys(paths, self.tomogram, VOXEL, sets, sizes, "limit", {}, self.seed)
         stack = BoxStack([paths[0]])
-        decoy_features = self.clock(
-            "decoys: features", lambda: embed_centred(self.learner, stack, self.features_options)[0]
-        )
-        decoys = decoy_rows([found], stack.names)  # type: ignore[list-item]
-        curves = self.clock(
-            "decoys: averages",
-            lambda: average_decoys(
-                BoxStack([paths[1]]), decoys, decoy_features, self.averaging, self.seed  # type: ignore[arg-type]
-            ),
-        )  # fmt: skip
+        with self.clock("decoys: features"):
+            embedded = embed_centred(self.learner, stack, self.features_options)[0]
+        decoys = decoy_rows([found], stack.names)
+        with self.clock("decoys: averages"):
+            curves = average_decoys(BoxStack([paths[1]]), decoys, embedded, self.averaging, self.seed)
         both = BoxStack([self.folder / "averaging.h5", paths[1]])
-        assessed = self.clock(
-            "decoys: assessment",
-            lambda: assess_classes(
-                clusters, (table, features), (decoys, decoy_features), both, curves, self.averaging, self.seed  # type: ignore[arg-type]
-            ),
-        )  # fmt: skip
-        return assessed  # type: ignore[return-value]
+        with self.clock("decoys: assessment"):
+            return assess_classes(
+                clusters, (table, features), (decoys, embedded), both, curves, self.averaging, self.seed
+            )

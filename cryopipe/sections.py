@@ -16,8 +16,8 @@ from cryopipe.config import CHECKOUT, SCHEMA, GeneralOptions, ImagingOptions, Op
 from cryopipe.config.option import section_schema
 from cryopipe.config.option_pages import render_config, render_options
 from cryopipe.evaluation.options import EvaluationOptions
-from cryopipe.evidence.relation_options import RelationOptions
 from cryopipe.evidence.options import EvidenceOptions
+from cryopipe.evidence.relation_options import RelationOptions
 from cryopipe.export.options import ExportOptions
 from cryopipe.features.options import FeatureOptions
 from cryopipe.files.atomic import write_text

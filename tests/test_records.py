@@ -98,7 +98,7 @@ def test_the_script_that_judges_averages_removes_those_of_clusters_that_are_no_m
     write_particles("located.star", mark_doubles(gather_tables([]), 0.5))
     write_table("leakage.tsv", measure_leakage(np.zeros(0, int), [], 0))
     job = SimpleNamespace(
-        input=SimpleNamespace(averages=[], located="located.star", leakage="leakage.tsv"),
+        input=SimpleNamespace(averages=[], evidence=[], located="located.star", leakage="leakage.tsv"),
         output=SimpleNamespace(**outputs),
         params=SimpleNamespace(averaging={"known_maps": ""}),
         config={"features": {"learner": "transfer"}},
