@@ -21,7 +21,7 @@ from cryopipe.evidence.densities import OUTSIDE, TOLERANCE, decoy_density, p_of_
 from cryopipe.evidence.likeness import CHANCE, compare_with_decoys, preference_p
 from cryopipe.evidence.null_resolution import average_decoys, decoy_groups, null_resolution
 from cryopipe.evidence.purity import purity_of_class, two_groups_by_features
-from cryopipe.evidence.significance import q_values
+from cryopipe.evidence.q_values import q_values
 from cryopipe.files.box_stacks import BoxStack, BoxWriter
 from cryopipe.files.cluster_averages import RESOLUTION, RESOLUTION_05, ClusterAverage
 from cryopipe.particles import pick_table, pose_columns

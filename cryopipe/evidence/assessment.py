@@ -21,7 +21,7 @@ from cryopipe.evidence.densities import DecoyDensity, decoy_density, p_of_counts
 from cryopipe.evidence.likeness import compare_with_decoys
 from cryopipe.evidence.null_resolution import null_resolution
 from cryopipe.evidence.purity import purity_of_class
-from cryopipe.evidence.significance import q_values
+from cryopipe.evidence.q_values import q_values
 from cryopipe.files.box_stacks import BoxStack
 from cryopipe.files.cluster_averages import ClusterAverage
 
