@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import copy
-import os
 import re
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import forked_snakemake
 import numpy as np
 import yaml
 
@@ -99,15 +97,8 @@ NO_RESULT = ("tomograms", "features.learner")
 
 def snakemake(folder: Path, *arguments: str) -> str:
     """Run Snakemake in a dataset and return what it said; it must succeed."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", SNAKEFILE, *arguments]
-    ran = subprocess.run(
-        [*command, "--configfile", "config/config.yaml"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+    named = ["--snakefile", SNAKEFILE, *arguments, "--configfile", "config/config.yaml"]
+    ran = forked_snakemake.snakemake(folder, *named, OMP_NUM_THREADS="1")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout + ran.stderr
 

@@ -15,6 +15,7 @@ from small_runs import TINY_TRANSFER, make_dataset
 
 from cryopipe.config import CHECKOUT
 from cryopipe.files.mrc import write_volume
+from cryopipe.files.tables import read_table
 
 DEFINITION = CHECKOUT / "envs" / "cryopipe.def"
 BASE_PYTHON = f"{sys.base_prefix}/bin/python3"  # a virtual environment's own need not have pip
@@ -82,7 +83,11 @@ def test_what_the_definition_builds_runs_the_workflow_though_nothing_in_it_can_b
     )
     begun = execute("cryopipe", "init", str(dataset), str(tmp_path / "a.mrc"), folder=tmp_path)
     assert begun.returncode == 0, begun.stderr
+    snakefile = (dataset / "Snakefile").read_text()
+    assert str(CHECKOUT) not in snakefile
+    assert str(image / "cryopipe") not in snakefile  # the package runs as it is installed
     make_dataset(dataset, TINY_TRANSFER)
     done = execute("snakemake", "--cores", "2")
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
-    assert (dataset / "results" / "report" / "report.html").is_file()
+    assert (dataset / "results" / "report" / "report.html").stat().st_size > 10_000
+    assert (read_table(dataset / "results" / "export" / "summary.tsv")["particles"] > 0).any()

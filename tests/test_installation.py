@@ -13,7 +13,6 @@ from installed import BASE_PYTHON, CHECKOUT, answer, files_of_the_checkout
 from small_runs import TINY_TRANSFER, make_dataset
 
 from cryopipe import installation
-from cryopipe.files.tables import read_table
 
 
 def test_a_checkout_is_its_own_workflow() -> None:
@@ -44,16 +43,6 @@ def test_a_wheel_holds_the_library_and_the_workflow_and_nothing_else(wheel: Path
     workflow = files_of_the_checkout("Snakefile", "workflow", "scripts", "envs", "resources", "config")
     wanted = {*files_of_the_checkout("cryopipe"), *(f"cryopipe/_workflow/{name}" for name in workflow)}
     assert {name for name in names if name.startswith("cryopipe/")} == wanted
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_an_installed_wheel_makes_a_dataset_and_runs_it(python: Path, installed_dataset: Path) -> None:
-    assert str(CHECKOUT) not in (installed_dataset / "Snakefile").read_text()
-    make_dataset(installed_dataset, TINY_TRANSFER)
-    answer(python, "-m", "snakemake", "--cores", "2", folder=installed_dataset)
-    assert (installed_dataset / "results" / "report" / "report.html").stat().st_size > 10_000
-    assert (read_table(installed_dataset / "results" / "export" / "summary.tsv")["particles"] > 0).any()
 
 
 @pytest.mark.slow

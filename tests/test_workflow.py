@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import forked_snakemake
 import pytest
 import yaml
 
@@ -53,15 +53,9 @@ def make_dataset(folder: Path, names: list[str], config: Mapping[str, Any], colu
 
 
 def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(CHECKOUT / "Snakefile"), "--cores", "1"]
+    command = ["--snakefile", str(CHECKOUT / "Snakefile"), "--cores", "1", "--directory", str(folder)]
     config = ["--configfile", str(folder / "config" / "config.yaml")]
-    return subprocess.run(
-        [*command, "--directory", str(folder), *config, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=folder,
-    )
+    return forked_snakemake.snakemake(folder, *command, *config, *arguments)
 
 
 def planned(folder: Path, *arguments: str) -> dict[str, int]:
