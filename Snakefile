@@ -28,6 +28,7 @@ include: "workflow/rules/relations.smk"
 include: "workflow/rules/evidence.smk"
 include: "workflow/rules/reembed.smk"
 include: "workflow/rules/export.smk"
+include: "workflow/rules/arrivals.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
 

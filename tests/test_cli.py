@@ -457,8 +457,8 @@ def test_the_dataset_runs_as_a_workflow(data: Path, tmp_path: Path) -> None:
 def test_help_is_plain_text(capsys: pytest.CaptureFixture) -> None:
     assert run("--help") == 0
     out = capsys.readouterr().out
-    assert all(f"\n  {command} " in out for command in ("init", "check", "simulate", "view"))
-    assert "Open the report.\n" in out
+    assert all(f"\n  {command} " in out for command in ("init", "check", "simulate", "view", "watch"))
+    assert "Open a tomogram or the report.\n" in out
     assert "─" not in out
 
 

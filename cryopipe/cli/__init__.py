@@ -1,4 +1,4 @@
-"""The console command `cryopipe`: init, check, convert, curate, simulate and view.
+"""The console command `cryopipe`: init, check, convert, curate, simulate, view and watch.
 
 These commands prepare, check and show; the pipeline itself is run with `snakemake`, with all of its options.
 """
@@ -17,6 +17,7 @@ from cryopipe.cli.curate import curate_app
 from cryopipe.cli.init import init
 from cryopipe.cli.simulate import simulate
 from cryopipe.cli.view import view
+from cryopipe.cli.watch import watch
 from cryopipe.errors import CryopipeError, one_line
 
 app = typer.Typer(
@@ -32,7 +33,8 @@ app.command(short_help="Check the configuration and the tomograms.")(check)
 app.command(short_help="Convert particles of one program to another.")(convert)
 app.add_typer(curate_app, name="curate", short_help="Decide on clusters and particles.")
 app.command(short_help="Simulate tomograms with known truth.")(simulate)
-app.command(short_help="Open the report.")(view)
+app.command(short_help="Open a tomogram or the report.")(view)
+app.command(short_help="Add tomograms as they arrive.")(watch)
 
 
 def _print_version(asked: bool) -> None:

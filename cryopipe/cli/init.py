@@ -141,6 +141,11 @@ def init(
     )
 
 
+def add_tomograms(dataset: Path, paths: Sequence[Path]) -> None:
+    """Add tomograms to the table of a dataset, as `cryopipe init DATASET PATHS --add` does."""
+    _add(dataset, read_sources(paths, None, False, False), None, False)
+
+
 def _one_per_series(sources: Sources, present: Mapping[tuple[str, str], str], everything: bool) -> list[Row]:
     """Return the rows with one volume per tilt series; those of projects are chosen already."""
     if everything:

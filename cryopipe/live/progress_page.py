@@ -18,6 +18,7 @@ PAGE = REPORT / "progress.html"
 PICTURES = REPORT / "pictures"
 """Folder of the pictures that jobs write for the page: `picks_TOMOGRAM.jpg` and `cluster_NN.jpg`."""
 ARRIVALS = Path("results") / "arrivals"
+CLUSTERED = Path("results") / "clusters" / "particles.star"
 RELOAD_SECONDS = 10
 STALE_SECONDS = 120
 """Age at which the page says that the run was interrupted."""
@@ -99,7 +100,7 @@ def page_content(
         "more_running": max(0, len(running) - MOST_JOBS),
         "failed": [_row(job, now, folder) for job in list(state.failed.values())[:MOST_JOBS]],
         "stages": [_stage(rule, count, state, measured) for rule, count in planned.items() if rule != "all"],
-        "arrivals": arrivals_table(folder / ARRIVALS, tomograms),
+        "arrivals": arrivals_table(folder / ARRIVALS, tomograms, _changed(folder / CLUSTERED)),
         "pictures": pictures(folder, tomograms),
     }
 
@@ -107,7 +108,7 @@ def page_content(
 def pictures(folder: Path, tomograms: Sequence[str]) -> list[Picture]:
     """Return the newest pictures of tomograms and of the clusters of the current clustering."""
     place, wanted = folder / PICTURES, set(tomograms)
-    clustered = _changed(folder / "results" / "clusters" / "particles.star")
+    clustered = _changed(folder / CLUSTERED)
     files = sorted(place.glob("*.jpg"), key=_changed, reverse=True) if place.is_dir() else []
     picked = [file for file in files if file.stem.removeprefix("picks_") in wanted][:MOST_PICTURES]
     averaged = [
@@ -120,13 +121,17 @@ def pictures(folder: Path, tomograms: Sequence[str]) -> list[Picture]:
     ]  # fmt: skip
 
 
-def arrivals_table(folder: Path, tomograms: Sequence[str]) -> dict[str, Any] | None:
+def arrivals_table(folder: Path, tomograms: Sequence[str], clustered: float = 0.0) -> dict[str, Any] | None:
     """Return the particles by cluster of the tomograms that were assigned to existing clusters; None without any.
 
-    The rows are those of the tables `TOMOGRAM.tsv` in a folder, with columns cluster and particles.
+    The rows are those of the tables `TOMOGRAM.tsv` in a folder, with columns cluster and particles, unless they are older
+    than the time `clustered`, seconds since 1970.
     """
     counts: dict[str, dict[int, int]] = {}
     for name in tomograms:
+        # of tomograms that were clustered since, the report has the particles
+        if _changed(folder / f"{name}.tsv") < clustered:
+            continue
         try:
             lines = (folder / f"{name}.tsv").read_text(encoding="utf-8").split("\n")[1:]
             counts[name] = {int(row[0]): int(row[1]) for row in (line.split("\t") for line in lines if line)}
