@@ -41,10 +41,6 @@ rule all:
         "All done."
 
 
-onstart:
-    record_start()
-
-
 onsuccess:
     print_summary()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -224,7 +225,10 @@ def test_the_monitor_writes_the_page_whole_and_says_how_the_run_ended(
     monkeypatch.setattr(monitor_module, "BETWEEN_LINES", 0.0)
     tomograms = {"a": Tomogram("a", "absent.mrc")}
     for ending in (FINISHED, FAILED, INTERRUPTED):
-        monitor = Monitor(defaults(), tomograms, CLUSTER_RULES, folder=tmp_path)
+        begun: list[str] = []
+        monitor = Monitor(
+            *(defaults(), tomograms, CLUSTER_RULES), begins=partial(begun.append, "once"), folder=tmp_path
+        )
         monitor.handle(message("job_info", jobid=7))  # before the run begins: a list of jobs
         assert monitor.state.total == 0
         monitor.handle(message("run_info", stats={"pick_particles": 2, "total": 2}))
@@ -246,6 +250,7 @@ def test_the_monitor_writes_the_page_whole_and_says_how_the_run_ended(
         if ending == FAILED:
             monitor.handle(message("job_error", jobid=1, rule_name="pick_particles"))
         monitor.finish()
+        assert begun == ["once"]
         page = (tmp_path / PAGE).read_text()
         assert {
             FINISHED: "Finished: 2 jobs",

@@ -51,6 +51,8 @@ class Monitor(logging.Handler):
         Rules with one job per cluster.
     runs
         Returns whether jobs are really run, when they begin: false for a dry-run.
+    begins
+        Called when the run begins.
     folder
         The directory of the run.
     """
@@ -61,11 +63,12 @@ class Monitor(logging.Handler):
         tomograms: Mapping[str, Tomogram],
         per_cluster: list[str],
         runs: Callable[[], bool] = lambda: True,
+        begins: Callable[[], None] = lambda: None,
         folder: Path = Path(),
     ) -> None:
         super().__init__()
         self.state, self.folder = RunState(per_cluster), folder.absolute()
-        self._config, self._tomograms, self._runs = config, tomograms, runs
+        self._config, self._tomograms, self._runs, self._begins = config, tomograms, runs, begins
         self._process, self._told = os.getpid(), time.monotonic()
         self._ended = threading.Event()
         self._writer: threading.Thread | None = None
@@ -88,6 +91,7 @@ class Monitor(logging.Handler):
         self._writer = threading.Thread(target=self._keep_writing, name="progress page", daemon=True)
         self._writer.start()
         atexit.register(self.finish)
+        self._begins()
 
     def _keep_writing(self) -> None:
         while True:
@@ -130,7 +134,7 @@ class Monitor(logging.Handler):
 
     def _tell(self) -> None:
         """Print the time left, from time to time."""
-        if time.monotonic() - self._told < BETWEEN_LINES:
+        if time.monotonic() - self._told < BETWEEN_LINES or self.state.is_complete:
             return
         self._told = time.monotonic()
         state, _, left = self._now()

@@ -252,7 +252,10 @@ def final_results(wildcards):
 
 
 def observe_run():
-    """Follow the run's messages in the main process and write results/report/progress.html."""
+    """Follow the run's messages in the main process: record its start, write results/report/progress.html.
+
+    Snakemake ignores `onstart` of a module, such as this workflow is in a dataset's directory.
+    """
     from cryopipe.live.monitor import Monitor
 
     if any(isinstance(handler, Monitor) for handler in logger.handlers):
@@ -267,7 +270,8 @@ def observe_run():
             config,
             TOMOGRAMS,
             sorted(rules_of_clusters),
-            lambda: not (workflow.dryrun or workflow.touch),
+            runs=lambda: not (workflow.dryrun or workflow.touch),
+            begins=record_start,
         )
     )
 
