@@ -110,6 +110,33 @@ def test_a_file_of_a_project_has_the_projects_properties(imitation: Imitation, t
         assert texts[0] == texts[1]
 
 
+@pytest.mark.parametrize(
+    ("program", "inside"),
+    [
+        ("RELION 5", "Tomograms"),
+        ("RELION 5", "Tomograms/job009"),
+        ("RELION 5", "Tomograms/job009/tomograms"),
+        ("RELION 5", "Tomograms/job009/tomograms.star"),
+        ("Warp", "../.."),
+        ("Warp", ".."),
+        ("Warp", "../../warp_tiltseries.settings"),
+        ("Warp", "../gs04_ts_003.xml"),
+        ("AreTomo", "Position_1.2.aln"),
+        ("AreTomo", "AreTomo3_Session.json"),
+        ("IMOD", "grid1"),
+        ("IMOD", "grid1/tilt.com"),
+    ],
+)
+def test_any_file_or_folder_of_a_project_leads_to_it(
+    program: str, inside: str, tmp_path: Path, shared_data: Path
+) -> None:
+    project = IMITATIONS[program](tmp_path, shared_data / "metadata", noise(), VOXEL_SIZE)
+    init(tmp_path / "dataset", (project.source / inside).resolve())
+    row = the_row(tmp_path / "dataset")
+    assert (row.exported_name or row.name, row.path) == (project.name, str(project.volume))
+    assert row.tilt_range == project.tilts
+
+
 def test_files_of_the_project_are_not_changed(imitation: Imitation, tmp_path: Path) -> None:
     def state() -> dict[Path, tuple[int, bytes]]:
         files = (path for path in imitation.source.rglob("*") if path.is_file())

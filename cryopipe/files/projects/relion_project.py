@@ -99,7 +99,10 @@ def _find_tomograms_star(source: Path) -> Path | None:
     found = next((star for star in beside if star.is_file()), None)
     if found is not None or source.name == "tomograms":
         return found
-    stars = [star for star in source.glob("*/*/tomograms.star") if _WHOLE in star.read_text(errors="replace")]
+    found_stars = [
+        star for pattern in ("*/*/tomograms.star", "*/tomograms.star") for star in source.glob(pattern)
+    ]
+    stars = [star for star in found_stars if _WHOLE in star.read_text(errors="replace")]
     return max(stars, key=_job_number, default=None)
 
 
