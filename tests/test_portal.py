@@ -157,3 +157,29 @@ def test_records_that_are_damaged_are_told(dataset: Path, tmp_path: Path, capsys
         assert message in error
         assert error.count("\n") == 1
     assert not (tmp_path / "picked").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            {"config_type": "cryoet_data_portal", "dataset_ids": [10301], "overlay_root": "local:///none"},
+            "names no folder on this machine with ExperimentRuns, but local:///none, dataset 10301 of the CryoET Data Portal",
+        ),
+        (
+            {"static_root": "s3://bucket/data", "overlay_root": "local://{folder}"},
+            "has no tomograms on this machine in ExperimentRuns",
+        ),
+    ],
+)
+def test_copick_projects_whose_tomograms_are_elsewhere_are_refused(
+    config: dict[str, Any], message: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "ExperimentRuns" / "run" / "Picks").mkdir(parents=True)
+    path = tmp_path / "copick.json"
+    path.write_text(json.dumps(config).replace("{folder}", str(tmp_path)))
+    with pytest.raises(SystemExit):
+        main(["init", str(tmp_path / "picked"), str(path)])
+    error = capsys.readouterr().err
+    assert error == f"Error: {path}: {message}; download the tomograms, and give their folder\n"
+    assert not (tmp_path / "picked").exists()
