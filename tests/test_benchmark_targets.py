@@ -15,7 +15,7 @@ from cryopipe.errors import ConfigError
 DEVELOPERS = {
     "benchmark_affinity",
     *("benchmark_bounds", "benchmark_scale", "benchmark_tomograms", "benchmark_throughput"),
-    "benchmark_learning_curve",
+    *("benchmark_evidence", "benchmark_learning_curve"),
     *("benchmark_cssl_table1", "benchmark_disca_table1_40", "benchmark_disca_table1_60"),
     *(
         "benchmark_leaderboard",

@@ -13,6 +13,7 @@ from aligned_sets import box_set, chain_map
 from scipy.spatial.transform import Rotation
 from scipy.stats import binom, norm
 
+from benchmarks.evidence_protocol import Outcome, figures_of, planted_case, section
 from cryopipe import columns
 from cryopipe.averaging import AveragingOptions
 from cryopipe.averaging.verdicts import describe_clusters, judge, withhold_resolutions
@@ -305,3 +306,20 @@ def test_only_what_may_be_particles_has_a_resolution() -> None:
 def test_without_decoys_nothing_changes() -> None:
     assert "q" not in describe_clusters({1: GOOD})
     assert judge(GOOD).word == "particle"
+
+
+def test_the_table_of_the_benchmark_counts_false_and_true_discoveries() -> None:
+    classes = pd.DataFrame(
+        {"q": [0.01, 0.02, 0.4], "true_fraction": [0.9, 0.1, 0.8], "resolution": [30.0, 40.0, math.nan]}
+    )
+    particles = pd.DataFrame(
+        {columns.FALSE_DISCOVERY: [0.0, 0.5, 1.0, 0.5], "true": [True, False, False, True]}
+    )
+    case = planted_case(["phantom_1"], 20, 0.1, (64, 64, 32))
+    row = figures_of(case, 1, Outcome(classes, particles, {"averages": 3.0, "decoys: averages": 1.0}))
+    counts = {"classes": 3, "true": 2, "accepted": 2, "accepted_true": 1, "resolutions": 1}
+    assert {name: row[name] for name in counts} == counts
+    assert row["stated"] == row["noise"] == 0.5
+    assert "| planted | 1 | 3 | 2 | 2 | 1 | 1 | 0.50 / 0.50 | 33% |" in section(
+        pd.DataFrame([row]), "a machine"
+    )

@@ -79,7 +79,12 @@ def decoy_density(
     probability = IsotonicRegression(y_min=0.0, y_max=1.0).fit_transform(scores, is_decoy.astype(float))[:n]
     odds = probability / np.maximum(1 - probability, 1e-12)
     rates = np.clip(noise * odds * n / m, 0, 1)
-    return DecoyDensity(rates, noise, _classes_around(points[n:], points[:n], classes))
+    found = _classes_around(points[n:], points[:n], classes)
+    # the boundary tells decoys from a class better than distances do
+    for number in np.unique(classes):
+        usual_here = np.quantile(scores[:n][classes == number], WITHIN)
+        found[(found == number) & (scores[n:] > usual_here)] = OUTSIDE
+    return DecoyDensity(rates, noise, found)
 
 
 def _scores_of_decoys(points: FloatArray, is_decoy: NDArray[np.bool_]) -> FloatArray:
