@@ -216,6 +216,11 @@ def test_every_outcome_has_its_headline_and_only_a_running_page_loads_itself(tmp
     (tmp_path / PAGE).with_name("report.html").write_text("")
     page = render_progress_page(page_content(state, RUNNING, 60, {}, 0, ["a"], tmp_path))
     assert '<a href="report.html">The report of the last finished run</a>' in page
+    # of tomograms that arrive, no new report is made
+    state.done = {"assign_particles": 1}
+    assert page_content(state, FINISHED, 0, {}, 0, ["a"], tmp_path)["report_words"] == "last finished run"
+    state.done["report"] = 1
+    assert page_content(state, FINISHED, 0, {}, 0, ["a"], tmp_path)["report_words"] == "run"
 
 
 def test_the_monitor_writes_the_page_whole_and_says_how_the_run_ended(

@@ -95,7 +95,7 @@ def page_content(
             ("time left", time_text(seconds_left) if outcome == RUNNING else "–"),
         ],
         "report": report.name if report.is_file() else "",
-        "report_words": "run" if outcome == FINISHED else "last finished run",
+        "report_words": "run" if outcome == FINISHED and state.done.get("report") else "last finished run",
         "running": [_row(job, now, folder) for job in running[:MOST_JOBS]],
         "more_running": max(0, len(running) - MOST_JOBS),
         "failed": [_row(job, now, folder) for job in list(state.failed.values())[:MOST_JOBS]],
