@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from benchmarks.class_scores import cluster_scores
 from benchmarks.linear_probe import linear_probe
 from benchmarks.task import Task
 from cryopipe.clustering import ClusteringOptions, find_clusters
-from cryopipe.evaluation.cluster_scores import score_clusters
 
 
 def run(task: Task) -> list[dict[str, Any]]:
@@ -25,14 +25,11 @@ def run(task: Task) -> list[dict[str, Any]]:
         # The published tables have no unassigned particles: assign every particle to a cluster.
         considered = task.plan.clusters if condition.clusters is None else condition.clusters
         options = ClusteringOptions(clusters=considered, minimum_posterior=0.0, outlier_probability=0.0)
-        scores = score_clusters(truth.astype(str), find_clusters(fitted.features, options, task.seed).labels)
+        found = find_clusters(fitted.features, options, task.seed)
         rows.append(
             {
                 "condition": condition.name,
-                "accuracy": scores.accuracy,
-                "homogeneity": scores.homogeneity,
-                "v_measure": scores.v_measure,
-                "clusters": float(scores.clusters),
+                **cluster_scores(truth, found.labels),
                 "probe": probe,
                 "seconds": fitted.seconds + time.monotonic() - started,
                 "memory_gb": fitted.memory_gb,

@@ -6,15 +6,17 @@ import logging
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 import torch
 
+from benchmarks.alike_phantoms import alike_phantoms
 from benchmarks.box_sets import BoxSet, measure_snr, simulate_set
 from benchmarks.hardware import describe_hardware
 from benchmarks.plan import BenchmarkPlan
+from benchmarks.plan_parts import Condition
 from benchmarks.protocols import protocol_function
 from benchmarks.task import Task
 from cryopipe.progress import Progress
@@ -22,9 +24,9 @@ from cryopipe.simulation.maps import read_named_maps
 from cryopipe.simulation.phantoms import Phantom, stock_phantoms
 
 logger = logging.getLogger(__name__)
-SCORES = ("accuracy", "homogeneity", "v_measure", "clusters", "probe", "seconds", "memory_gb")
-"""Columns of a row: scores of clusters or classes (0 to 1), number of clusters, accuracy of a linear probe on the
-features, cost."""
+SCORES = ("accuracy", "homogeneity", "v_measure", "least_f1", "clusters", "probe", "seconds", "memory_gb")
+"""Columns of a row: scores of clusters or classes (0 to 1), least_f1 that of the class found worst, number of clusters,
+accuracy of a linear probe on the features, cost."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def joined(tables: Sequence[pd.DataFrame]) -> Leaderboard:
     rows = pd.concat(tables, ignore_index=True)
     first = rows.iloc[0]
     return Leaderboard(
-        rows[["condition", "learner", "seed", *SCORES]],
+        rows.reindex(columns=["condition", "learner", "seed", *SCORES]),
         str(first["classes"]).split(", "),
         dict(zip(rows["condition"].astype(str), rows["measured_snr"].astype(float), strict=True)),
         str(first["size"]),
@@ -95,6 +97,8 @@ def benchmark_phantoms(plan: BenchmarkPlan, templates: str | os.PathLike[str] | 
     """
     voxel_size, resolution = float(plan.boxes["voxel_size"]), float(plan.boxes["resolution"])
     classes = plan.classes
+    if classes.alike is not None:
+        return alike_phantoms(classes.alike, classes.count, voxel_size, resolution, classes.first_seed)
     if templates is None:
         return stock_phantoms(
             classes.count, voxel_size, resolution, classes.first_seed, classes.largest_radius
@@ -134,22 +138,26 @@ def run_benchmark(
     size = plan.sizes[size_name]
     own = {name: plan.conditions_at(size, name) for name in learners}
     wanted = [one for one in plan.conditions if any(one in some for some in own.values())]
-    levels = list(dict.fromkeys(condition.snr for condition in wanted))
-    tasks = sum(len({condition.snr for condition in some}) for some in own.values())
+    levels = list(dict.fromkeys(_boxes_of(condition) for condition in wanted))
+    tasks = sum(len({_boxes_of(condition) for condition in some}) for some in own.values())
     counter = Progress(tasks * len(size.seeds), "runs", plan.name, interval=0.0)
     rows: list[dict[str, Any]] = []
     measured: dict[float, float] = {}
-    for snr in levels:
+    for level in levels:
+        snr, numbers = level
         options = plan.box_options(size, snr, maps)
-        measured[snr] = cut.measured_snr if cut else measure_snr(phantoms, options, device)
+        if snr not in measured:
+            measured[snr] = cut.measured_snr if cut else measure_snr(phantoms, options, device)
+        part, present, labels = _classes_of(
+            plan, phantoms, numbers or (size.boxes_per_class,) * plan.possible
+        )
         for seed in size.seeds:
-            labels = torch.arange(len(phantoms) + plan.classes.empty).repeat_interleave(size.boxes_per_class)
-            chosen = cut or simulate_set(phantoms, options, labels, device, seed)
+            chosen = cut or simulate_set(present, options, labels, device, seed)
             for name in learners:
-                conditions = [condition for condition in own[name] if condition.snr == snr]
+                conditions = [condition for condition in own[name] if _boxes_of(condition) == level]
                 if not conditions:
                     continue
-                task = Task(plan, size, name, conditions, chosen, phantoms, maps, device, seed, encoder)
+                task = Task(part, size, name, conditions, chosen, present, maps, device, seed, encoder)
                 rows += run_task(task)
                 counter.advance()
     names = [phantom.name for phantom in phantoms] + ["no particle"] * plan.classes.empty
@@ -157,6 +165,24 @@ def run_benchmark(
     edges = len(chosen.boxes), chosen.boxes.shape[-1]
     runs = pd.DataFrame(rows)
     return Leaderboard(runs, names, snrs, size_name, maps, edges, describe_hardware(device))
+
+
+def _boxes_of(condition: Condition) -> tuple[float, tuple[int, ...]]:
+    """Return what distinguishes the boxes of one condition from those of another: SNR and numbers of boxes."""
+    return condition.snr, tuple(condition.boxes or ())
+
+
+def _classes_of(
+    plan: BenchmarkPlan, phantoms: Sequence[Phantom], numbers: Sequence[int]
+) -> tuple[BenchmarkPlan, Sequence[Phantom], torch.Tensor]:
+    """Return the plan and the phantoms of the classes that have boxes, at least one, and the (n,) class of each box."""
+    complete = [*numbers, *[0] * (plan.possible - len(numbers))]
+    particles, empty = complete[: len(phantoms)], sum(complete[len(phantoms) :])
+    present = [number for number, count in enumerate(particles) if count] or [0]
+    counts = [particles[number] for number in present] + [empty] * (empty > 0)
+    classes = replace(plan.classes, count=len(present), empty=empty > 0)
+    labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+    return replace(plan, classes=classes), [phantoms[number] for number in present], labels
 
 
 def run_task(task: Task) -> list[dict[str, Any]]:

@@ -41,6 +41,8 @@ def linear_probe(
 ) -> float:
     """Return the accuracy of a logistic regression on the features, on boxes held out from its training.
 
+    NaN if all boxes are of one class.
+
     Parameters
     ----------
     features
@@ -50,6 +52,8 @@ def linear_probe(
     fraction, seed
         See `division`.
     """
+    if len(np.unique(truth)) < 2:
+        return float("nan")
     return probe_accuracy(features, truth, *division(truth, fraction, seed))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks.plan_files import read_yaml
 from benchmarks.plan_parts import Classes, Condition, Size
 from benchmarks.protocols import PROTOCOLS, WITHOUT_LEARNER
+from cryopipe.classification import ClassificationOptions
 from cryopipe.config import section_of
 from cryopipe.errors import ConfigError
 from cryopipe.features import LEARNERS
@@ -19,10 +20,11 @@ from cryopipe.simulation.box_simulator import BoxOptions
 from cryopipe.simulation.options import SimulationOptions
 
 SIZES = ("reduced", "full")
+ALIKE = ("species", "states")
 FIGURES = ("accuracy", "homogeneity", "v_measure", "probe")
 """Scores (0 to 1) that a published row may contain."""
-OWN_KEYS = ("protocol", "conditions")
-"""Keys of a learner's entry that are not options."""
+OWN_KEYS = ("protocol", "conditions", "classification")
+"""Keys of a learner's entry that are not options of the learner."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class BenchmarkPlan:
         (lowest, highest) number of clusters considered.
     learners
         Entry of each learner by name: options of the section `features` of config.yaml, nested as there, without
-        `clusters`, and optionally the learner's own `protocol` and names of `conditions`, [] for all.
+        `clusters`, and optionally the learner's own `protocol`, names of `conditions`, [] for all, and options of the
+        section `classification`.
     published
         Rows with method, condition and figures.
     protocol
@@ -62,6 +65,11 @@ class BenchmarkPlan:
     published: Sequence[Mapping[str, Any]]
     protocol: str = "clusters"
     tomograms: Mapping[str, Any] | None = None
+
+    @property
+    def possible(self) -> int:
+        """Number of classes, with that of empty boxes."""
+        return self.classes.count + self.classes.empty
 
     @property
     def tomogram_count(self) -> int:
@@ -115,6 +123,11 @@ class BenchmarkPlan:
         if options.get("weights") is None and starts_with_encoder:
             options["weights"] = encoder
         return section_of(FeatureOptions, f"learner {learner}", options)
+
+    def classification_options(self, learner: str) -> ClassificationOptions:
+        """Return the options of classification by averages in a learner's entry."""
+        options = {"method": "averages", **self.learners.get(learner, {}).get("classification", {})}
+        return section_of(ClassificationOptions, f"learner {learner}: classification", options)
 
     def learner_entry(self, learner: str, size: Size) -> dict[str, Any]:
         """Return a learner's entry, updated by that of the size, without `OWN_KEYS`.
@@ -217,7 +230,17 @@ def _check(plan: BenchmarkPlan) -> None:
         for condition in conditions
         if condition not in known
     ]
+    problems += [
+        f"{condition.name}: boxes {list(condition.boxes)}; give at most {plan.possible} numbers, not all 0"
+        for condition in plan.conditions
+        if condition.boxes is not None
+        and not (any(condition.boxes) and len(condition.boxes) <= plan.possible)
+    ]
+    if plan.classes.alike not in (None, *ALIKE):
+        problems.append(f"classes.alike {plan.classes.alike!r}; give one of {', '.join(ALIKE)}")
     if plan.tomograms is not None:
+        if any(condition.boxes for condition in plan.conditions):
+            problems.append("conditions of boxes cut from tomograms have no 'boxes'")
         if plan.tomogram_count < 1:
             problems.append("tomograms.number is missing; give 1 or more")
         if plan.classes.empty or len({condition.snr for condition in plan.conditions}) > 1:
@@ -240,5 +263,6 @@ def _check(plan: BenchmarkPlan) -> None:
                 )
             plan.box_options(size, condition.snr, maps=name == "full")
         for learner in plan.learners:
+            plan.classification_options(learner)
             if plan.protocol_of(learner) not in WITHOUT_LEARNER:
                 plan.feature_options(learner, size)

@@ -23,6 +23,9 @@ class Classes:
         Angstrom; larger phantoms are skipped.
     empty
         Whether boxes without a central particle form an additional class.
+    alike
+        Whether the classes are variants of one phantom, and of which sort: "species" or "states", see
+        `benchmarks.alike_phantoms`; None for different phantoms.
     """
 
     count: int
@@ -30,6 +33,7 @@ class Classes:
     first_seed: int
     largest_radius: float
     empty: bool = False
+    alike: str | None = None
 
 
 @dataclass(frozen=True)
@@ -46,12 +50,16 @@ class Condition:
         Fraction of the labels that a protocol with labels uses; None for all.
     clusters
         (lowest, highest) number of clusters considered when scoring; None for the plan's.
+    boxes
+        Number of boxes of each class, and last, with empty boxes, of those; missing ones are 0. None for the size's
+        number of every class.
     """
 
     name: str
     snr: float
     labels: float | None = None
     clusters: Sequence[int] | None = None
+    boxes: Sequence[int] | None = None
 
 
 @dataclass(frozen=True)

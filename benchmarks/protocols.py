@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Any
 
 PROTOCOLS = {
+    "averages": "benchmarks.averages_protocol:run",
     "clusters": "benchmarks.cluster_protocol:run",
     "labels": "benchmarks.label_protocol:run",
     "fine_tune": "benchmarks.fine_tuning_protocol:run",
@@ -20,7 +21,7 @@ PROTOCOLS = {
 }
 """Module and function of every protocol; imported when the protocol runs.
 
-clusters: train without labels, cluster the features, compare clusters and classes. labels: train a linear probe with a
+averages: as clusters, then classify by averages. clusters: train without labels, cluster the features, compare clusters and classes. labels: train a linear probe with a
 fraction of the labels, and test it on other boxes. fine_tune: train without labels, fine-tune with a fraction of the
 labels, test on other boxes. oracle: the classes of highest probability given the true maps. two_way_five_shot and
 two_way_one_shot: episodes of two classes with five or one example of each.

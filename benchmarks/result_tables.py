@@ -14,7 +14,7 @@ from benchmarks.plan_parts import Size
 from cryopipe.errors import rounded, size_text
 
 HEADER = (
-    "condition", "method", "accuracy", "homogeneity", "V", "K", "probe", "seconds", "memory, GB",
+    "condition", "method", "accuracy", "homogeneity", "V", "worst F1", "K", "probe", "seconds", "memory, GB",
 )  # fmt: skip
 TARGET = "target"
 """Method of a row with target figures that are not from a paper."""
@@ -27,7 +27,7 @@ encoder and runs all of them at full size; this requires a GPU.
 
 Rows marked *published* are figures from the papers, measured on the papers' structures. The other rows are cryopipe's
 (mean ± standard deviation over the seeds), measured on the classes listed in each section. *K* is the number of clusters
-found. *Probe* is the accuracy of a linear classifier trained on the features with the true labels of four fifths of the
+found. *Worst F1* is that of the class that its best cluster fits worst. *Probe* is the accuracy of a linear classifier trained on the features with the true labels of four fifths of the
 boxes and tested on the others: what the features hold, apart from clustering. *floor* (radial statistics) and *oracle*
 (the true noise-free maps, their likelihood summed over poses) bound what a learner can reach on these boxes. These classes replace the
 papers' structures, and the papers do not define their SNR: compare orders of magnitude, not hundredths.

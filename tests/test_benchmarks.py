@@ -40,8 +40,8 @@ from cryopipe.simulation.box_simulator import BoxOptions
 from cryopipe.simulation.phantoms import stock_phantoms
 
 FOLDER = Path(__file__).parents[1] / "benchmarks" / "plans"
-NAMES = ("cssl_table1", "disca_table1_40", "disca_table1_60", "leaderboard", "moebel_shrec", "practical_table1",
-         "unseen_structures")  # fmt: skip
+NAMES = ("alike_species", "alike_states", "cssl_table1", "disca_table1_40", "disca_table1_60", "leaderboard",
+         "moebel_shrec", "numbers_of_classes", "practical_table1", "unseen_structures")  # fmt: skip
 CPU = torch.device("cpu")
 TINY_DISCA = {"iterations": 1, "steps": 5, "warm_up": 5, "widths": [4], "feature_width": 8, "batch_size": 8}
 
@@ -134,8 +134,12 @@ def test_published_figures_are_those_of_the_papers() -> None:
         (("learners", "oracle", "conditions"), ["SNR 6"], "oracle: unknown condition 'SNR 6'"),
         (("learners", "disca"), {"learner": "disca", "itrations": 3}, "unknown 'itrations'"),
         (("learners", "disca", "disca"), {"itrations": 3}, "disca: unknown 'itrations'"),
-        (("protocol",), "label", "plan: unknown protocol 'label'; give one of clusters, labels"),
-        (("learners", "disca", "protocol"), "play", "disca: unknown protocol 'play'; give one of clusters"),
+        (("protocol",), "label", "plan: unknown protocol 'label'; give one of averages, clusters, labels"),
+        (
+            ("learners", "disca", "protocol"),
+            "play",
+            "disca: unknown protocol 'play'; give one of averages, clusters",
+        ),
         (("learners", "disca"), {"weights": "random"}, "disca: no 'learner'"),
     ],
 )
@@ -344,7 +348,9 @@ def test_a_learner_may_have_conditions_of_its_own() -> None:
 
 
 def test_tables_of_learners_are_joined(tmp_path: Path) -> None:
-    scores = dict.fromkeys(("accuracy", "homogeneity", "v_measure", "probe", "seconds", "memory_gb"), 0.5)
+    scores = dict.fromkeys(
+        ("accuracy", "homogeneity", "v_measure", "least_f1", "probe", "seconds", "memory_gb"), 0.5
+    )
     boards = [
         Leaderboard(
             pd.DataFrame(
@@ -391,7 +397,7 @@ def test_means_and_deviations_stand_beside_published_figures() -> None:
             "learner": ["small"] * 3,
             "seed": [1, 2, 3],
             "accuracy": [0.4, 0.5, 0.6],
-            **dict.fromkeys(("homogeneity", "v_measure", "clusters", "probe"), np.nan),
+            **dict.fromkeys(("homogeneity", "v_measure", "least_f1", "clusters", "probe"), np.nan),
             "seconds": 2.0,
             "memory_gb": 1.0,
         }
@@ -403,7 +409,7 @@ def test_means_and_deviations_stand_beside_published_figures() -> None:
     assert table.loc[1, "accuracy_sd"] == pytest.approx(0.1)
     board = Leaderboard(runs, ["a", "b"], {"half": math.nan}, "reduced", False, (24, 12), "x")
     section = benchmark_section(plan, board)
-    assert "| half | small | 0.500 ± 0.100 |  |  |  |  | 2 ± 0 | 1.00 ± 0.00 |" in section
+    assert "| half | small | 0.500 ± 0.100 |  |  |  |  |  | 2 ± 0 | 1.00 ± 0.00 |" in section
     assert "Measured SNR: no noise." in section
 
 

@@ -116,6 +116,7 @@ def test_classes_are_scored_by_number() -> None:
         "accuracy": 1,
         "homogeneity": 1,
         "v_measure": 1,
+        "least_f1": 1,
         "clusters": 2,
     }
     swapped = class_scores(truth, 1 - truth)

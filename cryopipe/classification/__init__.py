@@ -2,6 +2,6 @@
 
 from cryopipe.classification.classify import Classification, classify_boxes
 from cryopipe.classification.options import ClassificationOptions
-from cryopipe.classification.particle_classes import classify_particles
+from cryopipe.classification.particle_classes import classify_particles, many_clusters
 
-__all__ = ["Classification", "ClassificationOptions", "classify_boxes", "classify_particles"]
+__all__ = ["Classification", "ClassificationOptions", "classify_boxes", "classify_particles", "many_clusters"]

@@ -66,7 +66,7 @@ def classify_particles(
     groups = neighbourhoods(positions_of_table(mine), mine[columns.TOMOGRAM].astype(str).tolist(), diameter)
     found = classify_boxes(
         chosen, chosen.tilt_ranges, features[compared],
-        _many_clusters(features[compared], mine, options, clustering, seed),
+        many_clusters(features[compared], int(mine[columns.CLASS].max()), options, clustering, seed),
         groups, boxes.voxel_size, diameter, options, seed, device, checkpoint,
     )  # fmt: skip
     table = particles.copy()
@@ -81,15 +81,25 @@ def classify_particles(
     return table, found.history
 
 
-def _many_clusters(
+def many_clusters(
     features: NDArray[np.float64],
-    particles: pd.DataFrame,
+    found: int,
     options: ClassificationOptions,
     clustering: ClusteringOptions,
     seed: int,
 ) -> NDArray[np.int64]:
-    """Return (n,) clusters 0..C-1 of the features, more than there are in the table."""
-    count = number_of_starts(len(particles), int(particles[columns.CLASS].max()), options)
+    """Return the (n,) clusters 0..C-1 of the features from which a classification starts.
+
+    Parameters
+    ----------
+    features
+        (n, d).
+    found
+        Number of clusters that the features show; more are made.
+    options, clustering, seed
+        See `classify_particles`.
+    """
+    count = number_of_starts(len(features), found, options)
     fixed = replace(clustering, clusters=(count, count), minimum_posterior=0.0, outlier_probability=0.0)
     labels = find_clusters(features, fixed, seed).labels
     return np.unique(labels, return_inverse=True)[1].reshape(-1).astype(np.int64)
