@@ -32,7 +32,7 @@ def run(task: Task) -> list[dict[str, Any]]:
         with peak_memory(task.device) as peak:
             found = classify_boxes(
                 boxes, boxes.tilt_ranges, features, many, np.arange(len(boxes)),
-                boxes.voxel_size, diameter, replace(options, minimum_posterior=0.0), task.seed, task.device,
+                task.phantoms[0].voxel_size, diameter, replace(options, minimum_posterior=0.0), task.seed, task.device,
             )  # fmt: skip
         rows.append(
             {

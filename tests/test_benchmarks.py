@@ -40,7 +40,7 @@ from cryopipe.simulation.box_simulator import BoxOptions
 from cryopipe.simulation.phantoms import stock_phantoms
 
 FOLDER = Path(__file__).parents[1] / "benchmarks" / "plans"
-NAMES = ("alike_species", "alike_states", "cssl_table1", "disca_table1_40", "disca_table1_60", "leaderboard",
+NAMES = ("alike_species", "alike_states", "averages_table", "cssl_table1", "disca_table1_40", "disca_table1_60", "leaderboard",
          "moebel_shrec", "numbers_of_classes", "practical_table1", "unseen_structures")  # fmt: skip
 CPU = torch.device("cpu")
 TINY_DISCA = {"iterations": 1, "steps": 5, "warm_up": 5, "widths": [4], "feature_width": 8, "batch_size": 8}
