@@ -125,8 +125,7 @@ def _trial_mergers(
     both, noise = torch.cat([first, second]), classes.noise
     maps = trial.improve(classes.maps.of(larger), noise, inside, weights).maps
     weights = weights * (weights > LEAST_MEMBERSHIP)
-    maps = trial.refine(maps, noise, weights, TRIAL_ROUNDS)
-    one_map = trial.refined_likelihoods(maps, noise, weights)
+    maps, one_map = trial.refine(maps, noise, weights, TRIAL_ROUNDS)
     two_maps = _of_two_maps(
         trial, classes.maps.of(both), noise, classes.responsibilities[part][:, both], weights.repeat(1, 2)
     )
@@ -142,8 +141,7 @@ def _of_two_maps(trial: Rounds, maps: ClassMaps, noise: Tensor, own: Tensor, pai
 
     `own` and `pair`, (n, C), are the weights of the boxes in each map and in its pair.
     """
-    maps = trial.refine(maps, noise, own * (own > LEAST_MEMBERSHIP), TRIAL_ROUNDS)
-    return trial.refined_likelihoods(maps, noise, pair)
+    return trial.refine(maps, noise, own * (own > LEAST_MEMBERSHIP), TRIAL_ROUNDS, pair)[1]
 
 
 def _evidence(
@@ -221,8 +219,7 @@ def divide_mixed(rounds: Rounds, classes: Classes, features: NDArray[np.float64]
         sides = (found.log_likelihoods + twice).unflatten(1, (-1, 2))
         fixed = (sides.softmax(dim=2).nan_to_num() * member[part][..., None]).flatten(1)
     whole = member[part]
-    one = trial.refine(classes.maps.of(chosen), classes.noise, whole, TRIAL_ROUNDS)
-    one_map = trial.refined_likelihoods(one, classes.noise, whole)
+    _, one_map = trial.refine(classes.maps.of(chosen), classes.noise, whole, TRIAL_ROUNDS)
     pairs = whole.repeat_interleave(2, dim=1)
     two_maps = _of_two_maps(trial, maps, classes.noise, fixed, pairs).unflatten(1, (-1, 2))
     sizes = fixed.sum(dim=0).reshape(-1, 2)

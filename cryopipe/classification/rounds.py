@@ -127,16 +127,30 @@ class Rounds:
             evidence,
         )
 
-    def refine(self, maps: ClassMaps, noise: Tensor, weights: Tensor, count: int) -> ClassMaps:
-        """Return the maps after `count` rounds in refined poses, with weights (n, C); see `refined_round`."""
-        for _ in range(count):
-            found = refined_round(self.boxes, maps, noise, self.search, weights)
-            maps = maps_from_sums(self.boxes.band, found.sums, self.mask)
-        return maps
+    def refine(
+        self, maps: ClassMaps, noise: Tensor, weights: Tensor, count: int, compared: Tensor | None = None
+    ) -> tuple[ClassMaps, Tensor]:
+        """Return maps after rounds in refined poses, and the log-likelihoods of the boxes for them; see `refined_round`.
 
-    def refined_likelihoods(self, maps: ClassMaps, noise: Tensor, weights: Tensor) -> Tensor:
-        """Return (n, C) log-likelihoods of the boxes in refined poses; see `refined_round`."""
-        return refined_round(self.boxes, maps, noise, self.search, weights).log_likelihoods
+        Parameters
+        ----------
+        maps
+            C maps.
+        noise
+            (shells + 1,) standard deviation.
+        weights
+            (n, C) of the boxes in the maps.
+        count
+            Number of rounds.
+        compared
+            (n, C) above 0 for boxes whose log-likelihood is computed; None for those in the maps.
+        """
+        known = None
+        for _ in range(count):
+            known = refined_round(self.boxes, maps, noise, self.search, weights, known)
+            maps = maps_from_sums(self.boxes.band, known.sums, self.mask)
+        which = weights if compared is None else compared
+        return maps, refined_round(self.boxes, maps, noise, self.search, which, known).log_likelihoods
 
     def short_evidence(self, classes: Classes, evidence: Tensor) -> Tensor:
         """Return `evidence` (n, C), minus infinity for classes that the last round found improbable for a box."""
