@@ -80,6 +80,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
         *("averaging.merge_correlation", "averaging.known_maps"),
     ),
     "merge_clusters": ("averaging.merge", "evidence.decoys"),
+    "rescan_tomogram": ("rescan", "pick.clip"),
     "reembed_averages": ("reembedding",),
     **{f"export_{name}": ("export.clusters", *_OF_FORMAT.get(name, ())) for name in FORMATS},
     "evaluate": ("evaluation",),

@@ -24,6 +24,7 @@ from cryopipe.files.atomic import write_text
 from cryopipe.picking.options import PickOptions
 from cryopipe.reembedding.options import ReembeddingOptions
 from cryopipe.report.options import ReportOptions
+from cryopipe.rescan.options import RescanOptions
 from cryopipe.simulation.options import SimulationOptions
 from cryopipe.subtomograms import SubtomogramOptions
 
@@ -37,6 +38,7 @@ SECTIONS: tuple[type[Options], ...] = (
     AveragingOptions,
     RelationOptions,
     EvidenceOptions,
+    RescanOptions,
     ReembeddingOptions,
     ExportOptions,
     ReportOptions,

@@ -16,7 +16,8 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from cryopipe import columns
-from cryopipe.files.cluster_averages import RESOLUTION, ClusterAverage
+from cryopipe.files.cluster_averages import RESOLUTION, SYMMETRY, ClusterAverage
+from cryopipe.files.opening import OpenTomogram
 from cryopipe.particles import pick_table
 from cryopipe.picking.pick import make_source
 from cryopipe.picking.source import Source
@@ -24,6 +25,8 @@ from cryopipe.rescan import correlation, scan
 from cryopipe.rescan.band_filter import binned_block, make_filter
 from cryopipe.rescan.correlation import correlate, divide
 from cryopipe.rescan.merge import merge_rounds
+from cryopipe.rescan.options import RescanOptions
+from cryopipe.rescan.rescanned_tomogram import recognised_averages, rescan_tomogram
 from cryopipe.rescan.scan import Hits, Search, best_of
 from cryopipe.rescan.score_maxima import Candidates
 from cryopipe.rescan.search_template import SearchTemplate, make_search_template
@@ -115,6 +118,17 @@ class TestSearch:
         assert hits.scores[found].min() > hits.scores[~found].max(initial=0)
         assert hits.expected[found].max() < 0.1
 
+    def test_states_its_cost_and_finds_nothing_with_inverted_contrast(
+        self, planted: Planted, quick: SearchTemplate, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with caplog.at_level(logging.INFO):
+            found = Search(source_of(-planted.volume), VOXEL, TILTS, 1e-3).run([quick])
+        assert len(found) == 0
+        rotations = len(quick.rotations())
+        assert caplog.messages[0].startswith(
+            f"a: class 3: {rotations} rotations within 26 degrees of all orientations (O), voxels of 40 A, resolution 100 A, "
+        )
+
     def test_blocks_do_not_change_the_result(
         self,
         planted: Planted,
@@ -192,8 +206,8 @@ class TestTemplate:
         fine = ClusterAverage(volume, 10.0, {RESOLUTION: 22.0})
         made = make_search_template(1, fine, 10.0)
         assert made is not None
-        assert made.resolution == pytest.approx(2 * made.radius / 3.5)
-        assert made.binning == int(made.resolution / 22)
+        assert 2 * made.radius / 3.5 <= made.resolution < 1.2 * 2 * made.radius / 3.5
+        assert made.binning == int(1.2 * 2 * made.radius / 3.5 / 22)
         asked = make_search_template(1, fine, 10.0, 30.0)
         assert asked is not None
         assert (asked.resolution, asked.binning) == (30.0, 1)
@@ -311,7 +325,7 @@ class TestSignificance:
         assert fit_tail(np.full(5, 0.2), 1.0).expected(np.array([0.99])) == pytest.approx(5.0)
 
 
-TOMOGRAM = Tomogram("a", "a.mrc")
+TOMOGRAM = Tomogram("a", "a.mrc", contrast="bright")
 
 
 def hits_at(places: list[list[float]], classes: list[int], radius: float = 100.0) -> Hits:
@@ -381,3 +395,36 @@ class TestMerging:
         best = best_of([first, second], VOXEL)
         assert best.classes.tolist() == [2, 1]
         assert best.positions.tolist() == [[12, 10, 10], [60, 10, 10]]
+
+
+class TestTomogram:
+    VERDICTS = pd.DataFrame({"cluster": [1, 2, 3], "verdict": ["particle", "noise", "mixture suspected"]})
+
+    def test_only_particles_search(self) -> None:
+        averages = {number: average_of(asymmetric_map(16)) for number in (1, 2, 3)}
+        assert list(recognised_averages(averages, self.VERDICTS)) == [1, 3]
+
+    def test_finds_what_was_not_picked(self, planted: Planted) -> None:
+        average = average_of(asymmetric_map(16, None, (0, 0, 0), 1.2, SCALE), 100.0)
+        average = replace(average, figures={**average.figures, SYMMETRY: "O"})
+        picks = picks_at(planted.centres[:1, ::-1].tolist())
+        opened = OpenTomogram(planted.volume, VOXEL, None)
+        found = rescan_tomogram(
+            TOMOGRAM, opened, {5: average}, picks, pd.DataFrame(), RescanOptions(false_picks=0.5)
+        )
+        assert found[columns.PARTICLE].iloc[0] == "a/1"
+        assert found[columns.ROUND].tolist() == [1] + [2] * (len(found) - 1)
+        distance, row = cKDTree(planted.centres[:, ::-1]).query(found[list(columns.COORDINATES)])
+        assert set(row[distance * VOXEL < 60]) == set(range(PARTICLES))
+        assert len(found) <= PARTICLES + 1
+
+    def test_a_bad_tomogram_or_no_average_leaves_the_picks(
+        self, planted: Planted, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        picks = picks_at([[10, 10, 10]])
+        left = rescan_tomogram(TOMOGRAM, None, {}, picks, pd.DataFrame(), RescanOptions())
+        assert left[columns.PARTICLE].tolist() == ["a/1"]
+        opened = OpenTomogram(planted.volume, VOXEL, None)
+        left = rescan_tomogram(TOMOGRAM, opened, {}, picks, pd.DataFrame(), RescanOptions())
+        assert left[columns.RESCAN_CLASS].tolist() == [0]
+        assert "a: no average is recognised as a particle: no search" in caplog.messages

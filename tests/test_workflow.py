@@ -120,6 +120,13 @@ def test_dry_run(case: str, tmp_path: Path) -> None:
     assert planned(tmp_path) == expected
 
 
+def test_the_rescan_is_planned_only_on_request(tmp_path: Path) -> None:
+    make_dataset(tmp_path, ["a", "b"], {})
+    plan = planned(tmp_path, "rescan")
+    assert (plan["rescan_tomogram"], plan["rescan"], plan["triage_averages"]) == (2, 1, 1)
+    assert not {"report", "export", "reembed_averages", "all"} & set(plan)
+
+
 def test_the_demo_simulates_its_tomograms(tmp_path: Path) -> None:
     make_dataset(tmp_path, [], {})
     rows = ["tomogram\tpath", *(f"demo_0{n}\tresults/demo/demo_0{n}.mrc" for n in (1, 2))]

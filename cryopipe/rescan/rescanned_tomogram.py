@@ -14,6 +14,7 @@ from cryopipe.files.cluster_averages import ClusterAverage
 from cryopipe.files.opening import OpenTomogram
 from cryopipe.picking.pick import make_source
 from cryopipe.rescan.merge import merge_rounds
+from cryopipe.rescan.options import RescanOptions
 from cryopipe.rescan.scan import Search, best_of
 from cryopipe.rescan.search_template import make_search_template
 from cryopipe.tomograms import Tomogram
@@ -46,9 +47,8 @@ def rescan_tomogram(
     averages: Mapping[int, ClusterAverage],
     picks: pd.DataFrame,
     located: pd.DataFrame,
+    options: RescanOptions,
     *,
-    false_picks: float = 1.0,
-    resolution: float | None = None,
     clip: float | None = 4.0,
     memory_gb: float = 4.0,
     device: torch.device | str = "cpu",
@@ -66,10 +66,8 @@ def rescan_tomogram(
         By cluster number; see `recognised_averages`.
     picks, located
         Of this tomogram in the round before; see `merge_rounds`.
-    false_picks
-        Expected number of false picks for each average.
-    resolution
-        Finest resolution of the search, angstrom; see `make_search_template`.
+    options
+        Expected false picks and resolution.
     clip
         See `PickOptions`.
     memory_gb
@@ -95,11 +93,11 @@ def rescan_tomogram(
         voxel_size = (tomogram.voxel_size or 1.0) if opened is None else opened.voxel_size
         return merge_rounds(picks, located, best_of([], voxel_size), tomogram, voxel_size)
     made = [
-        make_search_template(number, average, opened.voxel_size, resolution)
+        make_search_template(number, average, opened.voxel_size, options.resolution)
         for number, average in averages.items()
     ]
     templates = [one for one in made if one is not None]
     if not templates:
         logger.warning("%s: no average is recognised as a particle: no search", tomogram.name)
-    search = Search(source, opened.voxel_size, tomogram.tilts, false_picks, memory_gb, checkpoint)
+    search = Search(source, opened.voxel_size, tomogram.tilts, options.false_picks, memory_gb, checkpoint)
     return merge_rounds(picks, located, search.run(templates), tomogram, opened.voxel_size)

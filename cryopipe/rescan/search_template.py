@@ -25,6 +25,8 @@ SHELLS = 3.5
 grows as the sixth power of the resolution, and this tells most particles apart."""
 SAMPLING = 2.2
 """Search voxels are at most the resolution of the search divided by this."""
+COARSER = 1.2
+"""A resolution that is not asked for is made coarser by up to this factor if larger search voxels then suffice."""
 EDGE = 1.5
 """Width of the soft edge of the mask, search voxels."""
 MARGIN = 3
@@ -119,7 +121,8 @@ def make_search_template(
         return None
     finest = SAMPLING * max(voxel_size, average.voxel_size)
     band = max(average.resolution, resolution or diameter / SHELLS, finest)
-    binning = max(1, int(band / SAMPLING / voxel_size + 1e-6))
+    binning = max(1, int((1.0 if resolution else COARSER) * band / SAMPLING / voxel_size + 1e-6))
+    band = max(band, SAMPLING * binning * voxel_size)
     search = binning * voxel_size
     radius = diameter / 2
     size = 2 * math.ceil(radius / search + EDGE + MARGIN)
