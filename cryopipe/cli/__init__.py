@@ -16,6 +16,7 @@ from cryopipe.cli.convert import convert
 from cryopipe.cli.curate import curate_app
 from cryopipe.cli.init import init
 from cryopipe.cli.simulate import simulate
+from cryopipe.cli.spike import detection_limit, spike
 from cryopipe.cli.view import view
 from cryopipe.cli.watch import watch
 from cryopipe.errors import CryopipeError, one_line
@@ -33,6 +34,8 @@ app.command(short_help="Check the configuration and the tomograms.")(check)
 app.command(short_help="Convert particles of one program to another.")(convert)
 app.add_typer(curate_app, name="curate", short_help="Decide on clusters and particles.")
 app.command(short_help="Simulate tomograms with known truth.")(simulate)
+app.command(short_help="Add known molecules to copies of a dataset's tomograms.")(spike)
+app.command(short_help="Table and chart of how well added molecules were found.")(detection_limit)
 app.command(short_help="Open a tomogram or the report.")(view)
 app.command(short_help="Add tomograms as they arrive.")(watch)
 
