@@ -1,4 +1,4 @@
-"""The console command `cryopipe`: init, check, convert, curate, simulate, view and watch.
+"""The console command `cryopipe`: init, check, convert, curate, simulate, spike, detection-limit, view and watch.
 
 These commands prepare, check and show; the pipeline itself is run with `snakemake`, with all of its options.
 """
