@@ -13,6 +13,7 @@ import torch
 import yaml
 from scipy.spatial import cKDTree
 
+from benchmarks.believe_pictures import examples
 from cryopipe import columns
 from cryopipe.cli import main
 from cryopipe.evidence.detection_limit import detection_table
@@ -246,3 +247,16 @@ def test_the_detection_limit_is_that_of_the_best_cluster_of_each_molecule(
     assert written["dataset"].unique().tolist() == [str(folder)]
     assert (tmp_path / "limit.png").is_file()
     assert detection_chart(written).width > 900
+
+
+def test_the_pictures_of_right_and_wrong_classes_show_what_their_captions_say() -> None:
+    maps = examples()
+    # noise of one orientation is missing in the wedge, that of all orientations is not
+    powers = {name: np.abs(np.fft.fftn(one)) ** 2 for name, one in maps.items()}
+    wedge = (slice(8, 16), 0, slice(0, 3))
+    assert powers["one orientation"][wedge].mean() < 0.05 * powers["a particle"][wedge].mean()
+    middle = (slice(16, 24),) * 3
+    noise = maps["picked noise"]
+    assert noise[middle].mean() > noise.mean() + 3 * noise[:8].std()
+    assert maps["a membrane"][0, 0, 16:24].max() > 0.5
+    assert np.corrcoef(maps["a particle"].ravel(), maps["two species"].ravel())[0, 1] < 0.97
