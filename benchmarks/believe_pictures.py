@@ -70,19 +70,19 @@ def picked_noise(count: int, rng: np.random.Generator) -> FloatArray:
     return gaussian_filter(np.mean(boxes, axis=0), 1.5).astype(np.float32)
 
 
-def examples(seed: int = 1) -> dict[str, FloatArray]:
-    """Return averages of known contents by caption."""
+def examples(seed: int = 1, count: int = 150) -> dict[str, FloatArray]:
+    """Return averages of `count` particles of known contents by caption."""
     rng = np.random.default_rng(seed)
     ribosome, proteasome = density_of("ribosome_like"), density_of("proteasome_like")
-    narrow = Rotation.from_rotvec(rng.normal(0, 0.15, (150, 3)))
-    any_way = random_rotations(150, rng)
-    about_normal = Rotation.from_rotvec(np.outer(rng.uniform(0, 2 * np.pi, 150), [1.0, 0.0, 0.0]))
+    narrow = Rotation.from_rotvec(rng.normal(0, 0.15, (count, 3)))
+    any_way = random_rotations(count, rng)
+    about_normal = Rotation.from_rotvec(np.outer(rng.uniform(0, 2 * np.pi, count), [1.0, 0.0, 0.0]))
     return {
         "a particle": average([ribosome], any_way, rng),
         "two species": average([ribosome, proteasome], any_way, rng),
         "one orientation": average([ribosome], narrow, rng),
         "a membrane": average([membrane()], about_normal, rng),
-        "picked noise": picked_noise(150, rng),
+        "picked noise": picked_noise(count, rng),
     }
 
 

@@ -250,7 +250,7 @@ def test_the_detection_limit_is_that_of_the_best_cluster_of_each_molecule(
 
 
 def test_the_pictures_of_right_and_wrong_classes_show_what_their_captions_say() -> None:
-    maps = examples()
+    maps = examples(count=30)
     # noise of one orientation is missing in the wedge, that of all orientations is not
     powers = {name: np.abs(np.fft.fftn(one)) ** 2 for name, one in maps.items()}
     wedge = (slice(8, 16), 0, slice(0, 3))
@@ -258,5 +258,5 @@ def test_the_pictures_of_right_and_wrong_classes_show_what_their_captions_say() 
     middle = (slice(16, 24),) * 3
     noise = maps["picked noise"]
     assert noise[middle].mean() > noise.mean() + 3 * noise[:8].std()
-    assert maps["a membrane"][0, 0, 16:24].max() > 0.5
+    assert maps["a membrane"][20, 2, 16:24].max() > 0.3
     assert np.corrcoef(maps["a particle"].ravel(), maps["two species"].ravel())[0, 1] < 0.97
