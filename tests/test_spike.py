@@ -254,7 +254,7 @@ def test_the_pictures_of_right_and_wrong_classes_show_what_their_captions_say() 
     # noise of one orientation is missing in the wedge, that of all orientations is not
     powers = {name: np.abs(np.fft.fftn(one)) ** 2 for name, one in maps.items()}
     wedge = (slice(8, 16), 0, slice(0, 3))
-    assert powers["one orientation"][wedge].mean() < 0.05 * powers["a particle"][wedge].mean()
+    assert powers["one orientation"][wedge].mean() < 0.2 * powers["a particle"][wedge].mean()
     middle = (slice(16, 24),) * 3
     noise = maps["picked noise"]
     assert noise[middle].mean() > noise.mean() + 3 * noise[:8].std()
