@@ -14,7 +14,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, maximum_filter
 from scipy.spatial.transform import Rotation
 
-from cryopipe.evidence.spike import Imaging, imaged
+from cryopipe.evidence.added_molecules import Imaging, imaged
 from cryopipe.files.atomic import atomic_path
 from cryopipe.installation import ROOT
 from cryopipe.report.plots import arranged, slice_row

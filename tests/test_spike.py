@@ -16,8 +16,8 @@ from scipy.spatial import cKDTree
 from benchmarks.believe_pictures import examples
 from cryopipe import columns
 from cryopipe.cli import main
+from cryopipe.evidence.added_molecules import Imaging, add_particles, imaged, protein_contrast, spike_phantoms
 from cryopipe.evidence.detection_limit import detection_table
-from cryopipe.evidence.spike import Imaging, add_particles, imaged, protein_contrast, spike_phantoms
 from cryopipe.evidence.spike_dataset import contrast_to_noise, noise_of
 from cryopipe.files.mrc import open_volume, write_volume
 from cryopipe.files.star import read_particles, write_particles

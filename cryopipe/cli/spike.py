@@ -63,7 +63,7 @@ def spike(
     table = read_tomogram_table(dataset / options["tomograms"], tuple(usual["tilt_range"]), usual["contrast"])
     # Imported here, because they are slow and not needed to report mistakes in the command line.
     from cryopipe.evidence import spike_dataset
-    from cryopipe.evidence.spike import spike_phantoms
+    from cryopipe.evidence.added_molecules import spike_phantoms
     from cryopipe.files.opening import open_tomogram
     from cryopipe.simulation import read_maps
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from cryopipe import columns
 from cryopipe.errors import SimulationError
-from cryopipe.evidence.spike import Imaging, add_particles, protein_contrast
+from cryopipe.evidence.added_molecules import Imaging, add_particles, protein_contrast
 from cryopipe.files.mrc import write_volume
 from cryopipe.files.opening import open_tomogram
 from cryopipe.files.star import read_particles, write_particles
