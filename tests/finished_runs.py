@@ -86,6 +86,7 @@ OTHER_VALUES: dict[str, Any] = {
         "export.formats": list(FORMATS)[1:],
         "export.clusters": "all",
         "pick.particles": "other.star",
+        "relations.membranes": "membranes/{tomogram}.mrc",
     },
 }
 """Values of options whose schema does not tell another one."""
@@ -123,6 +124,9 @@ def finish(folder: Path, config: Mapping[str, Any], tomograms: tuple[str, ...] =
     for name in (*(f"{name}.mrc" for name in tomograms), "truth.star", "other.star", "curation.yaml"):
         (folder / name).touch()
     (folder / "project.star").write_text("data_global\n\nloop_\n_rlnTomoName\na\ndemo_01\n")
+    (folder / "membranes").mkdir()
+    for name in names:
+        (folder / "membranes" / f"{name}.mrc").touch()
     (folder / "maps").mkdir()
     (folder / "maps" / "known.mrc").touch()
     for file in files:
