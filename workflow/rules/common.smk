@@ -165,6 +165,11 @@ def of_tomograms(pattern):
     return expand(pattern, tomogram=TOMOGRAMS)
 
 
+def of_tomograms_when_clustered(pattern):
+    """Return an input function for one file per tomogram; they are planned once the clusters are known."""
+    return lambda wildcards: of_tomograms(pattern) if cluster_rows() else []
+
+
 def given_weights(wildcards):
     """Return the file of initial weights, if the configuration names one."""
     weights = config["features"]["weights"]

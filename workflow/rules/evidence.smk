@@ -93,7 +93,7 @@ rule assess_classes:
         decoys=of_tomograms("results/decoys/{tomogram}.star"),
         decoy_features="results/decoys/features.npz",
         curves="results/decoys/curves.tsv",
-        boxes=of_tomograms("results/averaging_boxes/{tomogram}.h5"),
+        boxes=of_tomograms_when_clustered("results/averaging_boxes/{tomogram}.h5"),
         decoy_boxes=of_tomograms("results/decoy_averaging_boxes/{tomogram}.h5"),
     output:
         classes="results/evidence/classes.tsv",
