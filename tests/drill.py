@@ -29,7 +29,7 @@ from cryopipe.installation import ROOT
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 STAGES = ("picks", "subtomograms", "features", "clusters", "averages", "reembedded", "export", "report")
 """When a round begins, the results of one stage and of all that follow are missing."""
-WITH_TIMES = ("report/report.html", "features/history.tsv")
+WITH_TIMES = ("report/report.html", "report/progress.html", ".made/run.json", "features/history.tsv")
 """Files in which the seconds stand that something took."""
 PER_ROUND = 6
 """Kills before a run is left to end."""
