@@ -16,7 +16,6 @@ DEVELOPERS = {
     "benchmark_affinity",
     *("benchmark_bounds", "benchmark_scale", "benchmark_tomograms", "benchmark_throughput"),
     *("benchmark_evidence", "benchmark_learning_curve"),
-    "benchmark_learning_curve",
     *("benchmark_averages_table", "benchmark_numbers_of_classes"),
     *("benchmark_alike_species", "benchmark_alike_states"),
     *("benchmark_cssl_table1", "benchmark_disca_table1_40", "benchmark_disca_table1_60"),
