@@ -88,7 +88,8 @@ rule assess_classes:
         half2=of_clusters("results/averages/cluster_{cluster}_half2.mrc"),
         fsc=of_clusters("results/averages/cluster_{cluster}_fsc.star"),
         aligned=of_clusters("results/averages/cluster_{cluster}.star"),
-        particles="results/clusters/particles.star",
+        # older or newer than the result: the aligned particles tell whether a class changed
+        particles=ancient("results/clusters/particles.star"),
         features="results/features/features.npz",
         decoys=of_tomograms("results/decoys/{tomogram}.star"),
         decoy_features="results/decoys/features.npz",

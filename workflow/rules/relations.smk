@@ -14,7 +14,8 @@ MEMBRANES = refuse_future_times(
 # How well tomogram, depth, defocus, distances and orientation predict the classes.
 rule measure_leakage:
     input:
-        particles="results/clusters/particles.star",
+        # older or newer than the result: the aligned particles tell whether a class changed
+        particles=ancient("results/clusters/particles.star"),
         aligned=of_clusters("results/averages/cluster_{cluster}.star"),
         membranes=MEMBRANES,
     output:
