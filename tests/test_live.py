@@ -105,6 +105,12 @@ def test_the_jobs_of_clusters_are_expected_before_and_counted_after_their_number
         **{"apply_curation": 1, "report": 1},
         **{"average_cluster": 7, "locate_particles": 7},
     }
+    state.take(message("progress", done=1, total=2 + 2 * 7 + 1))
+    state.take(started(7, "extract_for_averaging", "a"))
+    assert state.planned_jobs(4) == {
+        **{"apply_curation": 1, "report": 1, "extract_for_averaging": 1},
+        **{"average_cluster": 7, "locate_particles": 7},
+    }
     repeated, _ = state_of({"average_cluster": 1, "report": 1})
     assert repeated.planned_jobs(4) == {"average_cluster": 1, "report": 1}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from logging import LogRecord
@@ -153,6 +154,11 @@ class RunState:
         if self.checkpoint not in planned:
             return planned
         waits = planned.get(self.checkpoint, 0) > self.done.get(self.checkpoint, 0)
+        # Other jobs that were planned after the checkpoint are known once they start.
+        started = Counter(job.rule for job in self.running.values()) + Counter(self.done)
+        planned |= {
+            rule: count for rule, count in started.items() if rule not in {*planned, *self.per_cluster}
+        }
         known = sum(planned.values()) - sum(planned.get(rule, 0) for rule in self.per_cluster)
         added = max(0, self.total - known)
         for position, rule in enumerate(self.per_cluster):
