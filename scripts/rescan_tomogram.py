@@ -9,7 +9,7 @@ from cryopipe.files.star import read_particles, write_particles
 from cryopipe.files.tables import read_table
 from cryopipe.job import run
 from cryopipe.rescan.options import RescanOptions
-from cryopipe.rescan.rescanned_tomogram import recognised_averages, rescan_tomogram
+from cryopipe.rescan.rescanned_tomogram import averages_of_particles, rescan_tomogram
 from cryopipe.tomograms import Tomogram
 from cryopipe.volume.device import choose_device
 
@@ -23,7 +23,7 @@ def main(job: Any) -> None:
     found = rescan_tomogram(
         tomogram,
         open_if_usable(tomogram, read_table(job.input.check)),
-        recognised_averages(read_averages(job.input.averages), verdicts),
+        averages_of_particles(read_averages(job.input.averages), verdicts),
         read_particles(job.input.picks),
         read_particles(job.input.located[0], tomogram.name),
         RescanOptions(**job.params.rescan),

@@ -26,7 +26,7 @@ from cryopipe.rescan.band_filter import binned_block, make_filter
 from cryopipe.rescan.correlation import correlate, divide
 from cryopipe.rescan.merge import merge_rounds
 from cryopipe.rescan.options import RescanOptions
-from cryopipe.rescan.rescanned_tomogram import recognised_averages, rescan_tomogram
+from cryopipe.rescan.rescanned_tomogram import averages_of_particles, rescan_tomogram
 from cryopipe.rescan.scan import Hits, Search, best_of
 from cryopipe.rescan.score_maxima import Candidates
 from cryopipe.rescan.search_template import SearchTemplate, make_search_template
@@ -402,7 +402,7 @@ class TestTomogram:
 
     def test_only_particles_search(self) -> None:
         averages = {number: average_of(asymmetric_map(16)) for number in (1, 2, 3)}
-        assert list(recognised_averages(averages, self.VERDICTS)) == [1, 3]
+        assert list(averages_of_particles(averages, self.VERDICTS)) == [1, 3]
 
     def test_finds_what_was_not_picked(self, planted: Planted) -> None:
         average = average_of(asymmetric_map(16, None, (0, 0, 0), 1.2, SCALE), 100.0)

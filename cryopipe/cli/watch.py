@@ -188,8 +188,8 @@ class Watcher:
         mark = self.dataset / RUNS
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.touch()
-        keep = {"pass_fds": (self.lock,)} if self.lock >= 0 else {}
-        with subprocess.Popen(command, cwd=self.dataset, **keep) as process, _ends(process):  # type: ignore[call-overload]
+        kept = (self.lock,) if self.lock >= 0 else ()
+        with subprocess.Popen(command, cwd=self.dataset, pass_fds=kept) as process, _ends(process):
             status = process.wait()
         mark.unlink(missing_ok=True)
         if status:

@@ -103,17 +103,18 @@ def assess_classes(
     for number, cluster in clusters.items():
         mine = features[[row_of[str(name)] for name in cluster.particles.get(columns.PARTICLE, [])]]
         row: dict[str, object] = {"cluster": number}
-        row |= _separation(number, cluster, classes, (decoys[0], _sorted_decoys(number, mine, decoys[1], density)), density, boxes, options, seed, device)  # fmt: skip
+        compared = decoys[0], _sorted_decoys(number, mine, decoys[1], density)
+        row |= _separation(number, cluster, classes, compared, density, boxes, options, seed, device)
         null = null_resolution(
             curves, _kept(cluster), max(options.finest_resolution, ctf_limit(cluster.particles))
         )
         row["finest_decoy"] = math.nan if null is None else null.finest
-        row["false_fraction"] = (
-            float(rates[classes == number].mean()) if (classes == number).any() else math.nan
-        )
+        members = classes == number
+        false_fraction = float(rates[members].mean()) if members.any() else math.nan
+        row["false_fraction"] = false_fraction
         purity = purity_of_class(cluster.particles, mine, boxes, options, seed, device)
         row |= {"heterogeneity": purity.ratio, "p_mixture": purity.p, "larger_group": purity.larger_group}
-        row["purity"] = (1 - float(row["false_fraction"])) * purity.larger_group  # type: ignore[arg-type]
+        row["purity"] = (1 - false_fraction) * purity.larger_group
         rows.append(row)
         if null is not None:
             shells = {"frequency": null.frequency, "lowest": null.lowest, "highest": null.highest}

@@ -25,7 +25,7 @@ SEARCHED = (PARTICLE, MIXTURE)
 """Verdicts of the clusters whose averages search the tomograms."""
 
 
-def recognised_averages(
+def averages_of_particles(
     averages: Mapping[int, ClusterAverage], verdicts: pd.DataFrame
 ) -> dict[int, ClusterAverage]:
     """Return the averages that are particles by their verdict.
@@ -63,7 +63,7 @@ def rescan_tomogram(
     opened
         Its volume, voxel size and mask; None if it cannot be used, which leaves its picks as they are.
     averages
-        By cluster number; see `recognised_averages`.
+        By cluster number; see `averages_of_particles`.
     picks, located
         Of this tomogram in the round before; see `merge_rounds`.
     options
