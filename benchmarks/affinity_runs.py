@@ -55,7 +55,7 @@ class AffinitySize:
 
 SIZES = {
     "reduced": AffinitySize(
-        24, 13.33, 30.0, 200, 60, AffinityOptions(channels=8, epochs=20, batch_size=64, learning_rate=2e-3)
+        24, 13.33, 30.0, 200, 200, AffinityOptions(channels=8, epochs=20, batch_size=64, learning_rate=2e-3)
     ),
     "full": AffinitySize(32, 13.33, 30.0, 2000, 400, AffinityOptions(channels=64, epochs=40)),
 }

@@ -90,8 +90,9 @@ class BenchmarkPlan:
         return asked if asked != "auto" else "full" if device == "cuda" else "reduced"
 
     def conditions_at(self, size: Size, learner: str = "") -> list[Condition]:
-        """Return the conditions of a size, or the learner's own."""
-        chosen = self.learners.get(learner, {}).get("conditions", size.conditions)
+        """Return the conditions of a size, or the learner's own, of which that of the size takes precedence."""
+        own = {**self.learners.get(learner, {}), **size.learners.get(learner, {})}
+        chosen = own.get("conditions", size.conditions)
         return [one for one in self.conditions if not chosen or one.name in chosen]
 
     def box_options(self, size: Size, snr: float, maps: bool) -> BoxOptions:
@@ -224,6 +225,11 @@ def _check(plan: BenchmarkPlan) -> None:
     ]
     chosen = {f"size {name}": size.conditions for name, size in plan.sizes.items()}
     chosen |= {name: entry.get("conditions", ()) for name, entry in plan.learners.items()}
+    chosen |= {
+        f"size {name}, {learner}": entry.get("conditions", ())
+        for name, size in plan.sizes.items()
+        for learner, entry in size.learners.items()
+    }
     problems += [
         f"{name}: unknown condition {condition!r}"
         for name, conditions in chosen.items()

@@ -27,6 +27,7 @@ RULES_OF_A_RUN = {
         "classify_particles",
         "apply_curation",
         "decode_cluster",
+        "decode_paths",
         "average_cluster",
         "locate_particles",
         "mark_doubles",

@@ -90,9 +90,11 @@ def test_clusters_are_decoded_and_decoded_maps_of_an_earlier_learner_are_removed
     assert all(volume.std() > 0 for volume, _ in maps)
     report = tmp_path / REPORT
     assert report.read_text().count("What the network remembers of this cluster") == 2
+    assert "Slices of boxes decoded between the largest clusters" in report.read_text()
     own = decoded / "mine.mrc"
     own.touch()
     make_tiny(tmp_path, {**TINY, "features": {"learner": "transfer"}})
     run(tmp_path, REPORT)
     assert list(decoded.iterdir()) == [own]
     assert "What the network remembers" not in report.read_text()
+    assert "decoded between the largest clusters" not in report.read_text()

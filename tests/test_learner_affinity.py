@@ -15,6 +15,7 @@ from cryopipe.boxes import ArrayBoxes
 from cryopipe.errors import ConfigError, FileError, LearningError
 from cryopipe.features import FeatureOptions, create_learner
 from cryopipe.features.affinity_matrix import affinity_matrix
+from cryopipe.features.decoding import latent_paths
 from cryopipe.features.latent_map import class_centres, cosines, interpolated, nearest_centre
 from cryopipe.features.learners.affinity import AffinityLearner
 from cryopipe.features.learners.affinity_options import AffinityOptions
@@ -141,6 +142,12 @@ def test_the_code_decodes_to_the_class_and_interpolates() -> None:
         atol=1e-5,
     )
     assert np.abs(made.decode(centres, np.full((2, 1), 3.0)) - path[[0, 4]]).max() > 0
+    *_, along = latent_paths(made, made.embed(boxes), classes + 1, poses)
+    assert along.title == "Pose 1 of cluster 1"
+    ends = np.quantile(poses[:, 0], [0.05, 0.95])
+    assert (along.captions[0], along.captions[-1]) == (f"{ends[0]:.2f}", f"{ends[1]:.2f}")
+    expected = made.decode(centres[:1].repeat(2, axis=0), ends[:, None].astype(np.float32))
+    np.testing.assert_allclose(along.maps[[0, -1]], expected, atol=1e-5)
 
 
 def test_boxes_of_unknown_class_are_not_trained_on() -> None:

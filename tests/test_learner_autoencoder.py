@@ -19,12 +19,13 @@ from cryopipe.boxes import ArrayBoxes
 from cryopipe.config import DECODING_LEARNERS
 from cryopipe.errors import ConfigError, FileError, LearningError
 from cryopipe.features import LEARNERS, FeatureOptions, Learner, create_learner
-from cryopipe.features.decoding import decode_clusters
+from cryopipe.features.decoding import decode_clusters, latent_paths
 from cryopipe.features.learners.autoencoder import AutoencoderLearner
 from cryopipe.features.learners.autoencoder_options import AutoencoderOptions
 from cryopipe.features.networks.autoencoder_network import Autoencoder
 from cryopipe.features.smoothing import SmoothedBoxes
 from cryopipe.files.weights import load_weights, save_weights
+from cryopipe.report.plots import slice_rows
 
 CPU = torch.device("cpu")
 TINY = FeatureOptions(
@@ -224,6 +225,26 @@ def test_clusters_are_decoded_from_the_mean_of_their_members() -> None:
     radial = create_learner("radial", FeatureOptions(learner="radial"), CPU, 1)
     with pytest.raises(LearningError, match=r"features\.learner: radial generates no boxes"):
         decode_clusters(radial, features, clusters)
+
+
+def test_paths_lead_from_the_largest_cluster_to_the_next_and_have_no_pose() -> None:
+    boxes, classes = two_classes(30)
+    made = learner(with_options(epochs=2))
+    made.fit(boxes)
+    features = made.embed(boxes)
+    clusters = np.where(np.arange(30) < 3, 0, classes + 1)
+    (path,) = latent_paths(made, features, clusters, made.poses(boxes))
+    first, second = np.argsort(-np.bincount(clusters)[1:], kind="stable") + 1
+    assert path.title == f"From cluster {first} to cluster {second}"
+    assert path.captions == ("0.00", "0.17", "0.33", "0.50", "0.67", "0.83", "1.00")
+    centres = np.stack([features[clusters == number].mean(axis=0) for number in (first, second)])
+    halfway = np.concatenate([centres[:1], centres.mean(axis=0, keepdims=True), centres[1:]])
+    np.testing.assert_allclose(path.maps[[0, 3, 6]], made.decode(halfway), atol=1e-5)
+    assert latent_paths(made, features, np.zeros(30, np.int64)) == []
+    assert (
+        slice_rows([(path.title, path.maps, path.captions)] * 2).height
+        == 2 * slice_rows([(path.title, path.maps, path.captions)]).height
+    )
 
 
 def test_the_snakefile_knows_the_learners_that_decode() -> None:

@@ -81,8 +81,17 @@ class Learner(ABC):
             If the file does not contain weights of this learner.
         """
 
-    def decode(self, features: NDArray[np.float32]) -> NDArray[np.float32] | None:
-        """Return the boxes (m, z, y, x) that belong to `features` (m, d); None if the learner generates no boxes."""
+    def decode(
+        self, features: NDArray[np.float32], poses: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32] | None:
+        """Return the boxes (m, z, y, x) that belong to `features` (m, d); None if the learner generates no boxes.
+
+        `poses` (m, p) are used by learners that have `poses`; without them, all boxes have the mean pose of the training.
+        """
+        return None
+
+    def poses(self, boxes: Boxes) -> NDArray[np.float32] | None:
+        """Return the learned poses (n, p) of `boxes` (n, z, y, x), which are no features; None if there are none."""
         return None
 
     def classify(self, boxes: Boxes) -> ClassProbabilities | None:

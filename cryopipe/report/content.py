@@ -20,6 +20,7 @@ from cryopipe.report.embedding_chart import particle_plane
 from cryopipe.report.options import ReportOptions
 from cryopipe.report.overview import contents, overview
 from cryopipe.report.payload import particle_payload, pictured_particles, tomogram_payload
+from cryopipe.report.pictures import png_address
 from cryopipe.report.relations import relations
 from cryopipe.report.results import RunResults, TomogramResult
 from cryopipe.report.summary import headline, number_text, resolution, resolution_text
@@ -89,6 +90,7 @@ def page_content(
         "overview": overview(results),
         "contents": contents(results),
         "cards": [cluster_card(results, number) for number in results.listed_numbers],
+        "paths": png_address(results.paths) if results.paths else "",
         "history": history_charts(results.history),
         "selection": selection_charts(results.selection),
         "mergers": mergers(results.mergers),

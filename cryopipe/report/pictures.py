@@ -19,6 +19,11 @@ def picture_address(picture: np.ndarray) -> str:
     return f"data:image/jpeg;base64,{content}"
 
 
+def png_address(content: bytes) -> str:
+    """Return the content of a PNG file as a data address."""
+    return f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
+
+
 def grey(values: np.ndarray, low: float = 1.0, high: float = 99.0) -> np.ndarray:
     """Return values as 8-bit grey between two percentiles; a constant array becomes middle grey."""
     values = np.nan_to_num(np.asarray(values, np.float32))

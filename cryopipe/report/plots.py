@@ -100,6 +100,15 @@ def slice_row(title: str, maps: NDArray[np.float32], captions: Sequence[str], ed
     return image
 
 
+def slice_rows(
+    rows: Sequence[tuple[str, NDArray[np.float32], Sequence[str]]], edge: int = 110
+) -> Image.Image:
+    """Draw rows of slices below each other; title, maps and captions of each as for `slice_row`."""
+    if not rows:
+        return Image.new("RGB", (2 * RIGHT, TOP), "white")
+    return arranged([[slice_row(*row, edge)] for row in rows])
+
+
 def legend(series: Sequence[Series]) -> Image.Image:
     """Draw the names of the classes of a scatter plot below each other."""
     image = Image.new("RGB", (190, TOP + 20 * len(series) + RIGHT), "white")

@@ -96,6 +96,8 @@ class RunResults:
         Tables of scores by name; empty if no truth is known.
     decoded
         By cluster number, the map (z, y, x) that a generative learner decodes from the mean features.
+    paths
+        PNG of decoded paths between clusters; empty if the learner generates no boxes.
     bands
         Fourier shell correlations of averages of decoys by cluster: frequency, lowest, highest; empty without decoys.
     costs
@@ -118,6 +120,7 @@ class RunResults:
     mergers: pd.DataFrame = field(default_factory=pd.DataFrame)
     evaluation: dict[str, pd.DataFrame] = field(default_factory=dict)
     decoded: dict[int, np.ndarray] = field(default_factory=dict)
+    paths: bytes = b""
     bands: pd.DataFrame = field(default_factory=pd.DataFrame)
     costs: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(COST_COLUMNS)))
     relations: dict[str, pd.DataFrame] = field(default_factory=dict)
@@ -253,6 +256,7 @@ def read_results(
         mergers=_table(results / "averages" / "mergers.tsv", ()),
         evaluation=_evaluation(results / "evaluation") if evaluated else {},
         decoded=_decoded(results / "features" / "decoded") if decoded else {},
+        paths=_bytes(results / "features" / "paths.png") if decoded else b"",
         bands=_table(results / "evidence" / "bands.tsv", ()) if "q" in verdicts else pd.DataFrame(),
         costs=read_costs(folder),
         relations=_relations(results / "evidence"),
@@ -262,6 +266,10 @@ def read_results(
 
 def _decoded(directory: Path) -> dict[int, np.ndarray]:
     return {cluster_number(path): read_map(path)[0] for path in average_files(directory)}
+
+
+def _bytes(path: Path) -> bytes:
+    return path.read_bytes() if path.is_file() else b""
 
 
 def _evaluation(directory: Path) -> dict[str, pd.DataFrame]:

@@ -83,6 +83,32 @@ checkpoint apply_curation:
         "../../scripts/apply_curation.py"
 
 
+# What the network generates between clusters and along its poses, only with a learner that reconstructs boxes.
+rule decode_paths:
+    input:
+        model="results/features/model.safetensors",
+        features="results/features/features.npz",
+        particles="results/clusters/particles.star",
+        boxes=of_tomograms("results/subtomograms/{tomogram}.h5"),
+    output:
+        "results/features/paths.png",
+    log:
+        "logs/decode_paths.log",
+    benchmark:
+        "costs/decode_paths.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    resources:
+        mem_mb=lambda wildcards, input, attempt: attempt
+        * (3000 + 2 * input_size_mb(wildcards, input)),
+    params:
+        learner=config["features"]["learner"],
+    message:
+        "Drawing what the network generates between clusters."
+    script:
+        "../../scripts/decode_paths.py"
+
+
 # What the network has learned about each cluster, only with a learner that reconstructs boxes.
 rule decode_cluster:
     input:

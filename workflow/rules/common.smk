@@ -160,6 +160,12 @@ def decoded_maps(wildcards):
     )
 
 
+def decoded_paths(wildcards):
+    """Return the picture of decoded paths between clusters if the learner reconstructs boxes."""
+    decodes = config["features"]["learner"] in cryopipe.config.DECODING_LEARNERS
+    return ["results/features/paths.png"] if decodes else []
+
+
 def of_tomograms(pattern):
     """Return one file per tomogram."""
     return expand(pattern, tomogram=TOMOGRAMS)

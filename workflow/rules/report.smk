@@ -17,6 +17,7 @@ rule report:
         neighbourhood="results/evidence/neighbourhood.tsv",
         bands=evidence_table("bands"),
         decoded=decoded_maps,
+        paths=decoded_paths,
         evaluation=EVALUATION,
     output:
         page=report(

@@ -118,8 +118,10 @@ class AutoencoderLearner(NetworkLearner[Autoencoder]):
             )
         return codes
 
-    def decode(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the boxes (m, z, y, x) that the network reconstructs from codes (m, feature_width).
+    def decode(
+        self, features: NDArray[np.float32], poses: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """Return the boxes (m, z, y, x) that the network reconstructs from codes (m, feature_width); it has no poses.
 
         With pose normalisation they are in the common pose.
 
