@@ -44,7 +44,3 @@ rule all:
 
 onsuccess:
     print_summary()
-
-
-onerror:
-    print_failure(log)

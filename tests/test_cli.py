@@ -454,6 +454,22 @@ def test_the_dataset_runs_as_a_workflow(data: Path, tmp_path: Path) -> None:
     assert re.search(r"^check_tomogram +2$", result.stdout + result.stderr, re.MULTILINE)
 
 
+@pytest.mark.slow
+def test_a_run_in_a_dataset_ends_with_its_failed_jobs(data: Path, tmp_path: Path) -> None:
+    with (data / "TS_01.mrc").open("r+b") as stream:
+        stream.seek(1024)
+        stream.write(np.full(9, np.nan, np.float32).tobytes())
+    dataset = tmp_path / "dataset"
+    assert run("init", dataset, data) == 0
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "results/check/TS_01.tsv"]
+    result = subprocess.run(command, cwd=dataset, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert result.stderr.endswith(
+        "1 job failed: check_tomogram TS_01 (logs/check_tomogram/TS_01.log). The log holds the traceback. "
+        "Fix the problem and run the same command again; completed jobs are kept.\n"
+    )
+
+
 def test_help_is_plain_text(capsys: pytest.CaptureFixture) -> None:
     assert run("--help") == 0
     out = capsys.readouterr().out

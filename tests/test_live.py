@@ -29,6 +29,7 @@ from cryopipe.live.progress_page import (
     PICTURES,
     RUNNING,
     arrivals_table,
+    failure_text,
     page_content,
     pictures,
 )
@@ -269,10 +270,24 @@ def test_the_monitor_writes_the_page_whole_and_says_how_the_run_ended(
             INTERRUPTED: "Interrupted after 1 of 2",
         }[ending] in page
         assert "refresh" not in page
-    assert (
-        "1 of 2 jobs done, about 10 s left; results/report/progress.html shows the run"
-        in capsys.readouterr().err
-    )
+        said = capsys.readouterr().err
+        assert "1 of 2 jobs done, about 10 s left; results/report/progress.html shows the run" in said
+        told = (
+            "1 job failed: pick_particles b (logs/pick_particles/b.log). The log holds the traceback. "
+            "Fix the problem and run the same command again; completed jobs are kept.\n"
+        )
+        assert said.endswith(told) == (ending == FAILED)
+        assert "failed" not in said.removesuffix(told)
+
+
+def test_many_failed_jobs_are_counted() -> None:
+    state, _ = state_of({"pick_particles": 7})
+    for number in range(7):
+        state.take(started(number, "pick_particles", f"T{number}"))
+        state.take(message("job_error", jobid=number, rule_name="pick_particles"))
+    text = failure_text(state)
+    assert text.startswith("7 jobs failed: pick_particles T0 (logs/pick_particles/T0.log), ")
+    assert "T4 (logs/pick_particles/T4.log) and 2 more. The logs hold the tracebacks. Fix the problem" in text
 
 
 def test_a_dry_run_writes_no_page(tmp_path: Path) -> None:

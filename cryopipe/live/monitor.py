@@ -23,6 +23,7 @@ from cryopipe.live.progress_page import (
     PAGE,
     RELOAD_SECONDS,
     RUNNING,
+    failure_text,
     page_content,
 )
 from cryopipe.live.run_state import RunState
@@ -100,7 +101,7 @@ class Monitor(logging.Handler):
                 return
 
     def finish(self) -> None:
-        """Write the page of a run that ended."""
+        """Write the page of a run that ended; if jobs failed, print which, and how to continue."""
         if self._writer is None or os.getpid() != self._process or self._ended.is_set():
             return
         self._ended.set()
@@ -108,6 +109,8 @@ class Monitor(logging.Handler):
         state = self.state
         outcome = FINISHED if state.is_complete else FAILED if state.failed else INTERRUPTED
         self.write(outcome)
+        if outcome == FAILED:  # not by the workflow's `onerror`, which is ignored in a dataset's directory
+            print(failure_text(state), file=sys.stderr)
 
     def write(self, outcome: str) -> None:
         """Write the page; if that fails, the next attempt may succeed."""

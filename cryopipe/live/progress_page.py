@@ -24,9 +24,12 @@ STALE_SECONDS = 120
 """Age at which the page says that the run was interrupted."""
 MOST_JOBS = 20
 """Running or failed jobs that are listed."""
+MOST_LISTED = 5
+"""Failed jobs that the terminal lists."""
 MOST_PICTURES = 12
 PICTURE_WIDTH = {"picks": 420, "cluster": 300}
 """Pixels on the page."""
+REPEAT = "Fix the problem and run the same command again; completed jobs are kept."
 RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
 
 
@@ -72,8 +75,7 @@ def page_content(
     headline = {
         RUNNING: f"{state.finished} of {number} jobs done, {time_text(seconds_left)} left",
         FINISHED: f"Finished: {state.finished} jobs",
-        FAILED: f"Stopped: {_count(len(state.failed), 'job')} failed. Fix the problem and run the same command again; "
-        "completed jobs are kept.",
+        FAILED: f"Stopped: {_count(len(state.failed), 'job')} failed. {REPEAT}",
         INTERRUPTED: f"Interrupted after {state.finished} of {number} jobs. Run the same command again; completed jobs "
         "are kept.",
     }[outcome]
@@ -103,6 +105,18 @@ def page_content(
         "arrivals": arrivals_table(folder / ARRIVALS, tomograms, _changed(folder / CLUSTERED)),
         "pictures": pictures(folder, tomograms),
     }
+
+
+def failure_text(state: RunState) -> str:
+    """Return the failed jobs of a run with their logs, and how to continue, in one line for the terminal."""
+    failed = list(state.failed.values())
+    named = [
+        f"{job.rule} {job.name}".strip() + (f" ({job.log})" if job.log else "")
+        for job in failed[:MOST_LISTED]
+    ]
+    others = f" and {len(failed) - MOST_LISTED} more" if len(failed) > MOST_LISTED else ""
+    logs = "The log holds the traceback." if len(failed) == 1 else "The logs hold the tracebacks."
+    return f"{_count(len(failed), 'job')} failed: {', '.join(named)}{others}. {logs} {REPEAT}"
 
 
 def pictures(folder: Path, tomograms: Sequence[str]) -> list[Picture]:

@@ -263,9 +263,9 @@ def final_results(wildcards):
 
 
 def observe_run():
-    """Follow the run's messages in the main process: record its start, write results/report/progress.html.
+    """Follow the run's messages in the main process: record its start, write results/report/progress.html, name failed jobs.
 
-    Snakemake ignores `onstart` of a module, such as this workflow is in a dataset's directory.
+    Snakemake ignores `onstart` and `onerror` of a module, such as this workflow is in a dataset's directory.
     """
     from cryopipe.live.monitor import Monitor
 
@@ -297,15 +297,6 @@ def print_summary():
     summary = Path("results/report/summary.txt")
     if summary.is_file():
         print(summary.read_text(encoding="utf-8"), file=sys.stderr)
-
-
-def print_failure(log_file):
-    """Print which log to read after a failed run, and how to resume."""
-    print(
-        "Some jobs failed. The messages above name their logs (the traceback is in logs/RULE/NAME.log). "
-        "Fix the problem and run the same command again; completed jobs are kept.",
-        file=sys.stderr,
-    )
 
 
 def averaging_box_options(wildcards):
