@@ -76,6 +76,10 @@ def warp(folder: Path) -> Found:
 
 def artiax(folder: Path) -> Found:
     table = _star(folder / "particles.star")["particles"]
+    # as ArtiaX requires it: one prefix, and a number behind the last underscore
+    prefixes, numbers = zip(*(name.rsplit("_", 1) for name in table["rlnTomoName"]), strict=True)
+    assert len(set(prefixes)) == 1
+    assert all(number.isdigit() for number in numbers)
     return table[list(columns.COORDINATES)].to_numpy(), _relion_angles(table)
 
 

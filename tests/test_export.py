@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +41,7 @@ from cryopipe.files.mrc import open_volume, read_header, write_volume
 from cryopipe.files.ownership import remove_written_files
 from cryopipe.files.star import read_particles, read_star, write_particles, write_star
 from cryopipe.files.tables import read_table, write_table
+from cryopipe.palette import COLOURS
 from cryopipe.particle_formats import FORMATS
 from cryopipe.provenance import options_of
 from cryopipe.tomograms import Tomogram
@@ -487,16 +489,33 @@ def test_a_real_dynamo_table_is_read(shared_data: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(read_dynamo_table(tmp_path / "copy.tbl"), real, atol=1e-6)
 
 
-def test_artiax_list_has_numbers_for_tomograms(scene: Scene, tmp_path: Path) -> None:
-    export_particles(scene.gather(), setting(formats=["artiax"]), tmp_path)
-    table = read_particles(tmp_path / "artiax" / "particles.star")
+def test_artiax_lists_have_names_with_numbers_and_scripts_with_the_clusters_colours(
+    scene: Scene, tmp_path: Path
+) -> None:
+    scene.particles[columns.DIAMETER] = 90.0 * scene.particles[columns.CLASS]
+    export_particles(scene.gather(), setting(tmp_path, formats=["artiax"]), tmp_path / "results")
+    folder = tmp_path / "results" / "artiax"
+    table = read_particles(folder / "particles.star")
     rows = np.flatnonzero(scene.particles[columns.CLASS] > 0)
-    assert set(table[columns.TOMOGRAM]) == {"1", "2", "3"}
+    assert set(table[columns.TOMOGRAM]) == {"tomo_1", "tomo_2", "tomo_3"}
     np.testing.assert_allclose(table[list(columns.COORDINATES)], scene.positions[rows], atol=1e-5)
     assert (table[list(columns.ORIGINS)] == 0).all(axis=None)
     assert_rotated(table, scene, rows)
-    one = read_particles(tmp_path / "artiax" / "tomograms" / "ts_02.star")
-    assert set(one[columns.TOMOGRAM]) == {"2"}
+    one = read_particles(folder / "tomograms" / "ts_02.star")
+    assert set(one[columns.TOMOGRAM]) == {"tomo_2"}
+    parts = [read_particles(folder / "tomograms" / "ts_02" / f"cluster_0{n}.star") for n in (1, 2)]
+    assert [set(part[columns.CLASS]) for part in parts] == [{1}, {2}]
+    assert len(one) == len(parts[0]) + len(parts[1])
+    size = f"{VOXEL_SIZES['ts_02']:.6g}"
+    tomogram = os.path.relpath(records(tmp_path)["ts_02"].path, folder / "tomograms")
+    assert (folder / "tomograms" / "ts_02.cxc").read_text().splitlines()[1:] == [
+        *("close session", "artiax start", f'artiax open tomo "{tomogram}"'),
+        f"artiax tomo #1.1.1 pixelSize {size}",
+        'open "ts_02/cluster_01.star" format relion',
+        f"artiax particles #1.2.1 originScaleFactor {size} radius 45 axesSize 45 color {COLOURS[0]}",
+        'open "ts_02/cluster_02.star" format relion',
+        f"artiax particles #1.2.2 originScaleFactor {size} radius 90 axesSize 90 color {COLOURS[1]}",
+    ]
 
 
 @pytest.mark.parametrize("name", WRITERS)

@@ -22,6 +22,7 @@ from cryopipe.live import monitor as monitor_module
 from cryopipe.live.monitor import Monitor, expected_clusters
 from cryopipe.live.progress_page import (
     ARRIVALS,
+    CLUSTERED,
     FAILED,
     FINISHED,
     INTERRUPTED,
@@ -30,6 +31,7 @@ from cryopipe.live.progress_page import (
     RUNNING,
     arrivals_table,
     failure_text,
+    later_tomograms,
     page_content,
     pictures,
 )
@@ -215,7 +217,7 @@ def test_every_outcome_has_its_headline_and_only_a_running_page_loads_itself(tmp
         content = page_content(state, outcome, 60, {}, 0, ["a"], tmp_path)
         page = render_progress_page(content)
         assert content["headline"] == headline
-        assert ('http-equiv="refresh" content="10"' in page) == (outcome == RUNNING)
+        assert ('id="again" data-seconds="10" checked' in page) == (outcome == RUNNING)
         assert "a&lt;b" in page
         assert f"Progress of {tmp_path.name}" in page
         assert 'href="report.html"' not in page
@@ -223,7 +225,12 @@ def test_every_outcome_has_its_headline_and_only_a_running_page_loads_itself(tmp
     (tmp_path / PAGE).with_name("report.html").write_text("")
     page = render_progress_page(page_content(state, RUNNING, 60, {}, 0, ["a"], tmp_path))
     assert '<a href="report.html">The report of the last finished run</a>' in page
-    # of tomograms that arrive, no new report is made
+    # of tomograms that arrive, no new report is made, and the page says so
+    assert "does not contain" not in page
+    (tmp_path / ARRIVALS).mkdir()
+    (tmp_path / ARRIVALS / "a.tsv").write_text("cluster\tparticles\n1\t9\n")
+    page = render_progress_page(page_content(state, RUNNING, 60, {}, 0, ["a"], tmp_path))
+    assert "does not contain the tomograms that arrived later and are listed below." in page
     state.done = {"assign_particles": 1}
     assert page_content(state, FINISHED, 0, {}, 0, ["a"], tmp_path)["report_words"] == "last finished run"
     state.done["report"] = 1
@@ -269,7 +276,7 @@ def test_the_monitor_writes_the_page_whole_and_says_how_the_run_ended(
             FAILED: "1 job failed",
             INTERRUPTED: "Interrupted after 1 of 2",
         }[ending] in page
-        assert "refresh" not in page
+        assert 'id="again"' not in page
         said = capsys.readouterr().err
         assert "1 of 2 jobs done, about 10 s left; results/report/progress.html shows the run" in said
         told = (
@@ -373,4 +380,11 @@ def test_the_particles_of_tomograms_that_arrived_are_counted(tmp_path: Path) -> 
     assert arrivals_table(place, ["a", "b", "broken", "absent"]) == {
         "header": ["cluster 1", "cluster 3", "unassigned"],
         "rows": [["b", "0", "5", "0"], ["a", "1,200", "0", "3"]],
+        "count": 2,
     }
+    assert later_tomograms(tmp_path) == 2
+    (tmp_path / CLUSTERED).parent.mkdir(parents=True)
+    (tmp_path / CLUSTERED).touch()
+    os.utime(tmp_path / CLUSTERED, (2000, 2000))
+    os.utime(place / "b.tsv", (1000, 1000))
+    assert later_tomograms(tmp_path) == 1

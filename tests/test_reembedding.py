@@ -254,7 +254,7 @@ def test_positions_and_rotations_of_a_table() -> None:
 
 def test_artiax_list_has_true_positions_and_numbers() -> None:
     listed = artiax_table(particle_table(POSITIONS, ROTATIONS), {"ts": 7})
-    assert listed[columns.TOMOGRAM].tolist() == ["7", "7"]
+    assert listed[columns.TOMOGRAM].tolist() == ["tomo_7", "tomo_7"]
     np.testing.assert_allclose(listed[list(columns.COORDINATES)], POSITIONS, atol=1e-9)
     assert (listed[list(columns.ORIGINS)] == 0).all(axis=None)
 

@@ -1,4 +1,4 @@
-"""The report in a real browser without a network: look, filter, decide, save, load, undo; speed, size, accessibility."""
+"""The report and the progress page in a real browser without a network: look, filter, decide, save, load, undo; speed, size, accessibility."""
 
 from __future__ import annotations
 
@@ -22,9 +22,12 @@ from cryopipe.files.cluster_averages import ClusterAverage
 from cryopipe.files.costs import COST_COLUMNS
 from cryopipe.files.star import write_particles
 from cryopipe.files.tables import write_table
-from cryopipe.report.content import page_content
+from cryopipe.live import progress_page as progress_module
+from cryopipe.live.progress_page import FINISHED, PAGE, PICTURES, RUNNING
+from cryopipe.live.run_state import Job, RunState
+from cryopipe.report import content as report_content
 from cryopipe.report.options import ReportOptions
-from cryopipe.report.page import render_page
+from cryopipe.report.page import render_page, render_progress_page
 from cryopipe.report.past_decisions import read_past_decisions
 from cryopipe.report.results import RunResults, TomogramResult
 
@@ -99,7 +102,7 @@ def made_run(count: int, names: list[str], seed: int = 0, clusters: int = 4) -> 
 
 
 def written_page(results: RunResults, path: Path) -> Path:
-    content = page_content(results, ReportOptions("pca"), "pick: {}", "a dataset", seed=1)
+    content = report_content.page_content(results, ReportOptions("pca"), "pick: {}", "a dataset", seed=1)
     path.write_text(render_page(content), encoding="utf-8")
     return path
 
@@ -115,10 +118,17 @@ def report(run: RunResults, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Opened:
-    """An open page; closing it asserts that nothing was logged, failed or loaded."""
+    """An open page; closing it asserts that nothing was logged, failed or loaded, except files that belong to the page."""
 
-    def __init__(self, browser: Any, path: Path, **context: Any) -> None:
-        self.context = browser.new_context(offline=True, accept_downloads=True, **context)
+    def __init__(
+        self,
+        browser: Any,
+        path: Path,
+        ready: str = "html[data-ready=yes]",
+        own: str = "data:image/jpeg;base64,",
+        **context: Any,
+    ) -> None:
+        self.own, self.context = own, browser.new_context(offline=True, accept_downloads=True, **context)
         self.page = self.context.new_page()
         self.said: list[str] = []
         self.page.on("console", lambda message: self.said.append(message.text))
@@ -128,7 +138,7 @@ class Opened:
         self.page.on("request", lambda request: self.loaded.append(request.url[:200]))
         self.address = path.as_uri()
         self.page.goto(self.address)
-        self.page.wait_for_selector("html[data-ready=yes]", timeout=30_000)
+        self.page.wait_for_selector(ready, timeout=30_000)
 
     def __enter__(self) -> Any:
         return self.page
@@ -138,8 +148,8 @@ class Opened:
         self.context.close()
         if error is None:
             assert self.said == []
-            others = [url for url in self.loaded if not url.startswith(("data:image/jpeg;base64,", "blob:"))]
-            assert others == [self.address]
+            others = [url for url in self.loaded if not url.startswith((self.own, "blob:"))]
+            assert set(others) == {self.address}
 
 
 def wait(page: Any, condition: str, argument: object = None) -> None:
@@ -534,25 +544,93 @@ def test_the_overview_of_clusters_is_not_cut_off(browser: Any, tmp_path: Path, r
     assert width <= visible
 
 
+def violations(page: Any) -> list[tuple[str, ...]]:
+    """What axe, the checker of accessibility, finds in a page."""
+    axe = pytest.importorskip("axe_playwright_python", reason="the package axe-playwright-python is absent")
+    page.evaluate((Path(axe.__path__[0]) / "axe.min.js").read_text(encoding="utf-8"))
+    found = page.evaluate("async () => await axe.run(document, { resultTypes: ['violations'] })")
+    return [
+        (one["id"], one["impact"], one["nodes"][0]["html"][:200], one["nodes"][0]["failureSummary"][:300])
+        for one in found["violations"]
+    ]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light")], ids=["light", "dark", "narrow"]
 )
 def test_the_page_is_accessible(browser: Any, report: Path, width: int, scheme: str) -> None:
-    axe = pytest.importorskip("axe_playwright_python", reason="the package axe-playwright-python is absent")
-    source = (Path(axe.__path__[0]) / "axe.min.js").read_text(encoding="utf-8")
     with Opened(browser, report, viewport={"width": width, "height": 850}, color_scheme=scheme) as page:
         page.locator(".card[data-cluster='1'] [data-decide=accept]").click()
         page.locator(".chip[data-cluster='2']").click()
         page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
-        page.evaluate(source)
-        report_of_axe = page.evaluate("async () => await axe.run(document, { resultTypes: ['violations'] })")
-        found = [
-            (one["id"], one["impact"], one["nodes"][0]["html"][:200], one["nodes"][0]["failureSummary"][:300])
-            for one in report_of_axe["violations"]
-        ]
-        assert found == []
+        assert violations(page) == []
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def progress_page(dataset: Path, outcome: str, clock: float) -> Path:
+    """The page about a run with jobs done, running and failed, pictures, and a tomogram that arrived after the report."""
+    for name, text in {
+        "report/report.html": "<!DOCTYPE html>",
+        "clusters/particles.star": "",
+        "arrivals/TS_02.tsv": "cluster\tparticles\n1\t1200\n2\t7\n0\t3\n",
+    }.items():
+        path = dataset / "results" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (dataset / PICTURES).mkdir(exist_ok=True)
+    grey = np.random.default_rng(1).integers(60, 200, (200, 400), np.uint8)
+    for name in ("picks_TS_01", "cluster_01"):
+        Image.fromarray(grey).save(dataset / PICTURES / f"{name}.jpg")
+    state = RunState(["average_cluster"], clock=lambda: clock)
+    state.planned, state.total = {"pick_particles": 2, "learn_features": 1, "average_cluster": 3}, 6
+    state.done = {"pick_particles": 2}
+    long = "/data/a_very_long_folder_name_without_any_space/" * 3
+    for number, rule in enumerate(("learn_features", "average_cluster")):
+        log = f"logs/{rule}.log"
+        (dataset / "logs").mkdir(exist_ok=True)
+        (dataset / log).write_text(
+            f"2026-01-01 00:00:00,1 INFO {rule}: 3 of 9 boxes of {long}, 0:01:00 left\n"
+        )
+        (state.running, state.failed)[number][number] = Job(rule, "02", log, "", 1, clock - 70)
+    content = progress_module.page_content(
+        state, outcome, 600, {"pick_particles": 8.0}, 3, ["TS_01", "TS_02"], dataset
+    )
+    path = dataset / PAGE
+    path.write_text(render_progress_page(content), encoding="utf-8")
+    return path
+
+
+@pytest.mark.slow
+def test_the_progress_page_is_accessible_and_reloads_itself(
+    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = tmp_path / "a data set"
+    path = progress_page(dataset, RUNNING, time.time())
+    kept = {"ready": "#main", "own": (dataset / PICTURES).as_uri()}
+    for width, scheme in ((1280, "light"), (1280, "dark"), (390, "light")):
+        with Opened(
+            browser, path, **kept, viewport={"width": width, "height": 850}, color_scheme=scheme
+        ) as page:
+            assert violations(page) == []
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert page.evaluate("[...document.images].every((one) => one.naturalWidth > 0)")
+            assert page.locator("#age").is_hidden()
+    # what is written next is shown, until the reader stops it
+    monkeypatch.setattr(progress_module, "RELOAD_SECONDS", 2)
+    progress_page(dataset, RUNNING, time.time())
+    with Opened(browser, path, **kept) as page:
+        page.locator("#again").uncheck()
+        progress_page(dataset, FINISHED, time.time())
+        page.wait_for_timeout(2500)
+        assert page.locator(".lead").inner_text().startswith("2 of 6 jobs done, about 10 min left")
+        page.locator("#again").check()
+        page.wait_for_selector("text=Finished: 2 jobs")
+        assert page.locator("#again").count() == 0
+    # a page that is no longer written says so
+    progress_page(dataset, RUNNING, time.time() - 300)
+    with Opened(browser, path, **kept) as page:
+        assert "The run has probably been interrupted" in page.locator("#age").inner_text()
 
 
 @pytest.mark.slow

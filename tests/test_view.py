@@ -18,7 +18,7 @@ from cryopipe.cli import main
 from cryopipe.export.model_files import _imod_colour
 from cryopipe.export.napari_layers import contrast_limits, napari_layers
 from cryopipe.export.point_files import _copick_object
-from cryopipe.files.chimerax import Marker, write_markers
+from cryopipe.files.chimerax import Marker, ParticleList, write_artiax_script, write_markers
 from cryopipe.files.mrc import write_volume
 from cryopipe.files.star import write_particles
 from cryopipe.palette import PICK_COLOUR, UNASSIGNED_COLOUR, cluster_colour, cluster_rgb
@@ -99,6 +99,8 @@ def test_all_programs_show_a_cluster_in_one_colour(cluster: int, tmp_path: Path)
     assert [round(255 * float(value)) for value in marker.groups()] == wanted
     assert _copick_object("a", cluster, 1.0)["color"] == [*wanted, 255]
     assert _imod_colour(cluster) == pytest.approx([value / 255 for value in wanted])
+    write_artiax_script(tmp_path / "a.cxc", tmp_path, "a.mrc", 10.0, [ParticleList("a.star", cluster, 50.0)])
+    assert (tmp_path / "a.cxc").read_text().endswith(f" color {cluster_colour(cluster)}\n")
     layer = napari_layers(
         "a", volume(), 10.0, table(0), table(cluster or 1).assign(**{columns.CLASS: cluster})
     )[-1]
@@ -208,3 +210,10 @@ def test_without_napari_or_a_display_the_page_is_opened(
     assert command(dataset, "--page") == 0
     assert opened == [report.as_uri()]
     assert not napari.layers
+    (dataset / "results" / "arrivals").mkdir()
+    (dataset / "results" / "arrivals" / "b.tsv").write_text("cluster\tparticles\n1\t9\n")
+    capsys.readouterr()
+    assert command(dataset, "--page") == 0
+    assert capsys.readouterr().err == (
+        f"without 1 tomogram that arrived later: see {progress}, or run `cryopipe watch --anew`\n"
+    )

@@ -18,6 +18,7 @@ from cryopipe.export.napari_layers import napari_layers, show_layers
 from cryopipe.files.mrc import open_volume
 from cryopipe.files.opening import open_tomogram
 from cryopipe.files.star import read_particles
+from cryopipe.live.progress_page import PAGE, later_tomograms
 from cryopipe.tomograms import Tomogram, read_tomogram_table
 
 REPORT = Path("report") / "report.html"
@@ -55,6 +56,12 @@ def view(
         typer.echo(f"{reason}: the report shows the sections of {tomogram}", err=True)
     report = find_report(results)
     typer.echo(report.resolve())
+    if dataset is not None and report.name == REPORT.name and (later := later_tomograms(dataset)):
+        typer.echo(
+            f"without {later} tomogram{'s' * (later > 1)} that arrived later: see {dataset / PAGE}, "
+            "or run `cryopipe watch --anew`",
+            err=True,
+        )
     if has_display():
         webbrowser.open(report.resolve().as_uri())
 

@@ -1,4 +1,4 @@
-"""Scripts and marker sets of UCSF ChimeraX (https://www.rbvi.ucsf.edu/chimerax/docs/user/commands/)."""
+"""Scripts and marker sets of UCSF ChimeraX (https://www.rbvi.ucsf.edu/chimerax/docs/user/commands/) and its ArtiaX."""
 
 from __future__ import annotations
 
@@ -115,6 +115,67 @@ def write_chimerax_script(
         ]
     lines += [f"hide #{DENSITY_MODEL},{LABELS_MODEL} models", "view", ""]
     write_text(path, "\n".join(lines))
+
+
+@dataclass(frozen=True)
+class ParticleList:
+    """A list of particles in a script for ArtiaX.
+
+    Attributes
+    ----------
+    file
+        RELION STAR file with positions in voxels of the tomogram.
+    cluster
+        The cluster's number, which gives the colour.
+    radius
+        Of the particles' spheres, angstrom.
+    """
+
+    file: str | os.PathLike[str]
+    cluster: int
+    radius: float
+
+
+def write_artiax_script(
+    path: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    tomogram: str | os.PathLike[str],
+    voxel_size: float,
+    lists: Sequence[ParticleList],
+) -> None:
+    """Write a script that opens a tomogram and its particles in ArtiaX, one list and colour per cluster.
+
+    Parameters
+    ----------
+    path
+        The .cxc script.
+    folder
+        The script's final folder, in which ChimeraX runs it; paths of files are relative to it.
+    tomogram
+        MRC file; a tomogram in OME-Zarr is not opened.
+    voxel_size
+        Angstrom; set for the tomogram and the lists.
+    lists
+        The lists, in the order in which they are opened; ArtiaX numbers them #1.2.1, #1.2.2, ...
+
+    Raises
+    ------
+    DataError
+        If a path cannot be quoted.
+    """
+    name = relative_name(tomogram, folder)
+    lines = ["# written by cryopipe: the particles of a tomogram in ArtiaX", "close session", "artiax start"]
+    if is_zarr(tomogram):
+        lines.append(f"# the tomogram, OME-Zarr, is not opened: {name}")
+    else:
+        lines += [f"artiax open tomo {quoted(name)}", f"artiax tomo #1.1.1 pixelSize {voxel_size:.6g}"]
+    for number, one in enumerate(lists, 1):
+        lines += [
+            f"open {quoted(relative_name(one.file, folder))} format relion",
+            f"artiax particles #1.2.{number} originScaleFactor {voxel_size:.6g} radius {one.radius:.6g} "
+            f"axesSize {one.radius:.6g} color {cluster_colour(one.cluster)}",
+        ]
+    write_text(path, "\n".join([*lines, ""]))
 
 
 @dataclass(frozen=True)

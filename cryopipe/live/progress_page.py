@@ -86,7 +86,7 @@ def page_content(
         "version": __version__,
         "headline": headline,
         "written": round(now, 1),
-        "time": time.strftime("%H:%M:%S, %d %B %Y", time.localtime(now)),
+        "time": _time_text(now),
         "reload_seconds": RELOAD_SECONDS if outcome == RUNNING else 0,
         "stale_seconds": STALE_SECONDS if outcome == RUNNING else 0,
         "tiles": [
@@ -97,6 +97,7 @@ def page_content(
             ("time left", time_text(seconds_left) if outcome == RUNNING else "–"),
         ],
         "report": report.name if report.is_file() else "",
+        "report_time": _time_text(_changed(report)),
         "report_words": "run" if outcome == FINISHED and state.done.get("report") else "last finished run",
         "running": [_row(job, now, folder) for job in running[:MOST_JOBS]],
         "more_running": max(0, len(running) - MOST_JOBS),
@@ -135,11 +136,18 @@ def pictures(folder: Path, tomograms: Sequence[str]) -> list[Picture]:
     ]  # fmt: skip
 
 
+def later_tomograms(dataset: Path) -> int:
+    """Return how many tomograms of a dataset were assigned to clusters after its last report."""
+    names = [path.stem for path in sorted((dataset / ARRIVALS).glob("*.tsv"))]
+    table = arrivals_table(dataset / ARRIVALS, names, _changed(dataset / CLUSTERED))
+    return table["count"] if table else 0
+
+
 def arrivals_table(folder: Path, tomograms: Sequence[str], clustered: float = 0.0) -> dict[str, Any] | None:
     """Return the particles by cluster of the tomograms that were assigned to existing clusters; None without any.
 
     The rows are those of the tables `TOMOGRAM.tsv` in a folder, with columns cluster and particles, unless they are older
-    than the time `clustered`, seconds since 1970.
+    than the time `clustered`, seconds since 1970. `count` is the number of tomograms; the newest are listed.
     """
     counts: dict[str, dict[int, int]] = {}
     for name in tomograms:
@@ -159,7 +167,7 @@ def arrivals_table(folder: Path, tomograms: Sequence[str], clustered: float = 0.
         [name, *(f"{row.get(number, 0):,}" for number in (*numbers, 0))]
         for name, row in list(counts.items())[::-1][: 5 * MOST_JOBS]
     ]
-    return {"header": header, "rows": rows}
+    return {"header": header, "rows": rows, "count": len(counts)}
 
 
 def _picture(file: Path, kind: str, caption: str) -> Picture:
@@ -195,6 +203,10 @@ def _clock(seconds: float) -> str:
     minutes, rest = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}"
+
+
+def _time_text(seconds: float) -> str:
+    return time.strftime("%H:%M:%S, %d %B %Y", time.localtime(seconds))
 
 
 def _count(number: int, noun: str) -> str:

@@ -48,8 +48,8 @@ def choose_particles(
 def artiax_table(table: pd.DataFrame, tomogram_numbers: Mapping[str, int]) -> pd.DataFrame:
     """Return particles in the form that the ChimeraX plug-in ArtiaX reads from a RELION STAR file.
 
-    ArtiaX sorts and colours by numeric columns, so tomograms are given by number. Coordinates are in voxels of the
-    tomogram and include the shifts.
+    ArtiaX reads the number at the end of a tomogram's name and refuses names of other forms, so the tomograms are
+    tomo_1, tomo_2, ... Coordinates are in voxels of the tomogram and include the shifts.
 
     Parameters
     ----------
@@ -59,8 +59,8 @@ def artiax_table(table: pd.DataFrame, tomogram_numbers: Mapping[str, int]) -> pd
         Number of every tomogram.
     """
     positions, rotations = poses_of_table(table)
-    numbers = [str(tomogram_numbers[name]) for name in table[columns.TOMOGRAM].astype(str)]
-    result = pd.DataFrame({columns.TOMOGRAM: pd.Series(numbers, dtype=str)})
+    names = [f"tomo_{tomogram_numbers[name]}" for name in table[columns.TOMOGRAM].astype(str)]
+    result = pd.DataFrame({columns.TOMOGRAM: pd.Series(names, dtype=str)})
     for axis, name in enumerate(columns.COORDINATES):
         result[name] = positions[:, axis]
     result = result.assign(**pose_columns(rotations, np.zeros((len(table), 3))))

@@ -1,10 +1,11 @@
-// a page that is no longer written belongs to a run that was interrupted
+// the page loads itself again while the run goes on, unless the reader stops it
 const note = document.getElementById("age"), written = Number(note.dataset.written), most = Number(note.dataset.most);
+const again = document.getElementById("again");
 function tell() {
-  const age = Date.now() / 1000 - written;
-  if (age > most) note.hidden = false;
+  if (Date.now() / 1000 - written > most) note.hidden = false;
 }
 if (most > 0) {
   tell();
   setInterval(tell, 5000);
 }
+if (again) setInterval(() => { if (again.checked) location.reload(); }, 1000 * Number(again.dataset.seconds));
