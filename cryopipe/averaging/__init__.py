@@ -1,9 +1,16 @@
-"""Reference-free alignment and averaging of a cluster's boxes."""
+"""Reference-free alignment and averaging of a cluster's boxes.
 
-from cryopipe.averaging.alignment import AlignmentResult, align_cluster
-from cryopipe.averaging.options import AveragingOptions
-from cryopipe.averaging.particle_alignment import align_particles, ctf_limit, locate_particles
-from cryopipe.averaging.particle_table import fsc_blocks, particle_table
+The names are imported when they are first used: modules for tables of particles do not wait for torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cryopipe.averaging.alignment import AlignmentResult, align_cluster
+    from cryopipe.averaging.options import AveragingOptions
+    from cryopipe.averaging.particle_alignment import align_particles, ctf_limit, locate_particles
+    from cryopipe.averaging.particle_table import fsc_blocks, particle_table
 
 __all__ = [
     "AlignmentResult",
@@ -15,3 +22,19 @@ __all__ = [
     "locate_particles",
     "particle_table",
 ]
+_MODULES = {
+    "AlignmentResult": "alignment",
+    "AveragingOptions": "options",
+    "align_cluster": "alignment",
+    "align_particles": "particle_alignment",
+    "ctf_limit": "particle_alignment",
+    "fsc_blocks": "particle_table",
+    "locate_particles": "particle_alignment",
+    "particle_table": "particle_table",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,18 +53,30 @@ def superpose(
     -------
     One rotation and shift, and the correlation of the coefficients.
     """
+    poses, scores = _superpose_on_each([target], volume, band, initial, max_shift_voxels)
+    return poses, float(scores[0])
+
+
+def _superpose_on_each(
+    targets: Sequence[Tensor], volume: Tensor, band: Band, initial: Poses | None, max_shift_voxels: float
+) -> tuple[Poses, Tensor]:
+    """Return the poses that superpose `volume` on each of n `targets`, and their (n,) correlations; see `superpose`.
+
+    The volume is rotated once for all targets.
+    """
     complete = torch.ones(1, len(band), device=band.device)
-    goal, other = (band.coefficients(v[None]) for v in (target, volume))
+    *goals, other = (band.coefficients(one[None])[0] for one in (*targets, volume))
     grid = band.reference_grid(volume, gradient=True)
-    reference = Reference(band, grid, _shell_amplitudes(other[0], band))
-    goal = goal / _shell_amplitudes(goal[0], band)
+    reference = Reference(band, grid, _shell_amplitudes(other, band))
+    coefficients = torch.stack([goal / _shell_amplitudes(goal, band) for goal in goals])
     if initial is None:
         rotations = torch.from_numpy(rotation_grid(SEARCH_ANGLE).as_matrix()).to(volume)
         search = Grid(rotations, shift_grid(max_shift_voxels, 2.0, band.device))
-        scheme = torch.zeros(1, dtype=torch.long, device=band.device)
-        initial = best_on_grid(goal, scheme, complete, reference, search)
-    pose, score = refine_poses(goal, complete, reference, initial, 2 * max_shift_voxels + 1, REFINEMENT_STEPS)
-    return pose, float(score[0])
+        schemes = torch.zeros(len(goals), dtype=torch.long, device=band.device)
+        initial = best_on_grid(coefficients, schemes, complete, reference, search)
+    return refine_poses(
+        coefficients, complete, reference, initial, 2 * max_shift_voxels + 1, REFINEMENT_STEPS
+    )
 
 
 @dataclass(frozen=True)
@@ -91,13 +104,14 @@ def noise_agreement(
     afterwards. This function measures by how much.
     """
     generator = torch.Generator().manual_seed(seed)
-    scores, curves = [], []
-    for _ in range(NOISE_DRAWS):
-        random = randomise_phases(half1, 1, generator) * mask
-        pose, score = superpose(random, half2 * mask, band, None, max_shift_voxels)
-        scores.append(score)
-        curves.append(fourier_shell_correlation(random, rotated(half2 * mask, pose), 1.0).correlation)
-    return NoiseAgreement(max(scores), np.mean(curves, axis=0))
+    random = [randomise_phases(half1, 1, generator) * mask for _ in range(NOISE_DRAWS)]
+    other = half2 * mask
+    poses, scores = _superpose_on_each(random, other, band, None, max_shift_voxels)
+    curves = [
+        fourier_shell_correlation(one, rotated(other, poses.chosen(torch.tensor([number]))), 1.0).correlation
+        for number, one in enumerate(random)
+    ]
+    return NoiseAgreement(float(scores.max()), np.mean(curves, axis=0))
 
 
 def rotated(volume: Tensor, pose: Poses) -> Tensor:
