@@ -11,7 +11,8 @@ from scipy.spatial.transform import Rotation
 
 from cryopipe import columns
 from cryopipe.averaging import AveragingOptions
-from cryopipe.averaging.triage import find_mergers, merged_particles, shape, triage
+from cryopipe.averaging.mergers import merged_particles
+from cryopipe.averaging.triage import find_mergers, shape, triage
 from cryopipe.files.cluster_averages import RESOLUTION, ClusterAverage
 from cryopipe.volume.geometry import relion_angles, rotation_from_relion_angles
 from cryopipe.volume.masks import radius_grid

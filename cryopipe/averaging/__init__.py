@@ -1,10 +1,11 @@
 """Reference-free alignment and averaging of a cluster's boxes.
 
-The names are imported when they are first used: modules for tables of particles do not wait for torch.
+The names are imported when they are first used: tables of particles need no torch.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from cryopipe.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from cryopipe.averaging.alignment import AlignmentResult, align_cluster
@@ -22,19 +23,16 @@ __all__ = [
     "locate_particles",
     "particle_table",
 ]
-_MODULES = {
-    "AlignmentResult": "alignment",
-    "AveragingOptions": "options",
-    "align_cluster": "alignment",
-    "align_particles": "particle_alignment",
-    "ctf_limit": "particle_alignment",
-    "fsc_blocks": "particle_table",
-    "locate_particles": "particle_alignment",
-    "particle_table": "particle_table",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "AlignmentResult": "alignment",
+        "AveragingOptions": "options",
+        "align_cluster": "alignment",
+        "align_particles": "particle_alignment",
+        "ctf_limit": "particle_alignment",
+        "fsc_blocks": "particle_table",
+        "locate_particles": "particle_alignment",
+        "particle_table": "particle_table",
+    },
+)

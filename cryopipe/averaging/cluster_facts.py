@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -14,6 +13,7 @@ from scipy.special import chdtrc
 from torch import Tensor
 
 from cryopipe import columns
+from cryopipe.averaging.facts import ClusterFacts
 from cryopipe.averaging.particle_shape import particle_shape
 from cryopipe.files.cluster_averages import ClusterAverage
 from cryopipe.particles import poses_of_table, rotations_of_table
@@ -24,63 +24,6 @@ WIDEST = 0.4
 """Largest radius of the sphere in which half-maps are compared, as a fraction of the box."""
 PICKED_AGAIN = 1.5
 """Half-maps are compared within this many radii of the structure."""
-
-
-@dataclass(frozen=True)
-class ClusterFacts:
-    """Measured facts about one cluster.
-
-    Attributes
-    ----------
-    particles, kept
-        Particles, and those in the average.
-    tomograms, in_one
-        Number of tomograms with particles of the cluster, and the fraction of particles in the one with most of them.
-    resolution
-        Angstrom at FSC 0.143; infinite if not reported.
-    half_correlation, structure_correlation
-        Correlation of the half-maps around the structure, and the same of what is left without their radial means:
-        picked noise averages to a ball like the picking filter in both half-maps, and has nothing else in common.
-    diameter, elongation, flatness, at_rim
-        See `ParticleShape`.
-    hollow
-        Density at the centre as a fraction of the largest radial mean.
-    picking_diameter
-        Median diameter of the picking filter, angstrom; NaN if unknown.
-    near_faces
-        Fraction of particles whose centre is within half a picking diameter of the top or bottom of the particles'
-        range in z; NaN if unknown.
-    expected_near_faces
-        The same of all particles.
-    orientation
-        How far the orientations are from uniform: 0 uniform, 1 all equal.
-    orientation_p
-        Probability of at least this value if orientations are uniform.
-    pick_score
-        Median height of the picks, relative to that of all clusters.
-    posterior
-        Mean posterior.
-    """
-
-    particles: int
-    kept: int
-    tomograms: int
-    in_one: float
-    resolution: float
-    half_correlation: float
-    structure_correlation: float
-    diameter: float
-    elongation: float
-    flatness: float
-    at_rim: float
-    hollow: float
-    picking_diameter: float
-    near_faces: float
-    expected_near_faces: float
-    orientation: float
-    orientation_p: float
-    pick_score: float
-    posterior: float
 
 
 def cluster_facts(

@@ -17,19 +17,16 @@ from cryopipe import columns
 from cryopipe.alignment.fourier_band import Band
 from cryopipe.alignment.search import Poses
 from cryopipe.averaging.body import MARGIN, find_body
-from cryopipe.averaging.doubles import gather_tables
+from cryopipe.averaging.mergers import SUPERPOSITION_COLUMNS
 from cryopipe.averaging.options import AveragingOptions
 from cryopipe.averaging.particle_shape import particle_shape
 from cryopipe.averaging.point_group import PointGroup, propose_point_group
-from cryopipe.averaging.superposition import rotated, superpose, transform_poses
+from cryopipe.averaging.superposition import rotated, superpose
 from cryopipe.files.cluster_averages import SYMMETRY, ClusterAverage
-from cryopipe.particles import pose_columns, rotations_of_table, shifts_of_table
 from cryopipe.volume.fourier import fourier_rescale, low_pass
-from cryopipe.volume.geometry import relion_angles, rotation_from_relion_angles
+from cryopipe.volume.geometry import relion_angles
 from cryopipe.volume.masks import radial_profile, sphere_mask
 
-SUPERPOSITION_COLUMNS = ("rot", "tilt", "psi", "x", "y", "z")
-"""Columns of the table of mergers with the superposition: RELION's angles in degrees and the shift in voxels."""
 ALSO_IN_VERDICTS = ("doubles", "symmetry", "symmetry_score")
 """Columns of `triage` that the table of verdicts has, too."""
 
@@ -127,52 +124,6 @@ def find_mergers(clusters: Mapping[int, ClusterAverage], options: AveragingOptio
             shift = pose.shifts_voxels[0].tolist()
             rows.append([number, into, match.correlation, int(offered), *angles, *shift])
     return pd.DataFrame(rows, columns=["cluster", "into", "correlation", "offered", *SUPERPOSITION_COLUMNS])
-
-
-def merged_particles(
-    clusters: Mapping[int, ClusterAverage], mergers: pd.DataFrame, apply: bool
-) -> pd.DataFrame:
-    """Return the aligned particles of all clusters in one table.
-
-    Parameters
-    ----------
-    clusters
-        By cluster number.
-    mergers
-        From `find_mergers`.
-    apply
-        Whether proposed mergers are applied: the particles get the number of the cluster that theirs is merged
-        into, and poses relative to its average.
-    """
-    offered = mergers[mergers["offered"] == 1] if apply else mergers.iloc[:0]
-    merged = {int(row["cluster"]): row for _, row in offered.iterrows()}
-    tables = []
-    for number, cluster in sorted(clusters.items()):
-        if number in merged:
-            into = int(merged[number]["into"])
-            moved = _superposed_particles(cluster.particles, merged[number], cluster.voxel_size)
-            moved = moved.assign(**{columns.CLASS: into})
-            for name in clusters[into].particles.get(columns.CLASS_NAME, [])[:1]:
-                moved[columns.CLASS_NAME] = name
-            tables.append(moved)
-        else:
-            tables.append(cluster.particles)
-    return gather_tables(tables)
-
-
-def _superposed_particles(table: pd.DataFrame, merger: pd.Series, voxel_size: float) -> pd.DataFrame:
-    """Return particles with poses relative to the average that their cluster is merged into."""
-    angles, shift = (
-        merger[list(SUPERPOSITION_COLUMNS[:3])].to_numpy(float),
-        merger[list(SUPERPOSITION_COLUMNS[3:])].to_numpy(float),
-    )
-    superposition = Poses(
-        torch.from_numpy(rotation_from_relion_angles(angles).as_matrix()), torch.tensor(shift)[None]
-    )
-    matrices, shifts = rotations_of_table(table).as_matrix(), shifts_of_table(table) / voxel_size
-    poses = transform_poses(Poses(torch.from_numpy(matrices), torch.from_numpy(shifts)), superposition)
-    rotations = Rotation.from_matrix(poses.matrices.numpy())
-    return table.assign(**pose_columns(rotations, poses.shifts_voxels.numpy() * voxel_size))
 
 
 def _align_averages(target: ClusterAverage, other: ClusterAverage, options: AveragingOptions) -> _Match:

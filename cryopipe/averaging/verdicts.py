@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 
 import pandas as pd
 
-from cryopipe.averaging.cluster_facts import ClusterFacts
+from cryopipe.averaging.facts import ClusterFacts
 from cryopipe.files.cluster_averages import RESOLUTION, RESOLUTION_05, ClusterAverage
 
 PARTICLE, MIXTURE, MEMBRANE, GOLD = "particle", "mixture suspected", "membrane or filament", "gold"

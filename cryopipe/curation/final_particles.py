@@ -8,7 +8,7 @@ import pandas as pd
 
 from cryopipe import columns
 from cryopipe.averaging.doubles import doubles_of, gather_tables, with_ctf_limits
-from cryopipe.averaging.triage import merged_particles
+from cryopipe.averaging.mergers import merged_particles
 from cryopipe.curation.apply import REJECTED
 from cryopipe.errors import DataError
 from cryopipe.files.cluster_averages import ClusterAverage

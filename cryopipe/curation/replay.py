@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cryopipe import columns
+from cryopipe.clustering.summary import cluster_summary
 from cryopipe.curation.apply import APPLIED, Curated, Divide, apply_decisions
 from cryopipe.curation.curation_files import read_curation
 from cryopipe.files.features import read_features
@@ -42,10 +43,6 @@ def curate(
     FileError
         If the file of decisions cannot be read.
     """
-    from cryopipe.clustering.cluster_table import (
-        cluster_summary,
-    )  # loads torch, which most readers of decisions spare
-
     if decisions is None:
         outcomes = pd.DataFrame(columns=["decision", "outcome", "detail"])
         return Curated(particles, cluster_summary(particles), outcomes, np.full(len(particles), ""))
@@ -63,7 +60,10 @@ def feature_divider(particles: pd.DataFrame, features: str | os.PathLike[str] | 
     """Return the function that divides a cluster of `particles` by the features of a file, read when first needed."""
     if not features:
         return None
-    from cryopipe.curation.division import divide, rows_of_features  # loads torch, see `curate`
+    from cryopipe.curation.division import (  # loads torch, which most decisions do without
+        divide,
+        rows_of_features,
+    )
 
     loaded: list[NDArray[np.float32]] = []
 

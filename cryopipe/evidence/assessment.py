@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from cryopipe import columns
-from cryopipe.averaging.cluster_facts import ClusterFacts
+from cryopipe.averaging.facts import ClusterFacts
 from cryopipe.averaging.options import AveragingOptions
 from cryopipe.averaging.particle_alignment import ctf_limit
 from cryopipe.averaging.verdicts import FEWEST, Support, excluded_by_form

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from cryopipe import columns
@@ -26,9 +25,7 @@ from cryopipe.files.mrc import open_volume, write_volume
 from cryopipe.files.star import read_star, write_particles
 from cryopipe.particles import rotations_of_table, shifts_of_table
 from cryopipe.progress import progress
-from cryopipe.volume.fourier import fourier_rescale
 from cryopipe.volume.geometry import relion_angles
-from cryopipe.volume.wedge import centred_wedge
 
 logger = logging.getLogger(__name__)
 
@@ -239,6 +236,8 @@ def _write_images(
     folder: Path,
 ) -> tuple[list[str], list[str]]:
     """Write boxes of the particles `rows` and the wedges; return their names for all particles."""
+    from cryopipe.volume.wedge import centred_wedge  # loads torch, which lists of particles do without
+
     images, wedges = ["None"] * len(particles), ["None"] * len(particles)
     whole = np.rint(particles.positions).astype(np.int64)
     box_sizes = dict(zip(optics["rlnImagePixelSize"], optics["rlnImageSize"], strict=True))
@@ -263,6 +262,10 @@ def _write_references(
     particles: ParticleSet, groups: pd.Series, optics: pd.DataFrame, context: ExportContext, folder: Path
 ) -> None:
     """Write every cluster's average in the box of the optics group that most of its particles are in."""
+    import torch  # which lists of particles do without
+
+    from cryopipe.volume.fourier import fourier_rescale
+
     by_group = optics.set_index(OPTICS)
     for cluster, average in context.averages.items():
         mine = groups[particles.clusters == cluster]
