@@ -9,7 +9,7 @@ from sklearn.metrics import adjusted_rand_score
 from cryopipe import columns
 from cryopipe.clustering import ClusteringOptions, cluster_particles, find_clusters
 from cryopipe.clustering.calibration import agreement_temperature, calibrated_posteriors
-from cryopipe.clustering.summary import cluster_summary
+from cryopipe.clustering.cluster_summary import cluster_summary
 from cryopipe.mixtures.dimensions import leading_components
 from cryopipe.mixtures.gaussian import fit_mixture, mixture_from_labels
 from cryopipe.mixtures.selection import Candidate, choose_count, half_set_agreement

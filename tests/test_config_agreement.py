@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
+import forked_snakemake
 import pytest
 import yaml
 
@@ -166,10 +166,8 @@ def plan(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
     (folder / "config" / "config.yaml").write_text(text)
     (folder / "config" / "tomograms.tsv").write_text("tomogram\tpath\na\ta.mrc\n")
     (folder / "a.mrc").touch()
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(CHECKOUT / "Snakefile"), "--cores", "1"]
-    return subprocess.run(
-        [*command, "--dry-run", "--quiet"], cwd=folder, capture_output=True, text=True, check=False
-    )
+    command = ["--snakefile", str(CHECKOUT / "Snakefile"), "--cores", "1", "--dry-run", "--quiet"]
+    return forked_snakemake.snakemake(folder, *command)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_runs import TINY_TRANSFER, make_dataset
+from small_runs import TINY_TRANSFER, TWO_JOBS, make_dataset
 
 from cryopipe.config import CHECKOUT
 from cryopipe.files.mrc import write_volume
@@ -87,7 +87,7 @@ def test_what_the_definition_builds_runs_the_workflow_though_nothing_in_it_can_b
     assert str(CHECKOUT) not in snakefile
     assert str(image / "cryopipe") not in snakefile  # the package runs as it is installed
     make_dataset(dataset, TINY_TRANSFER)
-    done = execute("snakemake", "--cores", "2")
+    done = execute("snakemake", *TWO_JOBS)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     assert (dataset / "results" / "report" / "report.html").stat().st_size > 10_000
     assert (read_table(dataset / "results" / "export" / "summary.tsv")["particles"] > 0).any()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from small_runs import TINY, make_dataset
+from small_runs import TINY, TWO_JOBS, make_dataset
 
 from cryopipe.config import CHECKOUT
 
@@ -131,7 +131,7 @@ def environments(tmp_path_factory: pytest.TempPathFactory) -> Environments:
         "evaluation": {"truth": TRUTH},
     }
     make_dataset(folder, {**TINY, **more})
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(CHECKOUT / "Snakefile"), "--cores", "2"]
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(CHECKOUT / "Snakefile"), *TWO_JOBS]
     command += ["--sdm", "conda", "--conda-prefix", "built", "--configfile", "config/config.yaml"]
     variables = {
         **os.environ,

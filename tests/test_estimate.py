@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import forked_snakemake
 import numpy as np
 import pytest
 
@@ -155,17 +154,8 @@ def test_the_estimate_is_printed_only_where_jobs_would_run(
     (tmp_path / "config" / "config.yaml").write_text("seed: 3\n")
     (tmp_path / "config" / "tomograms.tsv").write_text("tomogram\tpath\na\ta.mrc\n")
     (tmp_path / "a.mrc").touch()
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--snakefile",
-        str(CHECKOUT / "Snakefile"),
-        "--cores",
-        "1",
-        option,
-    ]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    command = ["--snakefile", str(CHECKOUT / "Snakefile"), "--cores", "1", option]
+    result = forked_snakemake.snakemake(tmp_path, *command)
     assert result.returncode == 0, result.stderr
     said = result.stdout + result.stderr
     estimate = "Estimate, from docs/scale.md, good to a factor of about three: 1 tomogram, about 280 picks"

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from small_runs import TWO_JOBS
 
 from cryopipe.cli import main
 from cryopipe.config import CHECKOUT
@@ -75,7 +76,7 @@ def test_an_ugly_name_passes_from_picking_to_the_report(tmp_path: Path) -> None:
     )
     (dataset / "config" / "config.yaml").write_text(yaml.safe_dump(CONFIG))
     before = state(raw)
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(CHECKOUT / "Snakefile"), "--cores", "2"]
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(CHECKOUT / "Snakefile"), *TWO_JOBS]
     done = subprocess.run(
         [*command, "--configfile", "config/config.yaml"],
         cwd=dataset, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},

@@ -14,7 +14,7 @@ from test_workflow import ONCE, make_dataset, per_tomogram, planned, snakemake
 from cryopipe import columns
 from cryopipe.averaging.mergers import merged_particles
 from cryopipe.clustering import ClusteringOptions, cluster_particles
-from cryopipe.clustering.summary import cluster_summary
+from cryopipe.clustering.cluster_summary import cluster_summary
 from cryopipe.errors import FileError
 from cryopipe.features import FeatureOptions, create_learner, learn_features
 from cryopipe.features.class_probabilities import ClassProbabilities

@@ -12,7 +12,7 @@ import yaml
 from imitated_projects import IMITATIONS, Imitation
 from installed import answer
 from numpy.typing import NDArray
-from small_runs import TINY_TRANSFER
+from small_runs import TINY_TRANSFER, TWO_JOBS
 
 from cryopipe import columns
 from cryopipe.files.metadata import read_tilt_range
@@ -42,7 +42,7 @@ def test_projects_of_four_programs_run_from_init_to_export(tmp_path: Path, share
         config[section] |= TINY_TRANSFER[section]
     (dataset / "config" / "config.yaml").write_text(yaml.safe_dump(config))
     assert "4 tomograms: 4 ok" in answer(cryopipe, "check", folder=dataset)
-    answer(python, "-m", "snakemake", "--cores", "2", folder=dataset)
+    answer(python, "-m", "snakemake", *TWO_JOBS, folder=dataset)
     assert (dataset / "results" / "report" / "report.html").stat().st_size > 10_000
     assert (read_table(dataset / "results" / "export" / "summary.tsv")["particles"] > 0).any()
     truth = read_particles(simulated.with_name("simulated_01_truth.star"))[list(columns.COORDINATES)]

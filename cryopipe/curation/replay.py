@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cryopipe import columns
-from cryopipe.clustering.summary import cluster_summary
+from cryopipe.clustering.cluster_summary import cluster_summary
 from cryopipe.curation.apply import APPLIED, Curated, Divide, apply_decisions
 from cryopipe.curation.curation_files import read_curation
 from cryopipe.files.features import read_features
