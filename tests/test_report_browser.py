@@ -103,6 +103,10 @@ def made_run(count: int, names: list[str], seed: int = 0, clusters: int = 4) -> 
 
 def written_page(results: RunResults, path: Path) -> Path:
     content = report_content.page_content(results, ReportOptions("pca"), "pick: {}", "a dataset", seed=1)
+    content["made"] = {
+        **{"facts": [("commit", 8 * "0a1b2c3d")], "changed": [("seed", "2", "1")], "paragraph": "Picked."},
+        **{"references": "@article{a}", "next": [("set `export.subtomograms: true`", "cp a b")]},
+    }
     path.write_text(render_page(content), encoding="utf-8")
     return path
 
@@ -566,6 +570,7 @@ def test_the_page_is_accessible(browser: Any, report: Path, width: int, scheme: 
         page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
         assert violations(page) == []
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert "set export.subtomograms: true:" in page.locator("#made").inner_text()
 
 
 def progress_page(dataset: Path, outcome: str, clock: float) -> Path:

@@ -156,7 +156,9 @@ class RunResults:
 
     def name_of(self, number: int) -> str:
         """Return how a cluster is named in texts: the user's name if there is one."""
-        plain = f"cluster {number}" if number else "unassigned"
+        if not number:
+            return "unassigned"  # not columns.NO_CLASS, the name of their class
+        plain = f"cluster {number}"
         name = self.class_names.get(number, plain)
         return plain if name == plain else f"{plain}: {name}"
 
