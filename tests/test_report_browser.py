@@ -510,6 +510,8 @@ def test_decisions_of_an_earlier_look_are_continued(browser: Any, tmp_path: Path
         assert page.locator(".card[data-cluster='5'] .card-name").inner_text() == "Cluster 5: a part"
         assert page.locator(".card[data-cluster='2']").get_attribute("data-state") == "rejected"
         assert page.locator(".card[data-cluster='2'] .card-note").inner_text() == "ice"
+        unassigned = page.locator(".chip[data-cluster='0']").inner_text()
+        assert unassigned.split("\n")[0] == "unassigned"  # in the table, their class is none of these
         decide(page, 6, "merge", other="5")
         page.evaluate("window.cryopipe.model.select(window.cryopipe.model.labels.map((one) => one === 4))")
         page.locator("[data-select=split]").click()
