@@ -1,4 +1,4 @@
-"""The console command `cryopipe`: init, check, convert, curate, simulate, spike, detection-limit, view and watch.
+"""The console command `cryopipe`: init, check, preview, convert, curate, simulate, spike, detection-limit, view and watch.
 
 These commands prepare, check and show; the pipeline itself is run with `snakemake`, with all of its options.
 """
@@ -15,6 +15,7 @@ from cryopipe.cli.check import check
 from cryopipe.cli.convert import convert
 from cryopipe.cli.curate import curate_app
 from cryopipe.cli.init import init
+from cryopipe.cli.preview import preview
 from cryopipe.cli.simulate import simulate
 from cryopipe.cli.spike import detection_limit, spike
 from cryopipe.cli.view import view
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.command(short_help="Set up a dataset directory.")(init)
 app.command(short_help="Check the configuration and the tomograms.")(check)
+app.command(short_help="Propose picking diameters.")(preview)
 app.command(short_help="Convert particles of one program to another.")(convert)
 app.add_typer(curate_app, name="curate", short_help="Decide on clusters and particles.")
 app.command(short_help="Simulate tomograms with known truth.")(simulate)

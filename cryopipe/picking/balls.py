@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -199,7 +200,32 @@ def _examine(
     sampled = inner[tuple(slice(-c % _SAMPLED, None, _SAMPLED) for c in corner)]
     samples = sampled[sampled != 0].cpu().numpy().astype(np.float64)
     median, sigma = robust_statistics(samples)
-    index = torch.nonzero(inner > max(0.0, median + _CANDIDATE * threshold * sigma))
+    index, offsets, heights = summits(response, halo, inner.shape, median + _CANDIDATE * threshold * sigma)
+    places = (index + torch.tensor(corner).to(index) + offsets + 0.5) * cell - 0.5
+    positions = np.clip(places.cpu().numpy(), 0, np.array(shape) - 1.0)
+    return samples, positions, heights.cpu().numpy()
+
+
+def summits(response: Tensor, halo: int, size: Sequence[int], lowest: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Find the points above their 26 neighbours, and the maxima of parabolas along the axes through them.
+
+    Parameters
+    ----------
+    response
+        (z, y, x), with a margin of `halo` points, at least 1, on the lower sides, and of at least 1 on the others.
+    halo
+        Points.
+    size
+        Points z, y, x within the margins.
+    lowest
+        Points of at most this height, or of at most 0, are left out.
+
+    Returns
+    -------
+    Indices (n, 3) z, y, x without the margin, offsets (n, 3) of the maxima from them, and heights (n,).
+    """
+    inner = response[tuple(slice(halo, halo + n) for n in size)]
+    index = torch.nonzero(inner > max(0.0, lowest))
     for shift in itertools.product((-1, 0, 1), repeat=3):
         if any(shift):
             beside = (index + halo + torch.tensor(shift).to(index)).unbind(1)
@@ -213,6 +239,4 @@ def _examine(
         curvature = 2 * centre - before - after
         offsets[:, axis] = (after - before) / (2 * curvature)
         heights += (after - before).square() / (8 * curvature)
-    places = (index + torch.tensor(corner).to(index) + offsets + 0.5) * cell - 0.5
-    positions = np.clip(places.cpu().numpy(), 0, np.array(shape) - 1.0)
-    return samples, positions, heights.cpu().numpy()
+    return index, offsets, heights

@@ -17,7 +17,7 @@ from cryopipe.picking.source import Source
 
 logger = logging.getLogger(__name__)
 
-_MARGIN = 0.75
+MARGIN = 0.75
 """Fraction of the threshold, in the volume's own standard deviations, above which maxima are found whose scores are measured
 by the statistics of another volume."""
 
@@ -56,7 +56,7 @@ class Search:
         for number, diameter in enumerate(self.diameters):
             what = f"picking {diameter:g} A in {source.name}"
             size = diameter / self.voxel_size
-            lowest = threshold if like is None else _MARGIN * threshold
+            lowest = threshold if like is None else MARGIN * threshold
             if len(self.diameters) == 1:
                 one = find_maxima(source, Scale.for_diameter(size), lowest, self.chunk_voxels, what)
             else:

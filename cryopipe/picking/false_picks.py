@@ -59,10 +59,37 @@ class _Null:
     ratio: float
 
 
+@dataclass(frozen=True)
+class Null:
+    """Volumes that hold no particles, grouped by how they were made: inverted contrast, random phases.
+
+    Attributes
+    ----------
+    groups
+        Candidates of each volume of each group.
+    """
+
+    groups: list[list[_Null]]
+
+    def expected(self, search: Search, threshold: float) -> NDArray[np.float64]:
+        """Return the mean number of picks of each diameter with at least a score, of the group with fewer of them."""
+        counts = [
+            np.mean([null.ratio * _numbers(search, null.found, threshold) for null in group], axis=0)
+            for group in self.groups
+            if group
+        ]
+        return np.asarray(min(counts, key=lambda each: float(each.sum())))
+
+
+def _numbers(search: Search, found: Sequence[Maxima], threshold: float) -> NDArray[np.float64]:
+    _, _, diameters = search.choose(found, threshold)
+    return np.array([np.count_nonzero(diameters == one) for one in search.diameters], dtype=float)
+
+
 def threshold_for(
     false_picks: float, search: Search, source: Source, found: Sequence[Maxima], seed: int = 0
-) -> float:
-    """Return the lowest score with at most the expected number of false picks.
+) -> tuple[float, Null]:
+    """Return the lowest score with at most the expected number of false picks, and the candidates behind that number.
 
     Parameters
     ----------
@@ -77,7 +104,7 @@ def threshold_for(
 
     Returns
     -------
-    Score in robust standard deviations, at least `LOWEST`.
+    Score in robust standard deviations, at least `LOWEST`, and the candidates in volumes without particles.
     """
     inverted = replace(source, sign=-source.sign, name=f"{source.name}, inverted contrast")
     mirrored = search.find(inverted, LOWEST, [replace(one, median=-one.median) for one in found])
@@ -93,27 +120,23 @@ def threshold_for(
             _Null(search.find(one, LOWEST, found), known / one.volume.size)
             for one in randomised_blocks(source, picked, np.random.default_rng(seed))
         ]
-        previous, threshold = threshold, _lowest([[_Null(outside, ratio)], randomised], false_picks, search)
+        null = Null([[_Null(outside, ratio)], randomised])
+        previous, threshold = threshold, _lowest(null, false_picks, search)
         if abs(previous - threshold) < _CLOSE:
             break
         positions, _, diameters = search.choose(found, _CERTAIN * threshold)
         picked = Picked(positions, diameters / search.voxel_size)
     logger.info("%s: threshold %.2f sigma for %g expected false picks", source.name, threshold, false_picks)
-    return threshold
+    return threshold, null
 
 
-def _lowest(groups: list[list[_Null]], false_picks: float, search: Search) -> float:
+def _lowest(null: Null, false_picks: float, search: Search) -> float:
     """Return the lowest score at which one of the groups has at most `false_picks` picks on average."""
 
     def expected(threshold: float) -> float:
-        counts = [
-            np.mean([null.ratio * len(search.choose(null.found, threshold)[1]) for null in group])
-            for group in groups
-            if group
-        ]
-        return float(min(counts))
+        return float(null.expected(search, threshold).sum())
 
-    scores = np.concatenate([one.scores for group in groups for null in group for one in null.found])
+    scores = np.concatenate([one.scores for group in null.groups for each in group for one in each.found])
     low, high = LOWEST, float(scores.max(initial=LOWEST)) + _STEP
     # from above, where there are few candidates
     while high - _STEP > low and expected(high - _STEP) <= false_picks:

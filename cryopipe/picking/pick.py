@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 _SMALLEST_SIGMA = 1.0
 """Voxels; the narrowest Gaussian that can be sampled."""
+SMALLEST = 2 * math.sqrt(3 * RATIO) * _SMALLEST_SIGMA
+"""Smallest diameter, voxels."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def pick_particles(
         found = search.find(source, lowest)
     else:
         found = search.find(source, LOWEST)
-        lowest = threshold_for(options.false_picks, search, source, found)
+        lowest, _ = threshold_for(options.false_picks, search, source, found)
     positions, scores, diameters = search.choose(found, lowest)
     best = slice(options.max_particles)
     return Picks(positions[best, ::-1].copy(), scores[best], diameters[best])
@@ -173,7 +175,7 @@ def _check_mask(mask: NDArray[Any] | None, shape: tuple[int, ...], name: str) ->
 def _check_diameters(
     diameters: Sequence[float], voxel_size: float, shape: tuple[int, ...], name: str
 ) -> None:
-    smallest = 2 * math.sqrt(3 * RATIO) * _SMALLEST_SIGMA * voxel_size
+    smallest = SMALLEST * voxel_size
     largest = min(shape) * voxel_size
     for diameter in diameters:
         if diameter < smallest:

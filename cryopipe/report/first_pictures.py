@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 def write_pick_picture(
     path: str | os.PathLike[str], opened: OpenTomogram, picks: pd.DataFrame
 ) -> NDArray[np.uint8]:
-    """Draw the picks of a tomogram on the section, normal to z, that cuts most of them, and write it as JPEG.
+    """Write `pick_picture` as JPEG.
 
     A picture that cannot be written is left out with a warning: it is not a result of the run.
 
@@ -36,14 +36,27 @@ def write_pick_picture(
     ----------
     path
         The JPEG file.
-    opened
-        The tomogram.
-    picks
-        Particle table; particles of a class have the colour of its cluster.
+    opened, picks
+        See `pick_picture`.
 
     Returns
     -------
     (y, x, 3) the picture.
+    """
+    picture = pick_picture(opened, picks)
+    _save(path, picture)
+    return np.asarray(picture)
+
+
+def pick_picture(opened: OpenTomogram, picks: pd.DataFrame) -> Image.Image:
+    """Draw the picks of a tomogram on the section, normal to z, that cuts most of them.
+
+    Parameters
+    ----------
+    opened
+        The tomogram.
+    picks
+        Particle table; particles of a class have the colour of its cluster.
     """
     radii = picks[columns.DIAMETER].to_numpy(float) / (2 * opened.voxel_size) if len(picks) else np.empty(0)
     positions = picks[list(columns.COORDINATES)].to_numpy(float) if len(picks) else np.empty((0, 3))
@@ -63,8 +76,7 @@ def write_pick_picture(
             reach = squared**0.5
             corners = [(x - reach) * scale, (y - reach) * scale, (x + reach) * scale, (y + reach) * scale]
             drawing.ellipse(corners, outline=colour, width=2)
-    _save(path, picture)
-    return np.asarray(picture)
+    return picture
 
 
 def fullest_section(depth: int, heights: NDArray[np.float64], radii: NDArray[np.float64]) -> int:

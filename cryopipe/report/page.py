@@ -34,6 +34,11 @@ def render_progress_page(content: Mapping[str, Any]) -> str:
     return _render("progress.html.jinja", _template("progress.js"), content)
 
 
+def render_preview_page(content: Mapping[str, Any]) -> str:
+    """Return the page of `cryopipe preview` as HTML, with content as `cryopipe.report.preview_page` returns it."""
+    return _render("preview.html.jinja", "", content)
+
+
 def _render(template: str, script: str, content: Mapping[str, Any]) -> str:
     environment = Environment(
         loader=FunctionLoader(_template), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
