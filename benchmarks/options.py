@@ -32,6 +32,8 @@ class BenchmarkOptions:
         Directory of density maps (MRC) of the papers' structures; None for procedural phantoms.
     encoder
         Weights to use in place of the shipped transfer encoder.
+    minutes
+        Time after which benchmark_evidence starts no further run; None for no limit.
     """
 
     device: str = "auto"
@@ -40,6 +42,7 @@ class BenchmarkOptions:
     learners: Sequence[str] = ()
     templates: str | None = None
     encoder: str | None = None
+    minutes: float | None = None
 
 
 def options_from_config(config: Mapping[str, Any], checkout: Path) -> BenchmarkOptions:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from cryopipe.averaging import AveragingOptions
-from cryopipe.evidence.null_resolution import average_decoys, decoy_rows
+from cryopipe.evidence.null_resolution import average_decoys, decoy_rows, decoys_to_average
 from cryopipe.files.box_stacks import BoxStack
 from cryopipe.files.features import read_features
 from cryopipe.files.star import read_particles
@@ -20,7 +20,8 @@ def main(job: Any) -> None:
     decoys = decoy_rows([read_particles(path) for path in job.input.decoys], names)
     options, device = AveragingOptions(**job.params.averaging), choose_device(job.config["device"])
     boxes = BoxStack(job.input.boxes)
-    curves = average_decoys(boxes, decoys, features, options, job.params.seed, device)
+    most = decoys_to_average(len(decoys), sum(len(read_particles(path)) for path in job.input.particles))
+    curves = average_decoys(boxes, decoys, features, options, job.params.seed, device, most)
     write_table(job.output[0], curves)
 
 

@@ -23,7 +23,7 @@ def main(job: Any) -> None:
     options = EvidenceOptions(decoys=True, **given.evidence)
     particles = read_particles(job.input.particles)
     sets = decoys_of_tomogram(
-        tomogram, opened, particles, PickOptions(**given.pick), options, given.seed, device
+        tomogram, opened, particles, PickOptions(**given.pick), options, given.seed, device, given.fewest
     )
     sizes = (SubtomogramOptions(**given.subtomograms), SubtomogramOptions(**given.averaged))
     paths, scale = (job.output.boxes, job.output.averaging), 1.0 if opened is None else opened.voxel_size

@@ -11,12 +11,13 @@ from scipy.stats import ks_2samp
 
 from cryopipe import columns
 from cryopipe.evidence.decoy_boxes import decoys_of_tomogram, write_decoys
-from cryopipe.evidence.options import EvidenceOptions
+from cryopipe.evidence.options import EvidenceOptions, fewest_decoys
 from cryopipe.files.box_stacks import BoxStack
 from cryopipe.files.mrc import write_volume
 from cryopipe.files.opening import open_tomogram
 from cryopipe.picking import PickOptions, pick_particles, pick_tomogram
 from cryopipe.picking.decoys import INVERTED, RANDOM, pick_decoys
+from cryopipe.picking.pick import Picks
 from cryopipe.subtomograms import SubtomogramOptions
 from cryopipe.tomograms import Tomogram
 from tests.test_pick_sizes import plant
@@ -102,3 +103,19 @@ def test_there_are_no_more_decoys_than_allowed(most: int) -> None:
     picks = pick_particles(volume, 10.0, PICKING, "dark")
     sets = pick_decoys(volume, 10.0, PICKING, "dark", picks, most, seed=2)
     assert sum(len(one.picks) for one in sets) == most
+
+
+def test_a_small_tomogram_has_more_decoys_than_particles() -> None:
+    """Three particles above all noise: their scores are reached by no decoy, and the highest scores of noise are taken."""
+    centres = [(240.0, 400.0, 250.0 + 450 * column) for column in range(3)]
+    volume = plant(SHAPE, [(centre, 110.0, 3.0) for centre in centres], 1.0, 1)
+    picks = pick_particles(volume, 10.0, PICKING, "bright")
+    certain = Picks(picks.coordinates[:3], picks.scores[:3], picks.diameters[:3])
+    assert certain.scores.min() > 8
+    sets = pick_decoys(volume, 10.0, PICKING, "bright", certain, fewest_decoys(1), seed=1)
+    scores = np.concatenate([one.picks.scores for one in sets])
+    assert len(scores) == 150
+    assert 3 <= scores.min() < scores.max() < certain.scores.min()
+    candidates = np.concatenate([one.picks.scores for one in pick_decoys(
+        volume, 10.0, PICKING, "bright", certain, 40, seed=1)])  # fmt: skip
+    assert candidates.min() > scores.min()

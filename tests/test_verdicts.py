@@ -153,8 +153,33 @@ def test_a_hollow_sphere_is_no_ball_of_noise() -> None:
 
 SUPPORTED = Support(
     **{"p": 0.001, "q": 0.002, "finest_decoy": 80.0, "false_fraction": 0.05},
-    **{"heterogeneity": 1.0, "p_mixture": 0.5, "purity": 0.95, "mixture": False},
+    **{"heterogeneity": 1.0, "p_mixture": 0.5, "purity": 0.95, "mixture": False, "decoys": 150},
 )
+
+
+@pytest.mark.parametrize(
+    ("facts", "word", "reason"),
+    [
+        ({}, "too few", "13 decoys, too few to exclude that these are picks of noise"),
+        ({"resolution": 70.0}, "noise", "resolution 70 Å, which picked noise also reaches (up to 69 Å)"),
+        ({"at_rim": 0.3}, "membrane or filament", None),
+        ({"kept": 4}, "too few", "4 particles in the average, fewer than 10"),
+    ],
+)
+def test_with_too_few_decoys_no_class_is_called_a_particle_and_none_has_a_resolution(
+    facts: dict[str, float], word: str, reason: str | None
+) -> None:
+    support = Support(
+        **dict.fromkeys(SUPPORTED.__dataclass_fields__, math.nan) | {"mixture": False, "decoys": 13}
+    )
+    one = dataclasses.replace(GOOD, **facts)
+    found = judge(one, support)
+    assert found.word == word
+    if reason:
+        assert found.reason == reason
+    table = describe_clusters({1: one}, {1: support})
+    assert table["resolution"].isna().all()
+    assert table["q"].isna().all()
 
 
 @pytest.mark.parametrize(

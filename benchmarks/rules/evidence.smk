@@ -12,6 +12,8 @@ rule benchmark_evidence:
     resources:
         mem_mb=lambda wildcards, attempt: attempt * 6000,
     params:
+        finished="evidence/finished",
+        minutes=OPTIONS.minutes,
         size="full" if OPTIONS.size == "full" else "reduced",
         page=str(CHECKOUT / "docs/evidence.md"),
     message:

@@ -87,6 +87,8 @@ class Support:
         Fraction of its particles that are of its main structure.
     mixture
         Whether the two groups differ.
+    decoys
+        Number of decoys in the run. With too few of them all other numbers are NaN.
     """
 
     p: float
@@ -97,6 +99,12 @@ class Support:
     p_mixture: float
     purity: float
     mixture: bool
+    decoys: int
+
+    @property
+    def assessed(self) -> bool:
+        """Whether there were enough decoys to say anything."""
+        return math.isfinite(self.p)
 
 
 def excluded_by_form(facts: ClusterFacts) -> bool:
@@ -143,9 +151,11 @@ def _not_a_particle(facts: ClusterFacts, support: Support | None) -> Verdict | N
     found = _form(facts)
     if found is not None:
         return found
-    null = facts.picking_diameter / PICKED_NOISE if support is None else BEYOND_DECOYS * support.finest_decoy
-    noise = _noise(facts, math.inf if math.isnan(null) else null)
-    if not noise and support is not None:
+    null = facts.picking_diameter / PICKED_NOISE
+    if support is not None and not math.isnan(support.finest_decoy):
+        null = BEYOND_DECOYS * support.finest_decoy
+    noise = _noise(facts, null)
+    if not noise and support is not None and support.assessed:
         noise = _like_decoys(support)
     if noise:
         return Verdict(NOISE, noise)
@@ -154,6 +164,8 @@ def _not_a_particle(facts: ClusterFacts, support: Support | None) -> Verdict | N
         return Verdict(
             MEMBRANE, f"{form}, and continues beyond the box ({facts.at_rim:.0%} of the box's rim)"
         )
+    if support is not None and not support.assessed:
+        return Verdict(TOO_FEW, f"{support.decoys} decoys, too few to exclude that these are picks of noise")
     return None
 
 

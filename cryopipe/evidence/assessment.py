@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +17,8 @@ from cryopipe.averaging.facts import ClusterFacts
 from cryopipe.averaging.options import AveragingOptions
 from cryopipe.averaging.particle_alignment import ctf_limit
 from cryopipe.averaging.verdicts import FEWEST, Support, excluded_by_form
-from cryopipe.evidence.densities import DecoyDensity, decoy_density, p_of_counts
-from cryopipe.evidence.likeness import compare_with_decoys
+from cryopipe.evidence.densities import DecoyDensity, decoy_density
+from cryopipe.evidence.likeness import NOTHING, compare_with_decoys
 from cryopipe.evidence.null_resolution import null_resolution
 from cryopipe.evidence.purity import purity_of_class
 from cryopipe.evidence.q_values import q_values
@@ -27,10 +27,12 @@ from cryopipe.files.cluster_averages import ClusterAverage
 
 logger = logging.getLogger(__name__)
 
-FEWEST_DECOYS = 20
-"""With fewer decoys nothing is said about classes."""
+FEWEST_DECOYS = 40
+"""With fewer decoys nothing is said about classes, and none has a resolution."""
+DIFFERENT = 0.05
+"""All particles of a class with a p-value of at least this may be noise."""
 CLASSES = (
-    *("cluster", "decoys", "p_decoys", "preference", "p_preference", "p", "finest_decoy", "false_fraction"),
+    *("cluster", "all_decoys", "decoys", "preference", "p", "finest_decoy", "false_fraction"),
     *("heterogeneity", "p_mixture", "larger_group", "purity"),
 )
 """Columns of the table of classes."""
@@ -46,11 +48,12 @@ class Assessment:
     Attributes
     ----------
     classes
-        One row per class, see `CLASSES`: decoys in the class with their p-value, preference with its p-value (see `Likeness`),
-        p (the larger of both), finest_decoy (angstrom), false_fraction (mean local false discovery rate), heterogeneity,
-        p_mixture and larger_group (see `Purity`), and purity.
+        One row per class, see `CLASSES`: decoys of the run and those in the class, preference with p (see `Likeness`),
+        finest_decoy (angstrom), false_fraction (mean local false discovery rate), heterogeneity, p_mixture and larger_group
+        (see `Purity`), and purity. With fewer decoys than `FEWEST_DECOYS` all figures are NaN.
     particles
-        One row per particle: name and local false discovery rate.
+        One row per particle: name and local false discovery rate; 1 in classes that do not differ from decoys. None with
+        too few decoys.
     bands
         The smallest and the largest Fourier shell correlation of averages of decoys, converted to the size of each class.
     """
@@ -72,8 +75,6 @@ def assess_classes(
 ) -> Assessment:
     """Assess all classes by decoys.
 
-    With fewer decoys than `FEWEST_DECOYS`, the tables are empty.
-
     Parameters
     ----------
     clusters
@@ -94,7 +95,7 @@ def assess_classes(
     classes = table[columns.CLASS].to_numpy(np.int64)
     if len(decoys[0]) < FEWEST_DECOYS or len(table) < FEWEST:
         logger.warning("%d decoys are too few to assess classes", len(decoys[0]))
-        return Assessment(*(pd.DataFrame(columns=list(names)) for names in (CLASSES, RATES, BAND)))
+        return _not_assessed(list(clusters), len(decoys[0]))
     density = decoy_density(features, decoys[1], classes)
     rates = density.false_discovery
     logger.info("%.0f %% of the picks are noise by the density of decoys", 100 * density.noise_fraction)
@@ -102,14 +103,20 @@ def assess_classes(
     rows, bands = [], []
     for number, cluster in clusters.items():
         mine = features[[row_of[str(name)] for name in cluster.particles.get(columns.PARTICLE, [])]]
-        row: dict[str, object] = {"cluster": number}
-        compared = decoys[0], _sorted_decoys(number, mine, decoys[1], density)
-        row |= _separation(number, cluster, classes, compared, density, boxes, options, seed, device)
+        row: dict[str, float] = {"cluster": number, "all_decoys": len(decoys[0])}
+        row["decoys"] = int((density.classes_of_decoys == number).sum())
+        order = _sorted_decoys(number, mine, decoys[1], density, seed)
+        fit = NOTHING
+        if _kept(cluster) >= FEWEST:
+            fit = compare_with_decoys(cluster, boxes, decoys[0].iloc[order], options, seed, device)
+        row |= {"preference": fit.preference, "p": fit.p}
         null = null_resolution(
             curves, _kept(cluster), max(options.finest_resolution, ctf_limit(cluster.particles))
         )
         row["finest_decoy"] = math.nan if null is None else null.finest
         members = classes == number
+        if fit.p >= DIFFERENT:
+            rates[members] = 1.0
         false_fraction = float(rates[members].mean()) if members.any() else math.nan
         row["false_fraction"] = false_fraction
         purity = purity_of_class(cluster.particles, mine, boxes, options, seed, device)
@@ -127,47 +134,32 @@ def assess_classes(
     )
 
 
+def _not_assessed(numbers: Sequence[int], decoys: int) -> Assessment:
+    """Return an assessment that says only how many decoys there are."""
+    classes = pd.DataFrame({"cluster": numbers, "all_decoys": decoys}, columns=list(CLASSES))
+    return Assessment(
+        classes.astype(dict.fromkeys(CLASSES[2:], float)),
+        *(pd.DataFrame(columns=list(names)) for names in (RATES, BAND)),
+    )
+
+
 def _kept(cluster: ClusterAverage) -> int:
     return int(cluster.particles[columns.ALIGNMENT_KEPT].sum()) if len(cluster.particles) else 0
 
 
 def _sorted_decoys(
-    number: int, mine: NDArray[np.float32], decoys: NDArray[np.float32], density: DecoyDensity
+    number: int, mine: NDArray[np.float32], decoys: NDArray[np.float32], density: DecoyDensity, seed: int
 ) -> NDArray[np.intp]:
-    """Return the decoys in the order of comparison: those in the class, then the nearest to its mean features."""
+    """Return the decoys in the order of comparison: those in the class at random, then the nearest to its mean features.
+
+    Of those in the class, the nearest to its mean would be more typical of the class than its particles.
+    """
     if not len(mine):
         return np.arange(len(decoys))
+    inside = density.classes_of_decoys == number
     apart = np.linalg.norm(decoys - mine.mean(axis=0), axis=1)
-    return np.lexsort((apart, density.classes_of_decoys != number))
-
-
-def _separation(
-    number: int,
-    cluster: ClusterAverage,
-    classes: NDArray[np.int64],
-    decoys: tuple[pd.DataFrame, NDArray[np.intp]],
-    density: DecoyDensity,
-    boxes: BoxStack,
-    options: AveragingOptions,
-    seed: int,
-    device: torch.device | None,
-) -> dict[str, object]:
-    """Return the p-values of a class: of the decoys in it, and of the fit of its particles to its average."""
-    table, order = decoys
-    if _kept(cluster) < FEWEST:
-        nothing = {"decoys": 0, "p_decoys": 1.0, "preference": math.nan, "p_preference": 1.0, "p": 1.0}
-        return dict(nothing)
-    inside = int((density.classes_of_decoys == number).sum())
-    by_counts = p_of_counts(int((classes == number).sum()), inside, len(classes), len(table))
-    fit = compare_with_decoys(cluster, boxes, table.iloc[order], options, seed, device)
-    return {
-        "decoys": inside,
-        "p_decoys": by_counts,
-        "preference": fit.preference,
-        "p_preference": fit.p,
-        # the class has to differ from decoys in both
-        "p": max(by_counts, fit.p),
-    }
+    random = np.random.default_rng(seed).random(len(decoys))
+    return np.lexsort((np.where(inside, random, apart), ~inside))
 
 
 def supports_of(facts: Mapping[int, ClusterFacts], assessed: pd.DataFrame) -> dict[int, Support]:
@@ -185,7 +177,11 @@ def supports_of(facts: Mapping[int, ClusterFacts], assessed: pd.DataFrame) -> di
     rows = {int(row["cluster"]): row for row in assessed.to_dict("records")}
     numbers = [number for number in facts if number in rows]
     other = [excluded_by_form(facts[number]) for number in numbers]
-    tested = [1.0 if not_tested else rows[n]["p"] for n, not_tested in zip(numbers, other, strict=True)]
+    known = [math.isfinite(rows[number]["p"]) for number in numbers]
+    tested = [
+        1.0 if not_tested and assessed else rows[number]["p"]
+        for number, not_tested, assessed in zip(numbers, other, known, strict=True)
+    ]
     found = {}
     for number, q, not_tested in zip(numbers, q_values(tested), other, strict=True):
         row = rows[number]
@@ -198,5 +194,6 @@ def supports_of(facts: Mapping[int, ClusterFacts], assessed: pd.DataFrame) -> di
             p_mixture=float(row["p_mixture"]),
             purity=float(row["purity"]),
             mixture=float(row["larger_group"]) < 1,
+            decoys=int(row["all_decoys"]),
         )
     return found

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cryopipe import columns
 from cryopipe.box_extraction import append_boxes, ctf_treatment
-from cryopipe.evidence.options import EvidenceOptions
+from cryopipe.evidence.options import FEWEST_OF_ALL, EvidenceOptions
 from cryopipe.files.box_stacks import BoxWriter
 from cryopipe.files.opening import OpenTomogram
 from cryopipe.particles import pick_table
@@ -23,9 +23,6 @@ from cryopipe.picking.pick import Picks
 from cryopipe.subtomograms import SubtomogramOptions
 from cryopipe.tomograms import Tomogram
 
-FEWEST = 20
-"""Decoys of a tomogram with at least as many particles, whatever the fraction."""
-
 
 def decoys_of_tomogram(
     tomogram: Tomogram,
@@ -35,6 +32,7 @@ def decoys_of_tomogram(
     options: EvidenceOptions,
     seed: int,
     device: torch.device | str = "cpu",
+    fewest: int = FEWEST_OF_ALL,
 ) -> list[DecoySet]:
     """Pick the decoys of a tomogram of the table.
 
@@ -48,10 +46,12 @@ def decoys_of_tomogram(
         How particles were picked, and how many decoys there are.
     seed, device
         As for `pick_decoys`.
+    fewest
+        Fewest decoys, whatever the number of particles; see `fewest_decoys`.
     """
     if opened is None or not len(particles):
         return []
-    wanted = max(round(options.decoy_fraction * len(particles)), min(FEWEST, len(particles)))
+    wanted = max(round(options.decoy_fraction * len(particles)), fewest)
     count = min(options.decoys_per_tomogram, wanted)
     nothing = np.full(len(particles), np.nan)
     scores = particles[columns.PICK_SCORE].to_numpy(float) if columns.PICK_SCORE in particles else nothing

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
-from scipy.stats import binom
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
@@ -26,9 +26,8 @@ WITHIN = 0.95
 OUTSIDE = -1
 """Class of decoys that are in none."""
 FOLDS, REGULARISATION = 5, 0.1
-TOLERANCE = 2.0
-"""A class is significant if it has this many times more particles than as many picks of noise as there are particles would
-give it. Decoys resemble picked noise, but are not drawn from it."""
+CERTAINLY_FEWER = 1.645
+"""Standard deviations by which the particles among typical decoys have to be fewer than if all particles were noise."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,8 @@ def decoy_density(
 
     The local false discovery rate is the density of picked noise over that of all particles. A quadratic boundary between
     particles and decoys orders all of them; along this order the fraction of decoys, which never decreases, gives the ratio of
-    both densities. The fraction of noise among the particles is their density where half of the decoys are.
+    both densities. The fraction of noise among the particles is their density where half of the decoys are; it is 1 unless it is
+    significantly less.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def decoy_density(
     scores = _scores_of_decoys(points, is_decoy)
     # where most decoys are, nearly all particles are noise
     usual = scores > np.median(scores[is_decoy])
-    noise = float(np.clip((usual[:n].mean() + 0.5 / n) / usual[n:].mean(), 0, 1))
+    noise = noise_fraction(int(usual[:n].sum()), n, int(usual[n:].sum()), m)
     probability = IsotonicRegression(y_min=0.0, y_max=1.0).fit_transform(scores, is_decoy.astype(float))[:n]
     odds = probability / np.maximum(1 - probability, 1e-12)
     rates = np.clip(noise * odds * n / m, 0, 1)
@@ -113,22 +113,12 @@ def _classes_around(places: FloatArray, points: FloatArray, classes: NDArray[np.
     return np.where(inside, chosen, OUTSIDE)
 
 
-def p_of_counts(members: int, decoys_in_class: int, particles: int, decoys: int) -> float:
-    """Return the probability of so few decoys in a class that consists of picked noise.
+def noise_fraction(particles: int, n: int, decoys: int, m: int) -> float:
+    """Return the fraction of noise among n particles, of which so many are where so many of m decoys are.
 
-    Parameters
-    ----------
-    members, decoys_in_class
-        Particles and decoys in the class.
-    particles, decoys
-        All of them. That all particles are noise is the least favourable case.
-
-    Notes
-    -----
-    Each of the class's particles and decoys is a decoy with the probability w / (1 + w), where w = decoys / (`TOLERANCE`
-    times particles).
+    An estimate that is cut off at 1 is on average too low for noise alone: sampling errors above 1 are lost. It is therefore
+    used only if it is significantly less than 1.
     """
-    if not decoys or not particles:
-        return 1.0
-    odds = decoys / (TOLERANCE * particles)
-    return float(binom.cdf(decoys_in_class, members + decoys_in_class, odds / (1 + odds)))
+    expected, found = decoys / m, (particles + 0.5) / n
+    error = math.sqrt(expected * (1 - expected) * (1 / n + 1 / m))
+    return 1.0 if found > expected - CERTAINLY_FEWER * error else float(found / expected)

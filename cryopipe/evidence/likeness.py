@@ -22,7 +22,7 @@ from cryopipe.files.cluster_averages import ClusterAverage
 from cryopipe.particles import centred_boxes_of_particles
 from cryopipe.volume.fourier import low_pass
 
-MOST = 40
+MOST = 100
 """Particles of each half-set, and decoys, that are compared with a half-map."""
 ANGLE = 20.0
 """Degrees; step of the search."""
@@ -46,6 +46,10 @@ class Likeness:
     p: float
 
 
+NOTHING = Likeness(math.nan, 1.0)
+"""Nothing was compared."""
+
+
 def compare_with_decoys(
     cluster: ClusterAverage,
     boxes: BoxStack,
@@ -57,7 +61,7 @@ def compare_with_decoys(
     """Compare the particles of a class and decoys with the half-map of the other half-set.
 
     All orientations and shifts are searched for each, in the band of the initial models, so that decoys have the same chances.
-    Decoys are those with pick scores nearest to the particles'.
+    Decoys are those that are most like the class.
 
     Parameters
     ----------
@@ -72,7 +76,7 @@ def compare_with_decoys(
     """
     particles = cluster.particles
     if not len(particles) or not len(decoys) or cluster.half_maps is None:
-        return Likeness(math.nan, 1.0)
+        return NOTHING
     diameter = options.mask_diameter or MASK_MARGIN * float(particles[columns.DIAMETER].max())
     context = AlignmentContext(
         cluster.volume.shape[0],

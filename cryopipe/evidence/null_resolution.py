@@ -56,6 +56,19 @@ class NullResolution:
     averages: int
 
 
+def decoys_to_average(decoys: int, particles: int) -> int:
+    """Return how many decoys are averaged: at most a third of the particles, but enough for one average.
+
+    The curves are converted to the size of each class; a small dataset has many decoys and would spend most of its time here.
+
+    Examples
+    --------
+    >>> decoys_to_average(150, 24), decoys_to_average(150, 300), decoys_to_average(30, 24)
+    (40, 100, 30)
+    """
+    return min(decoys, max(GROUP, math.ceil(particles / 3)))
+
+
 def decoy_groups(features: NDArray[np.float32], seed: int) -> list[NDArray[np.intp]]:
     """Return the decoys of each average: all of them, and groups with similar features, as classes are.
 
@@ -92,6 +105,7 @@ def average_decoys(
     options: AveragingOptions,
     seed: int,
     device: torch.device | None = None,
+    most: int | None = None,
 ) -> pd.DataFrame:
     """Align and average groups of decoys as classes are, and return the curves of their half-maps.
 
@@ -107,6 +121,8 @@ def average_decoys(
         (n, d).
     options, seed, device
         As for `align_particles`.
+    most
+        Largest number of decoys, drawn at random; None for all.
 
     Returns
     -------
@@ -114,6 +130,8 @@ def average_decoys(
     corrected Fourier shell correlation.
     """
     tables, options = [], replace(options, initial_models=1)
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(decoys))[:most])
+    decoys, features = decoys.iloc[chosen], features[chosen]
     for number, members in enumerate(decoy_groups(features, seed), 1):
         result, _ = align_particles(boxes, decoys.iloc[members], options, seed + number, device, centred=True)
         if result.fsc is None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 from cryopipe.config.option import Options, option
+
+FEWEST, FEWEST_OF_ALL = 20, 150
+"""Fewest decoys in a tomogram, and in all of them together, whatever the number of particles."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +27,22 @@ class EvidenceOptions(Options):
     )
     decoy_fraction: float = option(
         0.33,
-        "Largest number of decoys in a tomogram, as a fraction of its particles; at least 20 are allowed.",
+        "Largest number of decoys in a tomogram, as a fraction of its particles; at least 20 are allowed, and at least "
+        "150 in all tomograms together.",
         above=0,
         maximum=1,
     )
     decoys_per_tomogram: int = option(
         300, "Largest number of decoys in a tomogram.", minimum=10, maximum=100_000
     )
+
+
+def fewest_decoys(tomograms: int) -> int:
+    """Return the fewest decoys in each of so many tomograms.
+
+    Examples
+    --------
+    >>> fewest_decoys(1), fewest_decoys(4), fewest_decoys(100)
+    (150, 38, 20)
+    """
+    return max(FEWEST, math.ceil(FEWEST_OF_ALL / max(1, tomograms)))

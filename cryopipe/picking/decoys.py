@@ -2,7 +2,8 @@
 
 The same filters, thresholds and distances are used as for the particles, and scores are measured in the same units. A pick of
 noise in the tomogram and a decoy differ only in that a decoy is certainly no particle. Decoys are drawn at random from all
-that reach the lowest score of the particles, so that they have the scores of picked noise, not those of particles.
+that reach the lowest score of the particles, so that they have the scores of picked noise, not those of particles. If too few
+reach it, the highest scores are taken.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from cryopipe.volume.padding import Region, find_padding
 
 logger = logging.getLogger(__name__)
 
-MOST_BLOCKS = 6
-"""Most blocks with random phases in which decoys are picked."""
+USUAL_BLOCKS, MOST_BLOCKS = 6, 24
+"""Most blocks with random phases in which decoys are picked, and most if these have too few maxima of any score."""
 FRINGE = 0.8
 """Inverted picks within this fraction of its diameter from a certain particle are its fringes."""
 CERTAIN = 1.25
@@ -92,7 +93,7 @@ def pick_decoys(
 
     Returns
     -------
-    One set per volume that has decoys; with few candidates, fewer decoys than wanted.
+    One set per volume that has decoys; fewer decoys than wanted if there are not as many candidates.
     """
     region = Region(volume.shape, find_padding(volume), mask)
     voxels = sample_voxels(volume, region, name)
@@ -106,19 +107,18 @@ def pick_decoys(
     search = Search(options.diameters, voxel_size, options.minimum_distance, options.border, chunk_voxels)
     known = particles.scores[np.isfinite(particles.scores)]
     lowest = max(LOWEST, float(known.min())) if len(known) else LOWEST
-    found = search.find(source, lowest)
+    found = search.find(source, LOWEST)
     rng = np.random.default_rng(seed)
     # without fringes of particles: the highest score in random phases tells which particles are certain
-    blocks = _random_sets(
-        source, search, found, _certain(particles, math.inf, voxel_size), lowest, count // 2, rng
-    )
-    highest = max((one.picks.scores.max() for one in blocks), default=lowest)
-    certain = _certain(particles, CERTAIN * highest, voxel_size)
-    if len(certain.positions):
-        blocks = _random_sets(source, search, found, certain, lowest, count // 2, rng)
-    mirrored = _inverted_set(source, search, found, certain, lowest)
-    sets = [*([mirrored] if len(mirrored.picks) else []), *blocks]
-    chosen = _drawn(sets, count, rng)
+    uncertain = _certain(particles, math.inf, voxel_size)
+    first = _random_sets(source, search, found, uncertain, LOWEST, count // 2, rng)
+    highest = max((float(one.picks.scores.max()) for one in first), default=lowest)
+    certain = _certain(particles, CERTAIN * max(highest, lowest), voxel_size)
+    mirrored = _inverted_set(source, search, found, certain)
+    wanted = max(count // 2, count - _reaching(mirrored, lowest))
+    sets = [mirrored, *_random_sets(source, search, found, certain, lowest, wanted, rng)]
+    lowest = _reached_by(sets, lowest, count)
+    chosen = _drawn([one for one in (_above(each, lowest) for each in sets) if len(one.picks)], count, rng)
     logger.info(
         "%s: %d decoys (%s), scores from %.2f",
         *(name, sum(len(one.picks) for one in chosen)),
@@ -135,16 +135,13 @@ def _certain(particles: Picks, score: float, voxel_size: float) -> Picked:
     return Picked(particles.coordinates[kept, ::-1], particles.diameters[kept] / voxel_size)
 
 
-def _inverted_set(
-    source: Source, search: Search, found: Sequence[Maxima], certain: Picked, lowest: float
-) -> DecoySet:
+def _inverted_set(source: Source, search: Search, found: Sequence[Maxima], certain: Picked) -> DecoySet:
     inverted = replace(source, sign=-source.sign, name=f"{source.name}, inverted contrast")
-    maxima = search.find(inverted, lowest, [replace(one, median=-one.median) for one in found])
+    maxima = search.find(inverted, LOWEST, [replace(one, median=-one.median) for one in found])
     outside = [one.select(~certain.near(one.positions, FRINGE)) for one in maxima]
     contrast = "dark" if source.sign == 1 else "bright"
-    return DecoySet(
-        source.volume, contrast, INVERTED, (False, False, False), _picks(search.choose(outside, lowest))
-    )
+    picks = _picks(search.choose(outside, LOWEST))
+    return DecoySet(source.volume, contrast, INVERTED, (False, False, False), picks)
 
 
 def _random_sets(
@@ -156,16 +153,38 @@ def _random_sets(
     count: int,
     rng: np.random.Generator,
 ) -> list[DecoySet]:
-    """Return decoys of as many blocks as give `count` of them."""
+    """Return the picks of as many blocks as give `count` of at least the score `lowest`, at most `USUAL_BLOCKS`.
+
+    If these do not give `count` of any score, there are more blocks.
+    """
     sets: list[DecoySet] = []
-    for block in randomised_blocks(source, certain, rng, MOST_BLOCKS):
-        picks = _picks(search.choose(search.find(block, lowest, found), lowest))
+    for number, block in enumerate(randomised_blocks(source, certain, rng, MOST_BLOCKS), 1):
+        picks = _picks(search.choose(search.find(block, LOWEST, found), LOWEST))
         if len(picks):
             smaller = [bool(a < b) for a, b in zip(block.volume.shape, source.volume.shape, strict=True)]
             sets.append(DecoySet(block.volume, "bright", RANDOM, (smaller[0], smaller[1], smaller[2]), picks))
-        if sum(len(one.picks) for one in sets) >= count:
+        enough = LOWEST if number >= USUAL_BLOCKS else lowest
+        if sum(_reaching(one, enough) for one in sets) >= count:
             break
     return sets
+
+
+def _reaching(one: DecoySet, score: float) -> int:
+    return int((one.picks.scores >= score).sum())
+
+
+def _above(one: DecoySet, score: float) -> DecoySet:
+    return replace(one, picks=_chosen(one.picks, one.picks.scores >= score))
+
+
+def _reached_by(sets: Sequence[DecoySet], lowest: float, count: int) -> float:
+    """Return the highest score that `count` decoys reach, at most `lowest`."""
+    scores = np.sort(np.concatenate([one.picks.scores for one in sets]))[::-1]
+    return min(lowest, float(scores[:count][-1])) if len(scores) else lowest
+
+
+def _chosen(picks: Picks, mask: NDArray[np.bool_]) -> Picks:
+    return Picks(picks.coordinates[mask], picks.scores[mask], picks.diameters[mask])
 
 
 def _picks(chosen: tuple[NDArray[np.float64], ...]) -> Picks:
@@ -188,6 +207,5 @@ def _drawn(sets: Sequence[DecoySet], count: int, rng: np.random.Generator) -> li
         mine = kept[first : first + len(one.picks)]
         first += len(one.picks)
         if mine.any():
-            picks = Picks(one.picks.coordinates[mine], one.picks.scores[mine], one.picks.diameters[mine])
-            drawn.append(replace(one, picks=picks))
+            drawn.append(replace(one, picks=_chosen(one.picks, mine)))
     return drawn

@@ -1,3 +1,6 @@
+from cryopipe.evidence.options import fewest_decoys
+
+
 # Decoys: picks where no particle can be, embedded and averaged beside the particles; only if `evidence: decoys` is set.
 rule pick_decoys:
     input:
@@ -24,6 +27,7 @@ rule pick_decoys:
         ),
         files=state_of_files,
         averaged=averaging_box_options,
+        fewest=fewest_decoys(len(TOMOGRAMS)),
     message:
         "Picking decoys in {wildcards.tomogram}."
     script:
@@ -59,6 +63,7 @@ rule embed_decoys:
 rule average_decoys:
     input:
         features="results/decoys/features.npz",
+        particles=of_tomograms("results/subtomograms/{tomogram}.star"),
         decoys=of_tomograms("results/decoys/{tomogram}.star"),
         boxes=of_tomograms("results/decoy_averaging_boxes/{tomogram}.h5"),
     output:
