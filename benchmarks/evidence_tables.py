@@ -101,9 +101,10 @@ def _power(runs: pd.DataFrame) -> list[str]:
     """Return a table of the species that were found, by mass and copies."""
     cells: dict[tuple[float, int, float], list[bool]] = {}
     for row in runs.to_dict("records"):
-        for mass, found in zip(str(row["mass"]).split(","), str(row["found"]).split(","), strict=True):
+        masses, found = (str(row[name]).split(",") for name in ("mass", "found"))
+        for mass, word in zip(masses, found, strict=True):
             key = float(mass), int(row["copies"]), float(row["contrast"])
-            cells.setdefault(key, []).append(found == "True")
+            cells.setdefault(key, []).append(word == "True")
     copies = sorted({key[1:] for key in cells})
     if not copies:
         return []
@@ -115,8 +116,8 @@ def _power(runs: pd.DataFrame) -> list[str]:
         f"| mass, kDa | {head} |",
         f"|---:|{'---:|' * len(copies)}",
     ]
-    for mass in sorted({key[0] for key in cells}):
-        found = [cells.get((mass, *each), []) for each in copies]
-        shown = " | ".join(f"{sum(one)} / {len(one)}" if one else "" for one in found)
-        lines.append(f"| {mass:g} | {shown} |")
+    for heavy in sorted({key[0] for key in cells}):
+        counted = [cells.get((heavy, *each), []) for each in copies]
+        shown = " | ".join(f"{sum(one)} / {len(one)}" if one else "" for one in counted)
+        lines.append(f"| {heavy:g} | {shown} |")
     return lines

@@ -125,6 +125,14 @@ def test_a_preference_no_better_than_tolerated_is_accepted_as_often_as_the_level
         p.append(preference_p(float((a[:, None] > b[None]).mean()), 40, 40))
     assert np.mean(np.array(p) < 0.05) == pytest.approx(0.05, abs=0.02)
     assert preference_p(0.98, 40, 40) < 1e-4
+    # the table of docs/evidence.md
+    for decoys, needed in ((100, (0.83, 0.75, 0.72, 0.69, 0.68)), (20, (0.86, 0.80, 0.77, 0.75, 0.75))):
+        for particles, least in zip((10, 25, 50, 100, 200), needed, strict=True):
+            assert (
+                preference_p(least - 0.01, particles, decoys)
+                > 0.01
+                > preference_p(least + 0.01, particles, decoys)
+            )
     assert preference_p(math.nan, 40, 40) == 1.0
 
 

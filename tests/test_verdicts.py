@@ -136,6 +136,10 @@ GOOD = ClusterFacts(
          "box's rim)"),
         ({"at_rim": 0.04, "elongation": 4.0}, "membrane or filament", "elongated, and continues beyond the box (4% of "
          "the box's rim)"),
+        ({"at_rim": 0.034, "elongation": 1.04, "flatness": 1.02}, "particle", "28 nm wide; the half-maps agree to 28 Å "
+         "(correlation 0.80)"),
+        ({"at_rim": 0.12, "elongation": 1.04, "flatness": 1.02}, "membrane or filament", "round, and continues beyond "
+         "the box (12% of the box's rim)"),
         ({"kept": 100}, "mixture suspected", "50% of its particles do not match the average; 28 nm wide; the half-maps "
          "agree to 28 Å (correlation 0.80)"),
     ],

@@ -43,8 +43,10 @@ LEAST_STRUCTURE = 0.25
 HOLLOW = 0.5
 """A map with less density at its centre, relative to its densest shell, is not the ball that picked noise gives."""
 LEAST_HALVES = 0.3
-AT_RIM = 0.02
-"""Fraction of the rim of the box in the structure."""
+AT_RIM, CLEARLY_AT_RIM = 0.02, 0.1
+"""Fraction of the rim of the box in the structure, of a long or flat one and of any."""
+ROUND = 1.15
+"""Elongation and flatness below which a structure is neither long nor flat: the noise of few particles reaches the rim, too."""
 LEAST_KEPT, LEAST_POSTERIOR = 0.8, 0.7
 UNEVEN = 0.001
 """Probability of the orientations' unevenness."""
@@ -109,7 +111,7 @@ class Support:
 
 def excluded_by_form(facts: ClusterFacts) -> bool:
     """Return whether a cluster has the form of something other than particles, or too few particles."""
-    return bool(_form(facts)) or facts.at_rim >= AT_RIM
+    return bool(_form(facts)) or _continues_beyond_the_box(facts)
 
 
 def judge(facts: ClusterFacts, support: Support | None = None) -> Verdict:
@@ -147,6 +149,12 @@ def _form(facts: ClusterFacts) -> Verdict | None:
     return None
 
 
+def _continues_beyond_the_box(facts: ClusterFacts) -> bool:
+    """Return whether a cluster has the form of a membrane or filament."""
+    long_or_flat = max(facts.elongation, facts.flatness) >= ROUND
+    return facts.at_rim >= (AT_RIM if long_or_flat else CLEARLY_AT_RIM)
+
+
 def _not_a_particle(facts: ClusterFacts, support: Support | None) -> Verdict | None:
     found = _form(facts)
     if found is not None:
@@ -159,8 +167,10 @@ def _not_a_particle(facts: ClusterFacts, support: Support | None) -> Verdict | N
         noise = _like_decoys(support)
     if noise:
         return Verdict(NOISE, noise)
-    if facts.at_rim >= AT_RIM:
+    if _continues_beyond_the_box(facts):
         form = "flat" if facts.flatness > facts.elongation else "elongated"
+        if max(facts.elongation, facts.flatness) < ROUND:
+            form = "round"
         return Verdict(
             MEMBRANE, f"{form}, and continues beyond the box ({facts.at_rim:.0%} of the box's rim)"
         )
