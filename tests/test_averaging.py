@@ -27,9 +27,8 @@ from cryopipe.averaging import (
     AlignmentResult,
     AveragingOptions,
     align_cluster,
-    fsc_blocks,
-    particle_table,
 )
+from cryopipe.averaging.particle_table import fsc_blocks, particle_table
 from cryopipe.averaging.superposition import centre_of_density, rotated, superpose, transform_poses
 from cryopipe.boxes import ChosenBoxes
 from cryopipe.volume.fsc import fourier_shell_correlation

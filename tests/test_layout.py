@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
 from collections import Counter
 from pathlib import Path
 
@@ -18,6 +20,17 @@ def test_file_names_are_unique_within_the_packages() -> None:
     repeated = {name for name, count in Counter(path.name for path in files).items() if count > 1}
     assert len(files) > 100
     assert repeated == {"__init__.py", "options.py"}
+
+
+@pytest.mark.parametrize("package", ["averaging", "clustering", "reembedding"])
+def test_names_imported_on_first_use_are_no_modules(package: str) -> None:
+    """Python makes an imported module an attribute of its package, which would then hide the name."""
+    named = importlib.import_module(f"cryopipe.{package}")
+    modules = {path.stem for path in (CHECKOUT / "cryopipe" / package).glob("*.py")}
+    assert len(named.__all__) > 3
+    assert not modules & set(named.__all__)
+    for name in named.__all__:
+        assert not inspect.ismodule(getattr(named, name))
 
 
 def test_options_modules_define_options() -> None:

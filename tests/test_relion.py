@@ -17,7 +17,8 @@ from asymmetric import asymmetric_map
 from scipy.spatial.transform import Rotation
 
 from cryopipe import columns
-from cryopipe.averaging import AveragingOptions, align_cluster, particle_table
+from cryopipe.averaging import AveragingOptions, align_cluster
+from cryopipe.averaging.particle_table import particle_table
 from cryopipe.config import ImagingOptions
 from cryopipe.export import (
     ExportContext,

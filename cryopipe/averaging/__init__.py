@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from cryopipe.averaging.alignment import AlignmentResult, align_cluster
     from cryopipe.averaging.options import AveragingOptions
     from cryopipe.averaging.particle_alignment import align_particles, ctf_limit, locate_particles
-    from cryopipe.averaging.particle_table import fsc_blocks, particle_table
+    from cryopipe.averaging.particle_table import fsc_blocks
 
 __all__ = [
     "AlignmentResult",
@@ -21,7 +21,6 @@ __all__ = [
     "ctf_limit",
     "fsc_blocks",
     "locate_particles",
-    "particle_table",
 ]
 __getattr__ = lazy_names(
     __name__,
@@ -33,6 +32,5 @@ __getattr__ = lazy_names(
         "ctf_limit": "particle_alignment",
         "fsc_blocks": "particle_table",
         "locate_particles": "particle_alignment",
-        "particle_table": "particle_table",
     },
 )
