@@ -36,6 +36,7 @@ from cryopipe.files.star import read_particles, read_star, write_particles
 from cryopipe.files.tables import write_table
 from cryopipe.format_page import PAGE, asymmetric_set, measure_conversions, render_page
 from cryopipe.particle_formats import FORMATS
+from cryopipe.particles import pick_table
 from cryopipe.picking import given_picks
 from cryopipe.provenance import options_of
 from cryopipe.tomograms import Tomogram
@@ -586,6 +587,26 @@ def test_what_averaging_found_is_not_taken_over_from_given_particles(tmp_path: P
     picks = read_given_particles(path, context_of(record("a")), 200.0)
     assert not {columns.EXTENT, columns.CTF_LIMIT, columns.DOUBLE_OF} & set(picks)
     assert picks["note"].tolist() == [1]
+
+
+def test_particles_of_a_search_keep_their_names_and_classes(tmp_path: Path) -> None:
+    places = np.array([[5.0, 6.0, 7.0], [8.0, 9.0, 10.0], [11.0, 12.0, 13.0]])
+    table = pick_table("a", "a.mrc", places, 10.0, np.array([5.0, 9.0, 7.0]), np.full(3, 150.0))
+    found = table.assign(
+        **{
+            columns.PARTICLE: ["a/1", "a/4", "a/17"],
+            columns.ROUND: [1, 1, 2],
+            columns.RESCAN_CLASS: [0, 3, 3],
+        }
+    )
+    write_particles(tmp_path / "particles.star", found)
+    picks = read_given_particles(tmp_path / "particles.star", context_of(record("a")), 200.0)
+    assert picks[columns.PARTICLE].tolist() == ["a/4", "a/17", "a/1"]
+    assert picks[columns.GIVEN_CLASS].tolist() == ["3", "3", "0"]
+    assert picks[columns.ROUND].tolist() == [1, 2, 1]
+    write_particles(tmp_path / "particles.star", found.assign(**{columns.PARTICLE: ["a/1", "b/4", "a/17"]}))
+    others = read_given_particles(tmp_path / "particles.star", context_of(record("a")), 200.0)
+    assert others[columns.PARTICLE].tolist() == ["a/1", "a/2", "a/3"]
 
 
 def test_a_tomogram_without_given_particles_is_told(caplog: pytest.LogCaptureFixture) -> None:

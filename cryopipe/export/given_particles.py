@@ -47,8 +47,10 @@ def read_given_particles(
 
     Returns
     -------
-    One row per particle inside its tomogram, sorted by tomogram, with the columns of picks, the class as
-    `cryopipeGivenClass` (its name if it has one, else its number), the angles, if the file has them, as
+    One row per particle inside its tomogram, sorted by tomogram, with the columns of picks, the particles' names if they
+    are cryopipe's (TOMOGRAM/NUMBER), the class as
+    `cryopipeGivenClass` (its name if it has one, else its number; of a search with averages the class that found the
+    particle), the angles, if the file has them, as
     `cryopipeGivenRot`, `cryopipeGivenTilt`, `cryopipeGivenPsi`, and the file's other columns.
 
     Raises
@@ -99,13 +101,24 @@ def _picks(particles: ParticleSet, names: list[str], context: ExportContext, dia
             tomogram, record.path, particles.positions[rows], record.voxel_size, scores[rows], diameters[rows]
         )
         parts.append(found.set_index(rows))
-    return pd.concat(parts)
+    return _with_own_names(pd.concat(parts), particles)
+
+
+def _with_own_names(picks: pd.DataFrame, particles: ParticleSet) -> pd.DataFrame:
+    """Return the picks with the names of the file, if each is unique and of cryopipe's form TOMOGRAM/NUMBER."""
+    if columns.PARTICLE not in particles.table:
+        return picks
+    names = particles.table[columns.PARTICLE].loc[picks.index].astype(str)
+    folders, numbers = names.str.rpartition("/")[0], names.str.rpartition("/")[2]
+    ours = (folders == picks[columns.TOMOGRAM].astype(str)).all() and numbers.str.fullmatch(r"[0-9]+").all()
+    return picks.assign(**{columns.PARTICLE: names}) if ours and names.is_unique else picks
 
 
 def _kept_columns(particles: ParticleSet, name: str) -> dict[str, pd.Series]:
     """Return the class, the angles and the other columns of a file, as columns of picks, by row of the particles."""
     table = particles.table
-    numbers = table[columns.CLASS].astype(str)
+    searched = columns.RESCAN_CLASS in table and columns.POSTERIOR not in table
+    numbers = table[columns.RESCAN_CLASS if searched else columns.CLASS].astype(str)
     classes = table.get(columns.CLASS_NAME, pd.Series("", index=table.index)).fillna("").astype(str)
     kept = {columns.GIVEN_CLASS: classes.where(classes != "", numbers)}
     if FORMATS[name].angles and particles.rotations.magnitude().max() > 0:
