@@ -77,11 +77,15 @@ CASES: dict[str, tuple[list[str], dict[str, Any], dict[str, int]]] = {
     "the transfer encoder": (["a"], {"features": {"learner": "transfer"}}, {**ONCE, **per_tomogram(1)}),
     "DISCA": (["a"], {"features": {"learner": "disca"}}, {**ONCE, **per_tomogram(1)}),
     "contrastive": (["a"], {"features": {"learner": "contrastive"}}, {**ONCE, **per_tomogram(1)}),
-    "a learner that decodes": (["a"], {"features": {"learner": "autoencoder"}}, {**ONCE, **per_tomogram(1)}),
+    "a learner that decodes": (
+        ["a"],
+        {"features": {"learner": "autoencoder"}},
+        {**ONCE, **per_tomogram(1), "decode_paths": 1},
+    ),
     "affinity-VAE with maps": (
         ["a"],
         {"features": {"learner": "affinity", "affinity": {"maps": "maps"}}},
-        {**ONCE, **per_tomogram(1)},
+        {**ONCE, **per_tomogram(1), "decode_paths": 1},
     ),
     "template matching": (
         ["a"],
