@@ -31,6 +31,8 @@ _VALLEY = 0.75
 """Highest excess between two proposed diameters, and on either side of one, fraction of the lower one."""
 MOST = 3
 """Largest number of proposed diameters."""
+TOMOGRAMS = 3
+"""Number of tomograms that are searched."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,6 @@ class Proposal:
         ratio = np.abs(np.log(diameters[:, None] / np.array(self.diameters)))
         near = ratio.argmin(axis=1)
         return np.where(ratio.min(axis=1) < 1.5 * math.log(STEP), near, -1)
-
-
-TOMOGRAMS = 3
-"""Number of tomograms that are searched."""
 
 
 def chosen_tomograms(names: Sequence[str], most: int = TOMOGRAMS) -> list[str]:

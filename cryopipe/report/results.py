@@ -29,6 +29,7 @@ from cryopipe.files.features import read_features
 from cryopipe.files.opening import open_tomogram
 from cryopipe.files.star import read_particles
 from cryopipe.files.tables import TEXT_COLUMNS, read_table
+from cryopipe.files.whole_file import read_bytes
 from cryopipe.particles import shifts_of_table
 from cryopipe.report.past_decisions import PastDecisions, read_past_decisions
 from cryopipe.tomograms import Tomogram
@@ -258,7 +259,7 @@ def read_results(
         mergers=_table(results / "averages" / "mergers.tsv", ()),
         evaluation=_evaluation(results / "evaluation") if evaluated else {},
         decoded=_decoded(results / "features" / "decoded") if decoded else {},
-        paths=_bytes(results / "features" / "paths.png") if decoded else b"",
+        paths=_picture(results / "features" / "paths.png") if decoded else b"",
         bands=_table(results / "evidence" / "bands.tsv", ()) if "q" in verdicts else pd.DataFrame(),
         costs=read_costs(folder),
         relations=_relations(results / "evidence"),
@@ -270,8 +271,8 @@ def _decoded(directory: Path) -> dict[int, np.ndarray]:
     return {cluster_number(path): read_map(path)[0] for path in average_files(directory)}
 
 
-def _bytes(path: Path) -> bytes:
-    return path.read_bytes() if path.is_file() else b""
+def _picture(path: Path) -> bytes:
+    return read_bytes(path) if path.is_file() else b""
 
 
 def _evaluation(directory: Path) -> dict[str, pd.DataFrame]:
